@@ -1,0 +1,63 @@
+"""What MCP clients write in their own files: other names for the same, and keys of theirs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Literal
+
+Transport = Literal["stdio", "http", "sse"]
+
+FILE_KEYS_BY_CLIENT: Mapping[str, tuple[str, ...]] = {
+    "VS Code": ("$schema", "inputs"),
+    "Claude Desktop": (
+        "globalShortcut",
+        "isUsingBuiltInNodeForMcp",
+        "locale",
+        "preferences",
+        "scale",
+        "telemetry",
+        "theme",
+    ),
+}
+"""Top-level keys that are accepted and have no effect here."""
+
+SERVER_KEYS_BY_CLIENT: Mapping[str, tuple[str, ...]] = {
+    "Many": ("description", "displayName", "icon", "iconUrl", "name", "tags", "title", "version"),
+    "Claude Code": ("alwaysLoad", "headersHelper", "oauth"),
+    "Cursor": ("auth",),
+    "VS Code": ("dev", "gallery", "sandbox", "sandboxEnabled"),
+    "Cline": ("autoApprove", "networkTimeout", "remoteConfigured"),
+    "Roo Code": ("alwaysAllow", "disabledTools", "watchPaths"),
+    "Amazon Q, Kiro": ("oauthScopes",),
+    "Gemini CLI": (
+        "authProviderType",
+        "excludeTools",
+        "includeTools",
+        "targetAudience",
+        "targetServiceAccount",
+        "trust",
+    ),
+    "Copilot CLI": ("tools",),
+    "Trae": ("fromGalleryId",),
+}
+"""Keys inside a server that are accepted and have no effect here."""
+
+FILE_KEYS = frozenset(chain.from_iterable(FILE_KEYS_BY_CLIENT.values()))
+SERVER_KEYS = frozenset(chain.from_iterable(SERVER_KEYS_BY_CLIENT.values()))
+
+SWITCHES: Mapping[str, bool] = {"disabled": True, "enabled": False, "isActive": False}
+"""Keys by which clients switch a server off, and the value that does so."""
+
+URL_KEYS = ("url", "serverUrl", "httpUrl")
+TRANSPORT_KEYS = ("type", "transport", "transportType")
+TRANSPORTS: Mapping[str, Transport] = {
+    "stdio": "stdio",
+    "local": "stdio",
+    "http": "http",
+    "streamable-http": "http",
+    "streamable_http": "http",
+    "streamablehttp": "http",
+    "sse": "sse",
+}
+"""What clients call a transport, in lower case."""

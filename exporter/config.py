@@ -1,0 +1,497 @@
+"""What the exporter is told: frozen dataclasses from a YAML or JSON file.
+
+Any MCP client's own file is valid as it is; docs/configuration.md is the grammar."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from exporter import clients, document
+from exporter.call import OTHER, ConfigError
+from exporter.clients import Transport
+from exporter.document import Node, quoted
+from exporter.variables import Variables, workspace
+
+_T = TypeVar("_T")
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+MAX_NAME = 128
+
+_STDIO_KEYS = ("args", "cwd", "envFile")
+_OWN_SERVER_KEYS = ("probe", "timeout", "idle_timeout")
+
+_FRAMING_HEADERS = frozenset(
+    {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+_MILLISECONDS = {
+    "y": 31_536_000_000,
+    "w": 604_800_000,
+    "d": 86_400_000,
+    "h": 3_600_000,
+    "m": 60_000,
+    "s": 1000,
+    "ms": 1,
+}
+_DURATION = re.compile("".join(rf"(?:(?P<{u}>\d{{1,9}}){u})?" for u in _MILLISECONDS), re.ASCII)
+_SIZES = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+class Values(Mapping[str, str]):
+    """Names and secret values: a frozen, hashable mapping whose repr shows the names alone."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._values.items()))
+
+    def __repr__(self) -> str:
+        return repr(dict.fromkeys(self._values, "<secret>"))
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """How a server's health is found. Times are in seconds."""
+
+    enabled: bool = True
+    interval: float = 30.0
+    timeout: float = 5.0
+    list_interval: float = 300.0
+    passive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the exporter bounds. `observed_bytes` is what is kept of one message for reading."""
+
+    request_bytes: int = 4 * 1024 * 1024
+    observed_bytes: int = 8 * 1024 * 1024
+    tools_per_server: int = 500
+    tools_total: int = 2000
+    clients: int = 50
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Server:
+    """One configured server: `command` for stdio, `url` otherwise. Times are in seconds;
+    a `timeout` or `idle_timeout` of 0 means none."""
+
+    name: str
+    transport: Transport
+    command: str | None = None
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=Values)
+    cwd: str | None = None
+    url: str | None = None
+    headers: Mapping[str, str] = field(default_factory=Values)
+    timeout: float = 300.0
+    idle_timeout: float = 1800.0
+    probe: ProbeSettings = ProbeSettings()
+
+    def __repr__(self) -> str:
+        """Without the values that may be secrets: arguments, environment, headers, and the
+        user information and query of the URL."""
+        shown = {f.name: getattr(self, f.name) for f in fields(self)}
+        shown["args"] = f"<{len(self.args)}>"
+        shown["env"] = Values(self.env)
+        shown["headers"] = Values(self.headers)
+        shown["url"] = self.url and masked_url(self.url)
+        return f"Server({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration; `servers` is in the order of the file."""
+
+    servers: Mapping[str, Server]
+    limits: Limits = Limits()
+    probe: ProbeSettings = ProbeSettings()
+    timeout: float = 300.0
+    idle_timeout: float = 1800.0
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Reads and validates the file. Raises ConfigError, always one line."""
+    return parse(_read_file(path), str(path), environ, _read_file)
+
+
+def parse(
+    text: str,
+    source: str,
+    environ: Mapping[str, str],
+    read_file: Callable[[Path], str] | None = None,
+) -> Config:
+    """The configuration that `text` says. `source` names the file in complaints and is where
+    relative paths start; `read_file` serves `envFile` and `${file:…}`. Raises ConfigError."""
+    variables = Variables(environ, workspace(Path(source)), read_file or _no_file)
+    root = document.read(text, source, variables.expand)
+    top = root.mapping()
+    _refuse_unknown(top, ("mcpServers", "servers", "limits", *_OWN_SERVER_KEYS), clients.FILE_KEYS)
+    defaults = Server(
+        name="",
+        transport="stdio",
+        timeout=_optional(top, "timeout", _duration, 300.0),
+        idle_timeout=_optional(top, "idle_timeout", _duration, 1800.0),
+        probe=_probe(top.get("probe"), ProbeSettings()),
+    )
+    return Config(
+        servers=MappingProxyType(_servers(root, top, defaults, variables)),
+        limits=_limits(top.get("limits")),
+        probe=defaults.probe,
+        timeout=defaults.timeout,
+        idle_timeout=defaults.idle_timeout,
+    )
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a Prometheus duration: "30s", "1h30m", "250ms", "1d", "0".
+
+    Raises ConfigError, saying how to write it."""
+    if text == "0":
+        return 0.0
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        raise ConfigError(f"{quoted(text)} has no unit; write {quoted(text[:12] + 's')}")
+    match = _DURATION.fullmatch(text)
+    if match is None or not text:
+        raise ConfigError(f'{quoted(text)} is not a duration; write it like "30s", "5m" or "1h30m"')
+    counts = match.groupdict("0")
+    return sum(int(counts[unit]) * size for unit, size in _MILLISECONDS.items()) / 1000
+
+
+def masked_url(url: str) -> str:
+    """The URL without what may be secret: user information, query and fragment."""
+    parts = urlsplit(url)
+    query = "?<secret>" if parts.query else ""
+    user = "<secret>@" if "@" in parts.netloc else ""
+    return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
+
+
+def _servers(
+    root: Node, top: Mapping[str, Node], defaults: Server, variables: Variables
+) -> dict[str, Server]:
+    if "mcpServers" in top and "servers" in top:
+        raise top["servers"].error('"mcpServers" is there too; keep one of the two')
+    listed = top.get("mcpServers") or top.get("servers")
+    if listed is None:
+        raise root.error('no servers; add a "servers" mapping of names to servers')
+    entries = {} if listed.kind == "null" else listed.mapping()
+    if not entries:
+        raise listed.error("no servers; add at least one")
+    found = {
+        name: _server(name, node, defaults, variables)
+        for name, node in entries.items()
+        if not _switched_off(_present(node))
+    }
+    if not found:
+        raise listed.error("every server is disabled; enable at least one")
+    return found
+
+
+def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Server:
+    _check_name(name, node)
+    given = _present(node)
+    known = ("command", "env", "headers", *_STDIO_KEYS, *clients.URL_KEYS, *clients.TRANSPORT_KEYS)
+    _refuse_unknown(given, (*known, *_OWN_SERVER_KEYS, *clients.SWITCHES), clients.SERVER_KEYS)
+    common = replace(
+        defaults,
+        name=name,
+        timeout=_optional(given, "timeout", _request_timeout, defaults.timeout),
+        idle_timeout=_optional(given, "idle_timeout", _duration, defaults.idle_timeout),
+        probe=_probe(given.get("probe"), defaults.probe),
+    )
+    address = _only_one(given, clients.URL_KEYS)
+    if address is not None and "command" in given:
+        raise node.error(f'has both "command" and {quoted(_last(address))}; keep one of the two')
+    if address is not None:
+        return _http_server(given, address, common)
+    if "command" not in given:
+        raise node.error('has neither "command" nor "url"; add one of the two')
+    return _stdio_server(given, common, variables)
+
+
+def _stdio_server(given: Mapping[str, Node], common: Server, variables: Variables) -> Server:
+    _check_transport(given, stdio=True)
+    _refuse_filled(given, ("headers",), 'has no effect beside "command"; remove it')
+    cwd = _optional(given, "cwd", _filled, "")
+    args = given["args"].items() if "args" in given else []
+    return replace(
+        common,
+        command=_filled(given["command"]),
+        args=tuple(argument.text() for argument in args),
+        env=Values(_environment(given, variables)),
+        cwd=str(variables.workspace / cwd) if cwd else None,
+    )
+
+
+def _http_server(given: Mapping[str, Node], address: Node, common: Server) -> Server:
+    transport = _check_transport(given, stdio=False)
+    _refuse_filled(given, _STDIO_KEYS, f"has no effect beside {quoted(_last(address))}; remove it")
+    headers = given["headers"].mapping() if "headers" in given else {}
+    return replace(
+        common, transport=transport, url=_url(address), headers=Values(_headers(headers))
+    )
+
+
+def _environment(given: Mapping[str, Node], variables: Variables) -> dict[str, str]:
+    values = {}
+    if "envFile" in given:
+        try:
+            values = variables.read_env_file(_filled(given["envFile"]))
+        except ConfigError as problem:
+            raise given["envFile"].error(str(problem)) from None
+    for name, node in (given["env"].mapping() if "env" in given else {}).items():
+        if not name or "=" in name or not name.isprintable():
+            raise node.error('not a name for a variable; remove the "=" or what cannot be seen')
+        values[name] = node.text()
+    return values
+
+
+def _headers(nodes: Mapping[str, Node]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for name, node in nodes.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+            raise node.error("not a header name; use letters, digits and hyphens")
+        if name.lower() in _FRAMING_HEADERS:
+            raise node.error("is set by the exporter itself; remove it")
+        if name.lower() in (other.lower() for other in values):
+            raise node.error("written twice, headers ignore case; keep one")
+        values[name] = _header_value(node)
+    return values
+
+
+def _header_value(node: Node) -> str:
+    value = node.text().strip(" \t")
+    if "\r" in value or "\n" in value:
+        raise node.error("has a line break; keep the value on one line")
+    if not re.fullmatch(r"[\t -~]*", value):
+        raise node.error("has a character that a header cannot carry; use printable ASCII")
+    return value
+
+
+def _url(node: Node) -> str:
+    url = _filled(node)
+    try:
+        parts = urlsplit(url)
+        valid = bool(parts.hostname) and parts.port != 0 and re.fullmatch(r"[!-~]+", url)
+    except ValueError:  # a port or an IPv6 address that cannot be
+        valid = False
+    else:
+        if parts.scheme.lower() not in ("http", "https"):
+            raise node.error(f'{_scheme(url)}; start it with "http://" or "https://"')
+    if not valid:
+        raise node.error(
+            'not a URL; write it like "https://host:8000/mcp", other characters as %XX'
+        )
+    if "#" in url:
+        raise node.error('a fragment is never sent; remove "#" and what follows')
+    return url
+
+
+def _scheme(url: str) -> str:
+    scheme, colon, _ = url.partition("://")
+    return f"cannot reach a {quoted(scheme)} URL" if colon else "has no scheme"
+
+
+def _check_transport(given: Mapping[str, Node], *, stdio: bool) -> Transport:
+    node = _only_one(given, clients.TRANSPORT_KEYS)
+    if node is None:
+        return "stdio" if stdio else "http"
+    transport = clients.TRANSPORTS.get(node.text().lower())
+    if transport is None:
+        raise node.error(
+            f'{quoted(node.text())} is not a transport; write "stdio", "http" or "sse"'
+        )
+    if (transport == "stdio") != stdio:
+        wrong, key = ("stdio", "command") if transport == "stdio" else (transport, "url")
+        raise node.error(f'{quoted(wrong)} needs "{key}"; change the one or the other')
+    return transport
+
+
+def _check_name(name: str, node: Node) -> None:
+    """A name is part of a URL, a label value, and what people read."""
+    if not name or len(name) > MAX_NAME:
+        raise node.error(f"a server's name must have 1 to {MAX_NAME} characters; rename it")
+    if not name.isprintable():
+        raise node.error("a server's name cannot have control characters; rename it")
+    segments = name.split("/")
+    if not all(segments) or "." in segments or ".." in segments:
+        raise node.error('a server\'s name cannot have an empty, "." or ".." part; rename it')
+    if name == OTHER or segments[0] == ".well-known":
+        raise node.error("a server cannot have this reserved name; rename it")
+
+
+def _probe(node: Node | None, default: ProbeSettings) -> ProbeSettings:
+    settings = replace(default, **_settings(node, _PROBE_READERS))
+    if node is not None and settings.timeout >= settings.interval:
+        raise node.error(
+            f"the timeout ({settings.timeout:g}s) must be below the interval "
+            f"({settings.interval:g}s); change one of them"
+        )
+    return settings
+
+
+def _limits(node: Node | None) -> Limits:
+    return replace(Limits(), **_settings(node, _LIMIT_READERS))
+
+
+def _settings(node: Node | None, readers: Mapping[str, Callable[[Node], Any]]) -> dict[str, Any]:
+    given = {} if node is None or node.kind == "null" else _present(node)
+    _refuse_unknown(given, readers, ())
+    return {key: readers[key](child) for key, child in given.items()}
+
+
+def _boolean(node: Node) -> bool:
+    word = node.scalar().lower()
+    if word not in ("true", "yes", "on", "false", "no", "off"):
+        raise node.error(f"must be true or false, not {quoted(word)}")
+    return word in ("true", "yes", "on")
+
+
+def _duration(node: Node) -> float:
+    try:
+        return parse_duration(node.scalar())
+    except ConfigError as problem:
+        raise node.error(str(problem)) from None
+
+
+def _positive_duration(node: Node) -> float:
+    seconds = _duration(node)
+    if seconds == 0:
+        raise node.error('must be more than 0; write it like "30s"')
+    return seconds
+
+
+def _request_timeout(node: Node) -> float:
+    """A duration, or a client's bare number. Cline and Roo Code count seconds, up to 3600; Claude
+    Code, Gemini CLI and Kiro count milliseconds. A few milliseconds read as seconds do no harm:
+    the client itself gives up first."""
+    if node.kind != "a number":
+        return _duration(node)
+    number = node.scalar()
+    if not re.fullmatch(r"\d{1,12}", number, re.ASCII):
+        raise node.error('must be a duration; write it like "30s"')
+    return float(number) if int(number) <= 3600 else int(number) / 1000
+
+
+def _count(node: Node) -> int:
+    number = node.scalar()
+    if not re.fullmatch(r"\d{1,9}", number, re.ASCII) or int(number) == 0:
+        raise node.error(f"must be a whole number from 1, not {quoted(number)}")
+    return int(number)
+
+
+def _size(node: Node) -> int:
+    size = node.scalar()
+    match = re.fullmatch(r"(\d{1,12}) ?(|B|KiB|MiB|GiB)", size, re.ASCII)
+    if match is None or int(match[1]) == 0:
+        raise node.error(
+            f'{quoted(size)} is not a size; write bytes, or it like "512KiB" or "4MiB"'
+        )
+    return int(match[1]) * _SIZES[match[2]]
+
+
+_PROBE_READERS: Mapping[str, Callable[[Node], Any]] = {
+    "enabled": _boolean,
+    "interval": _positive_duration,
+    "timeout": _positive_duration,
+    "list_interval": _positive_duration,
+    "passive": _boolean,
+}
+_LIMIT_READERS: Mapping[str, Callable[[Node], Any]] = {
+    "request_bytes": _size,
+    "observed_bytes": _size,
+    "tools_per_server": _count,
+    "tools_total": _count,
+    "clients": _count,
+}
+
+
+def _filled(node: Node) -> str:
+    text = node.text()
+    if not text.strip():
+        raise node.error("is empty; fill it in, or remove it")
+    return text
+
+
+def _present(node: Node) -> dict[str, Node]:
+    """The children that say something: a key with nothing after it counts as left out."""
+    return {key: child for key, child in node.mapping().items() if child.kind != "null"}
+
+
+def _optional(given: Mapping[str, Node], key: str, reader: Callable[[Node], _T], default: _T) -> _T:
+    return reader(given[key]) if key in given and given[key].kind != "null" else default
+
+
+def _only_one(given: Mapping[str, Node], keys: Iterable[str]) -> Node | None:
+    found = [given[key] for key in keys if key in given]
+    if len(found) > 1:
+        raise found[1].error(f"says the same as {quoted(_last(found[0]))}; keep one of the two")
+    return found[0] if found else None
+
+
+def _switched_off(given: Mapping[str, Node]) -> bool:
+    return any(
+        key in given and _boolean(given[key]) is off for key, off in clients.SWITCHES.items()
+    )
+
+
+def _refuse_unknown(
+    given: Mapping[str, Node], known: Iterable[str], tolerated: Iterable[str]
+) -> None:
+    allowed = {*known, *tolerated}
+    for key, node in given.items():
+        if key not in allowed and not key.startswith("x-"):
+            close = get_close_matches(key, sorted(allowed), 1)
+            mend = f"did you mean {quoted(close[0])}?" if close else "remove it; known are "
+            listed = "" if close else ", ".join(known)
+            raise node.error(f"unknown key; {mend}{listed}")
+
+
+def _refuse_filled(given: Mapping[str, Node], keys: Iterable[str], problem: str) -> None:
+    for key in keys:
+        if key in given and given[key].raw.value:
+            raise given[key].error(problem)
+
+
+def _last(node: Node) -> str:
+    return node.path.rpartition(".")[2]
+
+
+def _read_file(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise ConfigError(f"{path}: cannot be read: {reason}; check the path") from None
+    except ValueError:
+        raise ConfigError("not a path; check it") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES} bytes; shorten it")
+    return text
+
+
+def _no_file(path: Path) -> str:
+    raise ConfigError(f"{path}: no files can be read here; write the values out")
