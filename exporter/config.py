@@ -4,44 +4,40 @@ Any MCP client's own file is valid as it is; docs/configuration.md is the gramma
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from exporter import clients, document
-from exporter.call import OTHER, ConfigError
+from exporter import clients, document, fields
+from exporter.call import ConfigError
 from exporter.clients import Transport
 from exporter.document import Node, quoted
+from exporter.fields import parse_duration
 from exporter.variables import Variables, workspace
+
+__all__ = [
+    "Config",
+    "Limits",
+    "ProbeSettings",
+    "Server",
+    "Transport",
+    "Values",
+    "load",
+    "masked_url",
+    "parse",
+    "parse_duration",
+]
 
 _T = TypeVar("_T")
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
-MAX_NAME = 128
 
 _STDIO_KEYS = ("args", "cwd", "envFile")
 _OWN_SERVER_KEYS = ("probe", "timeout", "idle_timeout")
-
-_FRAMING_HEADERS = frozenset(
-    {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
-)
-
-_MILLISECONDS = {
-    "y": 31_536_000_000,
-    "w": 604_800_000,
-    "d": 86_400_000,
-    "h": 3_600_000,
-    "m": 60_000,
-    "s": 1000,
-    "ms": 1,
-}
-_DURATION = re.compile("".join(rf"(?:(?P<{u}>\d{{1,9}}){u})?" for u in _MILLISECONDS), re.ASCII)
-_SIZES = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
 class Values(Mapping[str, str]):
@@ -110,7 +106,7 @@ class Server:
     def __repr__(self) -> str:
         """Without the values that may be secrets: arguments, environment, headers, and the
         user information and query of the URL."""
-        shown = {f.name: getattr(self, f.name) for f in fields(self)}
+        shown = {name: getattr(self, name) for name in self.__slots__}
         shown["args"] = f"<{len(self.args)}>"
         shown["env"] = Values(self.env)
         shown["headers"] = Values(self.headers)
@@ -149,8 +145,8 @@ def parse(
     defaults = Server(
         name="",
         transport="stdio",
-        timeout=_optional(top, "timeout", _duration, 300.0),
-        idle_timeout=_optional(top, "idle_timeout", _duration, 1800.0),
+        timeout=_optional(top, "timeout", fields.duration, 300.0),
+        idle_timeout=_optional(top, "idle_timeout", fields.duration, 1800.0),
         probe=_probe(top.get("probe"), ProbeSettings()),
     )
     return Config(
@@ -160,21 +156,6 @@ def parse(
         timeout=defaults.timeout,
         idle_timeout=defaults.idle_timeout,
     )
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a Prometheus duration: "30s", "1h30m", "250ms", "1d", "0".
-
-    Raises ConfigError, saying how to write it."""
-    if text == "0":
-        return 0.0
-    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
-        raise ConfigError(f"{quoted(text)} has no unit; write {quoted(text[:12] + 's')}")
-    match = _DURATION.fullmatch(text)
-    if match is None or not text:
-        raise ConfigError(f'{quoted(text)} is not a duration; write it like "30s", "5m" or "1h30m"')
-    counts = match.groupdict("0")
-    return sum(int(counts[unit]) * size for unit, size in _MILLISECONDS.items()) / 1000
 
 
 def masked_url(url: str) -> str:
@@ -207,15 +188,15 @@ def _servers(
 
 
 def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Server:
-    _check_name(name, node)
+    fields.check_name(name, node)
     given = _present(node)
     known = ("command", "env", "headers", *_STDIO_KEYS, *clients.URL_KEYS, *clients.TRANSPORT_KEYS)
     _refuse_unknown(given, (*known, *_OWN_SERVER_KEYS, *clients.SWITCHES), clients.SERVER_KEYS)
     common = replace(
         defaults,
         name=name,
-        timeout=_optional(given, "timeout", _request_timeout, defaults.timeout),
-        idle_timeout=_optional(given, "idle_timeout", _duration, defaults.idle_timeout),
+        timeout=_optional(given, "timeout", fields.request_timeout, defaults.timeout),
+        idle_timeout=_optional(given, "idle_timeout", fields.duration, defaults.idle_timeout),
         probe=_probe(given.get("probe"), defaults.probe),
     )
     address = _only_one(given, clients.URL_KEYS)
@@ -231,11 +212,11 @@ def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Se
 def _stdio_server(given: Mapping[str, Node], common: Server, variables: Variables) -> Server:
     _check_transport(given, stdio=True)
     _refuse_filled(given, ("headers",), 'has no effect beside "command"; remove it')
-    cwd = _optional(given, "cwd", _filled, "")
+    cwd = _optional(given, "cwd", fields.filled, "")
     args = given["args"].items() if "args" in given else []
     return replace(
         common,
-        command=_filled(given["command"]),
+        command=fields.filled(given["command"]),
         args=tuple(argument.text() for argument in args),
         env=Values(_environment(given, variables)),
         cwd=str(variables.workspace / cwd) if cwd else None,
@@ -247,7 +228,10 @@ def _http_server(given: Mapping[str, Node], address: Node, common: Server) -> Se
     _refuse_filled(given, _STDIO_KEYS, f"has no effect beside {quoted(_last(address))}; remove it")
     headers = given["headers"].mapping() if "headers" in given else {}
     return replace(
-        common, transport=transport, url=_url(address), headers=Values(_headers(headers))
+        common,
+        transport=transport,
+        url=fields.url(address),
+        headers=Values(fields.headers(headers)),
     )
 
 
@@ -255,7 +239,7 @@ def _environment(given: Mapping[str, Node], variables: Variables) -> dict[str, s
     values = {}
     if "envFile" in given:
         try:
-            values = variables.read_env_file(_filled(given["envFile"]))
+            values = variables.read_env_file(fields.filled(given["envFile"]))
         except ConfigError as problem:
             raise given["envFile"].error(str(problem)) from None
     for name, node in (given["env"].mapping() if "env" in given else {}).items():
@@ -263,52 +247,6 @@ def _environment(given: Mapping[str, Node], variables: Variables) -> dict[str, s
             raise node.error('not a name for a variable; remove the "=" or what cannot be seen')
         values[name] = node.text()
     return values
-
-
-def _headers(nodes: Mapping[str, Node]) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for name, node in nodes.items():
-        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
-            raise node.error("not a header name; use letters, digits and hyphens")
-        if name.lower() in _FRAMING_HEADERS:
-            raise node.error("is set by the exporter itself; remove it")
-        if name.lower() in (other.lower() for other in values):
-            raise node.error("written twice, headers ignore case; keep one")
-        values[name] = _header_value(node)
-    return values
-
-
-def _header_value(node: Node) -> str:
-    value = node.text().strip(" \t")
-    if "\r" in value or "\n" in value:
-        raise node.error("has a line break; keep the value on one line")
-    if not re.fullmatch(r"[\t -~]*", value):
-        raise node.error("has a character that a header cannot carry; use printable ASCII")
-    return value
-
-
-def _url(node: Node) -> str:
-    url = _filled(node)
-    try:
-        parts = urlsplit(url)
-        valid = bool(parts.hostname) and parts.port != 0 and re.fullmatch(r"[!-~]+", url)
-    except ValueError:  # a port or an IPv6 address that cannot be
-        valid = False
-    else:
-        if parts.scheme.lower() not in ("http", "https"):
-            raise node.error(f'{_scheme(url)}; start it with "http://" or "https://"')
-    if not valid:
-        raise node.error(
-            'not a URL; write it like "https://host:8000/mcp", other characters as %XX'
-        )
-    if "#" in url:
-        raise node.error('a fragment is never sent; remove "#" and what follows')
-    return url
-
-
-def _scheme(url: str) -> str:
-    scheme, colon, _ = url.partition("://")
-    return f"cannot reach a {quoted(scheme)} URL" if colon else "has no scheme"
 
 
 def _check_transport(given: Mapping[str, Node], *, stdio: bool) -> Transport:
@@ -324,19 +262,6 @@ def _check_transport(given: Mapping[str, Node], *, stdio: bool) -> Transport:
         wrong, key = ("stdio", "command") if transport == "stdio" else (transport, "url")
         raise node.error(f'{quoted(wrong)} needs "{key}"; change the one or the other')
     return transport
-
-
-def _check_name(name: str, node: Node) -> None:
-    """A name is part of a URL, a label value, and what people read."""
-    if not name or len(name) > MAX_NAME:
-        raise node.error(f"a server's name must have 1 to {MAX_NAME} characters; rename it")
-    if not name.isprintable():
-        raise node.error("a server's name cannot have control characters; rename it")
-    segments = name.split("/")
-    if not all(segments) or "." in segments or ".." in segments:
-        raise node.error('a server\'s name cannot have an empty, "." or ".." part; rename it')
-    if name == OTHER or segments[0] == ".well-known":
-        raise node.error("a server cannot have this reserved name; rename it")
 
 
 def _probe(node: Node | None, default: ProbeSettings) -> ProbeSettings:
@@ -359,77 +284,20 @@ def _settings(node: Node | None, readers: Mapping[str, Callable[[Node], Any]]) -
     return {key: readers[key](child) for key, child in given.items()}
 
 
-def _boolean(node: Node) -> bool:
-    word = node.scalar().lower()
-    if word not in ("true", "yes", "on", "false", "no", "off"):
-        raise node.error(f"must be true or false, not {quoted(word)}")
-    return word in ("true", "yes", "on")
-
-
-def _duration(node: Node) -> float:
-    try:
-        return parse_duration(node.scalar())
-    except ConfigError as problem:
-        raise node.error(str(problem)) from None
-
-
-def _positive_duration(node: Node) -> float:
-    seconds = _duration(node)
-    if seconds == 0:
-        raise node.error('must be more than 0; write it like "30s"')
-    return seconds
-
-
-def _request_timeout(node: Node) -> float:
-    """A duration, or a client's bare number. Cline and Roo Code count seconds, up to 3600; Claude
-    Code, Gemini CLI and Kiro count milliseconds. A few milliseconds read as seconds do no harm:
-    the client itself gives up first."""
-    if node.kind != "a number":
-        return _duration(node)
-    number = node.scalar()
-    if not re.fullmatch(r"\d{1,12}", number, re.ASCII):
-        raise node.error('must be a duration; write it like "30s"')
-    return float(number) if int(number) <= 3600 else int(number) / 1000
-
-
-def _count(node: Node) -> int:
-    number = node.scalar()
-    if not re.fullmatch(r"\d{1,9}", number, re.ASCII) or int(number) == 0:
-        raise node.error(f"must be a whole number from 1, not {quoted(number)}")
-    return int(number)
-
-
-def _size(node: Node) -> int:
-    size = node.scalar()
-    match = re.fullmatch(r"(\d{1,12}) ?(|B|KiB|MiB|GiB)", size, re.ASCII)
-    if match is None or int(match[1]) == 0:
-        raise node.error(
-            f'{quoted(size)} is not a size; write bytes, or it like "512KiB" or "4MiB"'
-        )
-    return int(match[1]) * _SIZES[match[2]]
-
-
 _PROBE_READERS: Mapping[str, Callable[[Node], Any]] = {
-    "enabled": _boolean,
-    "interval": _positive_duration,
-    "timeout": _positive_duration,
-    "list_interval": _positive_duration,
-    "passive": _boolean,
+    "enabled": fields.boolean,
+    "interval": fields.positive_duration,
+    "timeout": fields.positive_duration,
+    "list_interval": fields.positive_duration,
+    "passive": fields.boolean,
 }
 _LIMIT_READERS: Mapping[str, Callable[[Node], Any]] = {
-    "request_bytes": _size,
-    "observed_bytes": _size,
-    "tools_per_server": _count,
-    "tools_total": _count,
-    "clients": _count,
+    "request_bytes": fields.size_in_bytes,
+    "observed_bytes": fields.size_in_bytes,
+    "tools_per_server": fields.count,
+    "tools_total": fields.count,
+    "clients": fields.count,
 }
-
-
-def _filled(node: Node) -> str:
-    text = node.text()
-    if not text.strip():
-        raise node.error("is empty; fill it in, or remove it")
-    return text
 
 
 def _present(node: Node) -> dict[str, Node]:
@@ -450,7 +318,7 @@ def _only_one(given: Mapping[str, Node], keys: Iterable[str]) -> Node | None:
 
 def _switched_off(given: Mapping[str, Node]) -> bool:
     return any(
-        key in given and _boolean(given[key]) is off for key, off in clients.SWITCHES.items()
+        key in given and fields.boolean(given[key]) is off for key, off in clients.SWITCHES.items()
     )
 
 
