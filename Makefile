@@ -1,0 +1,96 @@
+# The commands of this project; `make` alone lists them. Each one first sees to it that what it
+# needs is there: .venv (from requirements-dev.lock) and .tools (Prometheus and Alertmanager).
+
+PYTHON := .venv/bin/python
+TOOLS := .tools/bin
+MAKEFLAGS += --no-print-directory
+# Words for pytest, such as PYTEST="-k demo".
+PYTEST :=
+
+.DEFAULT_GOAL := help
+
+##@ The two that matter
+
+.PHONY: demo
+demo: environment ## Run the whole stack here; with ONCE=1 make the calls, check, and end
+	@$(PYTHON) -m demo $(if $(ONCE),--once)
+
+# Every check runs, whatever became of the one before; the last line says which failed.
+CHECKS := lint rules tests
+
+.PHONY: test check
+test check: environment monitoring ## Everything: lint, types, rules, unit and end-to-end tests
+	@failed=; \
+	for check in $(CHECKS); do \
+	    echo "== $$check"; \
+	    $(MAKE) $$check || failed="$$failed $$check"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Failed:$$failed" >&2; exit 1; fi; \
+	echo "All passed: $(CHECKS)"
+
+##@ Parts of make test
+
+.PHONY: lint
+lint: environment ## Format, lint and types (ruff, mypy)
+	@status=0; \
+	$(PYTHON) -m ruff format --check . || status=1; \
+	$(PYTHON) -m ruff check . || status=1; \
+	$(PYTHON) -m mypy || status=1; \
+	exit $$status
+
+.PHONY: rules
+rules: monitoring ## Configurations, rules and their tests (promtool, amtool)
+	@status=0; \
+	$(TOOLS)/promtool check config prometheus/prometheus.yml || status=1; \
+	$(TOOLS)/promtool check rules $$(ls prometheus/rules/*.yml | grep -v '[.]test[.]yml$$') || status=1; \
+	$(TOOLS)/promtool test rules prometheus/rules/*.test.yml || status=1; \
+	$(TOOLS)/amtool check-config prometheus/alertmanager.yml || status=1; \
+	exit $$status
+
+.PHONY: tests
+tests: environment monitoring
+	@$(PYTHON) -m pytest $(PYTEST)
+
+.PHONY: unit
+unit: environment ## The tests that start no process
+	@$(PYTHON) -m pytest -m "not e2e" $(PYTEST)
+
+.PHONY: e2e
+e2e: environment monitoring ## The tests with real processes
+	@$(PYTHON) -m pytest -m e2e $(PYTEST)
+
+##@ Upkeep
+
+.PHONY: format
+format: environment ## Rewrite the sources as the formatter wants them
+	@$(PYTHON) -m ruff format .
+	@$(PYTHON) -m ruff check --fix .
+
+UV := uv==0.13.9
+
+.PHONY: lock
+lock: environment ## Renew the lock files after a change of dependencies; UPGRADE=1 takes newer versions
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target .tools/uv $(UV)
+	@for lock in requirements.lock "requirements-dev.lock --group dev --constraint requirements.lock"; do \
+	    .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	        --no-header $(if $(UPGRADE),--upgrade) pyproject.toml --output-file $$lock || exit 1; \
+	done
+
+.PHONY: clean
+clean: ## Remove what was built and measured here, and the demo's data; .venv and .tools stay
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^##@/ {print "\n" substr($$0, 5)} \
+	    /^[a-z].*:.*## / {split($$1, names, " "); printf "  make %-14s %s\n", names[1], $$2}' Makefile
+
+# What the others stand on; silent and quick where nothing is to be done.
+
+.PHONY: environment
+environment:
+	@python=$$(scripts/python) && "$$python" -m scripts.environment
+
+.PHONY: monitoring
+monitoring: environment
+	@$(PYTHON) -m scripts.monitoring
