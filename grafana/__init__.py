@@ -1,0 +1,1 @@
+"""Everything that Grafana is given; the dashboards are built by ``grafana.build``."""

@@ -1,0 +1,1 @@
+"""Source of the dashboards: ``python -m grafana.build`` writes ``grafana/dashboards/*.json``."""
