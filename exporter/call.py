@@ -28,5 +28,37 @@ class ConfigError(Exception):
     """A configuration that cannot be used: one line with the file, the place and the mend."""
 
 
+class Fault(StrEnum):
+    """Why an upstream failed; the values are results of probes."""
+
+    CONNECTION = "connect_error"
+    PROTOCOL = "protocol_error"
+    TIMEOUT = "timeout"
+    EXIT = "process_exit"
+
+
 class UpstreamError(Exception):
     """The upstream could not be reached, or was lost before it had replied."""
+
+    def __init__(self, text: str, fault: Fault = Fault.CONNECTION) -> None:
+        super().__init__(text)
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request that has ended.
+
+    ``seconds`` is the time from the request's last byte to the reply's, ``result_bytes`` the
+    reply's length on the wire, both as the exporter saw them. ``method`` and ``tool`` are what
+    the peer sent and must be admitted before they become label values.
+    """
+
+    method: str
+    outcome: Outcome
+    seconds: float
+    to_server: bool = True
+    tool: str | None = None
+    code: float | None = None
+    result_bytes: int | None = None
+    traceparent: str | None = None

@@ -11,7 +11,9 @@ Transport = Literal["stdio", "http", "sse"]
 FILE_KEYS_BY_CLIENT: Mapping[str, tuple[str, ...]] = {
     "VS Code": ("$schema", "inputs"),
     "Claude Desktop": (
+        "coworkUserFilesPath",
         "globalShortcut",
+        "isDxtAutoUpdatesEnabled",
         "isUsingBuiltInNodeForMcp",
         "locale",
         "preferences",
@@ -61,3 +63,6 @@ TRANSPORTS: Mapping[str, Transport] = {
     "sse": "sse",
 }
 """What clients call a transport, in lower case."""
+
+ALIASES = frozenset((*SWITCHES, *URL_KEYS, *TRANSPORT_KEYS))
+"""Keys that have an effect, beside those that the documentation leads with."""

@@ -34,10 +34,11 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-MAX_FILE_BYTES = 4 * 1024 * 1024
+MAX_FILE_BYTES = 1024 * 1024
 
+_SERVER_KEYS = ("command", "args", "env", "envFile", "cwd", "url", "headers", "type")
 _STDIO_KEYS = ("args", "cwd", "envFile")
-_OWN_SERVER_KEYS = ("probe", "timeout", "idle_timeout")
+_OWN_KEYS = ("probe", "timeout", "idle_timeout")
 
 
 class Values(Mapping[str, str]):
@@ -141,7 +142,7 @@ def parse(
     variables = Variables(environ, workspace(Path(source)), read_file or _no_file)
     root = document.read(text, source, variables.expand)
     top = root.mapping()
-    _refuse_unknown(top, ("mcpServers", "servers", "limits", *_OWN_SERVER_KEYS), clients.FILE_KEYS)
+    _refuse_unknown(top, ("mcpServers", "servers", "limits", *_OWN_KEYS), clients.FILE_KEYS)
     defaults = Server(
         name="",
         transport="stdio",
@@ -190,8 +191,7 @@ def _servers(
 def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Server:
     fields.check_name(name, node)
     given = _present(node)
-    known = ("command", "env", "headers", *_STDIO_KEYS, *clients.URL_KEYS, *clients.TRANSPORT_KEYS)
-    _refuse_unknown(given, (*known, *_OWN_SERVER_KEYS, *clients.SWITCHES), clients.SERVER_KEYS)
+    _refuse_unknown(given, (*_SERVER_KEYS, *_OWN_KEYS), clients.ALIASES | clients.SERVER_KEYS)
     common = replace(
         defaults,
         name=name,
@@ -244,7 +244,7 @@ def _environment(given: Mapping[str, Node], variables: Variables) -> dict[str, s
             raise given["envFile"].error(str(problem)) from None
     for name, node in (given["env"].mapping() if "env" in given else {}).items():
         if not name or "=" in name or not name.isprintable():
-            raise node.error('not a name for a variable; remove the "=" or what cannot be seen')
+            raise node.error('cannot name a variable; use letters, digits and "_"')
         values[name] = node.text()
     return values
 
@@ -348,18 +348,20 @@ def _read_file(path: Path) -> str:
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise ConfigError(f"{path}: cannot be read: {reason}; check the path") from None
-    except ValueError:
-        raise ConfigError("not a path; check it") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise _file_error(path, f"cannot be read: {reason.lower()}; check the path") from None
     if len(data) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES} bytes; shorten it")
-    return text
+        raise _file_error(path, f"is larger than {MAX_FILE_BYTES} bytes; shorten it")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise _file_error(path, "is not UTF-8; save it as UTF-8") from None
 
 
 def _no_file(path: Path) -> str:
-    raise ConfigError(f"{path}: no files can be read here; write the values out")
+    raise _file_error(path, "no files can be read here; write the values out")
+
+
+def _file_error(path: Path, problem: str) -> ConfigError:
+    return ConfigError(document.one_line(f"{path}: {problem}"))

@@ -52,7 +52,7 @@ class Node:
     def mapping(self) -> dict[str, Node]:
         """The children by key, in the order of the file. Keys are text, however they look."""
         if self.kind != "a mapping":
-            raise self.error(f"must be a mapping of names to values, not {self.kind}")
+            raise self.error(f"must be a mapping, not {self.kind}; write names with their values")
         found: dict[str, Node] = {}
         for key, value in self.raw.value:
             name, child = self._member(key, value)
@@ -76,13 +76,13 @@ class Node:
         if self.kind in ("a number", "a boolean", "a date"):
             raise self.error(f"must be a string, not {self.kind}; put it in quotes")
         if self.kind != "a string":
-            raise self.error(f"must be a string, not {self.kind}")
+            raise self.error(f"must be a string, not {self.kind}; write one string")
         return self._expanded()
 
     def scalar(self) -> str:
         """The text of a string, number or boolean as it was written, variables expanded."""
         if not isinstance(self.raw, yaml.ScalarNode) or self.kind == "null":
-            raise self.error(f"must be a single value, not {self.kind}")
+            raise self.error(f"must be a single value, not {self.kind}; write one")
         return self._expanded()
 
     def _expanded(self) -> str:
@@ -115,9 +115,9 @@ def read(text: str, source: str, expand: Callable[[str], str]) -> Node:
     try:
         raw = _Json(text, source).document() if _is_json(text, source) else _yaml(text, source)
     except RecursionError:
-        raise ConfigError(f"{source}: nested too deeply; flatten it") from None
+        raise ConfigError(one_line(f"{source}: nested too deeply; flatten it")) from None
     if raw is None:
-        raise ConfigError(f'{source}: is empty; add a "servers" mapping')
+        raise ConfigError(one_line(f'{source}: is empty; add a "servers" mapping'))
     return Node(source, "", raw.start_mark.line + 1, raw, expand)
 
 
@@ -132,7 +132,7 @@ def quoted(text: str) -> str:
 
 
 def _segment(key: str) -> str:
-    return key if re.fullmatch(r"[\w@/$-]+", key) else quoted(key)
+    return key if re.fullmatch(r"[\w@/$-]{1,80}", key) else quoted(key)
 
 
 def _is_json(text: str, source: str) -> bool:
@@ -148,13 +148,17 @@ def _yaml(text: str, source: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        hint = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
-        problem = error.problem or error.context
-        raise ConfigError(one_line(f"{source}:{line}: not valid YAML: {problem}{hint}")) from None
+        mend = (
+            "indent with spaces"
+            if "'\\t'" in str(error.problem)
+            else "check it and its indentation"
+        )
+        problem = f"{error.problem or error.context}; {mend}"
+        raise ConfigError(one_line(f"{source}:{line}: not valid YAML: {problem}")) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        problem = f"{source}:{line}: not valid YAML: a control character; remove it"
-        raise ConfigError(problem) from None
+        problem = "not valid YAML: a control character; remove it"
+        raise ConfigError(one_line(f"{source}:{line}: {problem}")) from None
     return node
 
 
@@ -180,7 +184,7 @@ class _Json:
             return None
         node = self._value()
         if self._peek() != "":
-            raise self._error("expected the end of the file")
+            raise self._error("expected the end of the file; remove what follows")
         return node
 
     def _value(self) -> yaml.Node:
@@ -219,16 +223,18 @@ class _Json:
             value, self._at = self._decoder.raw_decode(self._text, self._at)
         except json.JSONDecodeError as error:
             self._at = error.pos
-            raise self._error(error.msg[0].lower() + error.msg[1:]) from None
+            raise self._error(_string_problem(error.msg)) from None
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise self._error("half a surrogate pair")
+            raise self._error(
+                "half a character in a string; write both halves, or the character itself"
+            )
         return yaml.ScalarNode(f"{_TAG}str", value, mark, mark)
 
     def _literal(self) -> yaml.Node:
         mark = self._mark()
         match = self._LITERAL.match(self._text, self._at)
         if match is None:
-            raise self._error("expected a value")
+            raise self._error("expected a value; put text in double quotes")
         self._at = match.end()
         return yaml.ScalarNode(f"{_TAG}{match.lastgroup}", match[0], mark, mark)
 
@@ -246,3 +252,9 @@ class _Json:
 
     def _error(self, problem: str) -> ConfigError:
         return ConfigError(one_line(f"{self._source}:{self._line()}: not valid JSON: {problem}"))
+
+
+def _string_problem(message: str) -> str:
+    if "escape" in message:
+        return "an escape that JSON does not know; write \\\\ for a backslash"
+    return "a string does not end on its line; close it, or write \\n for a line break"

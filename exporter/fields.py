@@ -43,8 +43,9 @@ def parse_duration(text: str) -> float:
 
 
 def duration(node: Node) -> float:
+    text = node.scalar()
     try:
-        return parse_duration(node.scalar())
+        return parse_duration(text)
     except ConfigError as problem:
         raise node.error(str(problem)) from None
 
@@ -119,8 +120,9 @@ def url(node: Node) -> str:
 
 
 def _scheme(url: str) -> str:
-    scheme, colon, _ = url.partition("://")
-    return f"cannot reach a {quoted(scheme)} URL" if colon else "has no scheme"
+    # What does not look like a scheme may be a secret that went to the wrong place.
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]{0,15})://", url)
+    return f"cannot reach a {quoted(match[1])} URL" if match else "has no scheme"
 
 
 def headers(nodes: Mapping[str, Node]) -> dict[str, str]:
@@ -153,6 +155,9 @@ def check_name(name: str, node: Node) -> None:
         raise node.error("a server's name cannot have control characters; rename it")
     segments = name.split("/")
     if not all(segments) or "." in segments or ".." in segments:
-        raise node.error('a server\'s name cannot have an empty, "." or ".." part; rename it')
+        raise node.error(
+            'a server\'s name cannot start or end with "/", or have an empty, "." or ".." part; '
+            "rename it"
+        )
     if name == OTHER or segments[0] == ".well-known":
         raise node.error("a server cannot have this reserved name; rename it")

@@ -1,0 +1,141 @@
+"""Pending requests of one conversation, and how each becomes exactly one finished Call.
+
+Pure: messages and times come in, Calls go out to a recorder. A conversation is a session, a
+stdio connection, or a single POST where the protocol has no sessions. Its two directions have
+independent ids.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec import UNSET
+
+from exporter.call import Call, Outcome
+from exporter.message import Id, Message
+
+
+class Recorder(Protocol):
+    """Where an exchange reports to."""
+
+    def began(self, to_server: bool) -> None:
+        """A request is now in flight."""
+
+    def finished(self, call: Call) -> None:
+        """A request in flight has ended."""
+
+    def notified(self, method: str | None, to_server: bool) -> None:
+        """A notification passed by."""
+
+
+class Pending:
+    """A request that waits for its reply."""
+
+    __slots__ = ("done", "id", "method", "previous", "started", "to_server", "tool", "traceparent")
+
+    def __init__(self, message: Message, now: float, to_server: bool) -> None:
+        self.id = message.id
+        self.method = message.method or ""
+        self.tool = message.tool
+        self.traceparent = message.traceparent
+        self.started = now
+        self.to_server = to_server
+        self.done = False
+        self.previous: Pending | None = None
+
+
+def outcome_of(reply: Message) -> Outcome:
+    """What a reply says about its request."""
+    if reply.error is not UNSET or reply.result is UNSET:
+        return Outcome.PROTOCOL_ERROR
+    if reply.result.is_error:
+        return Outcome.TOOL_ERROR
+    if reply.result.result_type not in (None, "complete") or bytes(reply.result.task):
+        return Outcome.INPUT_REQUIRED
+    return Outcome.OK
+
+
+class Exchange:
+    """The requests in flight of one conversation."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._pending: dict[tuple[bool, object], Pending] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def begin(self, message: Message, now: float, to_server: bool = True) -> Pending:
+        """Note a request. A second one with the same id does not replace the first."""
+        pending = Pending(message, now, to_server)
+        key = (to_server, pending.id)
+        pending.previous = self._pending.get(key)
+        self._pending[key] = pending
+        self._recorder.began(to_server)
+        return pending
+
+    def find(self, request_id: object, to_server: bool = True) -> Pending | None:
+        """The newest request in flight with this id."""
+        return self._pending.get((to_server, request_id))
+
+    def finish(self, pending: Pending, reply: Message, size: int, now: float) -> None:
+        """End a request with its reply of ``size`` bytes."""
+        code = reply.error.code if reply.error is not UNSET else None
+        self._end(pending, outcome_of(reply), now, code, size)
+
+    def settle(
+        self, pending: Pending, outcome: Outcome, now: float, code: float | None = None
+    ) -> None:
+        """End a request that gets no reply, or whose reply does not decide."""
+        self._end(pending, outcome, now, code, None)
+
+    def cancel(self, request_id: Id, now: float, to_server: bool = True) -> Pending | None:
+        """End the request that its sender no longer waits for; answers it."""
+        pending = self.find(request_id, to_server)
+        if pending is not None:
+            self.settle(pending, Outcome.CANCELLED, now)
+        return pending
+
+    def abandon(self, outcome: Outcome, now: float) -> None:
+        """End everything in flight, in both directions, as ``outcome``."""
+        while self._pending:
+            self.settle(next(iter(self._pending.values())), outcome, now)
+
+    def expire(self, oldest: float, now: float) -> None:
+        """End what was begun before ``oldest`` and that nobody carries any more."""
+        overdue = [pending for pending in self._pending.values() if pending.started < oldest]
+        for pending in overdue:
+            self.settle(pending, Outcome.TIMEOUT, now)
+
+    def _end(
+        self, pending: Pending, outcome: Outcome, now: float, code: float | None, size: int | None
+    ) -> None:
+        if pending.done:
+            return
+        pending.done = True
+        self._unlink(pending)
+        call = Call(
+            pending.method,
+            outcome,
+            now - pending.started,
+            pending.to_server,
+            pending.tool,
+            code,
+            size,
+            pending.traceparent,
+        )
+        self._recorder.finished(call)
+
+    def _unlink(self, pending: Pending) -> None:
+        key = (pending.to_server, pending.id)
+        newest = self._pending.get(key)
+        if newest is pending:
+            if pending.previous is None:
+                del self._pending[key]
+            else:
+                self._pending[key] = pending.previous
+            return
+        while newest is not None and newest.previous is not pending:
+            newest = newest.previous
+        if newest is not None:
+            newest.previous = pending.previous

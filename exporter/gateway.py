@@ -1,0 +1,182 @@
+"""The MCP listener: finds the server that a request is for, and refuses what it must.
+
+``/{server}/mcp`` is a configured server. A refusal is a JSON-RPC error with the HTTP status of
+the Streamable HTTP transport, and it is counted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from exporter import message as jsonrpc
+from exporter import refusal
+from exporter.listener import Request
+from exporter.message import Message
+from exporter.metrics import Metrics
+from exporter.recorder import ServerRecorder
+
+_METHODS = frozenset({b"POST", b"GET", b"DELETE"})
+_SUFFIX = b"/mcp"
+
+_HTTP_TEXTS = {
+    400: "this is not an HTTP/1.1 request",
+    408: "the request did not arrive in time",
+    413: "the request's body is larger than the limit (limits.request_bytes)",
+    431: "the request's headers are larger than the limit",
+}
+
+
+class Upstream(Protocol):
+    """A configured server, whatever its transport."""
+
+    recorder: ServerRecorder
+
+    def handle(self, request: Request, messages: Sequence[Message]) -> None:
+        """Serve one request; ``messages`` is what its body says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not passed on."""
+
+    status: int
+    reason: str
+    text: str
+    code: int = refusal.INVALID_REQUEST
+
+
+class Gateway:
+    """The application behind the MCP listener."""
+
+    def __init__(self, metrics: Metrics, is_loopback: bool) -> None:
+        self._metrics = metrics
+        self._is_loopback = is_loopback
+        self.upstreams: dict[str, Upstream] = {}
+
+    def handle(self, request: Request) -> None:
+        """Relay a request, or say why not."""
+        name = _server_name(request.path)
+        upstream = self.upstreams.get(name) if name is not None else None
+        refused = self._check(request, name, upstream)
+        if refused is not None or upstream is None:
+            self._refuse(request, refused or _UNKNOWN_PATH, upstream, None)
+            return
+        if request.method != b"POST":
+            upstream.handle(request, ())
+            return
+        messages = self._read(request)
+        if messages is None:
+            self._refuse(request, _explain(request.body), upstream, None)
+        else:
+            upstream.handle(request, messages)
+
+    def refuse(self, request: Request, status: int, reason: str) -> None:
+        """Answer what broke the rules of HTTP or a limit."""
+        name = _server_name(request.path)
+        upstream = self.upstreams.get(name) if name is not None else None
+        self._refuse(request, Refusal(status, reason, _HTTP_TEXTS[status]), upstream, None)
+
+    def _check(
+        self, request: Request, name: str | None, upstream: Upstream | None
+    ) -> Refusal | None:
+        if not self._is_from_here(request):
+            return Refusal(403, "bad_origin", "the Host or Origin of this request is not allowed")
+        if name is None:
+            return _UNKNOWN_PATH
+        if upstream is None:
+            known = ", ".join(self.upstreams) or "none"
+            text = f"there is no server {name!r}; configured are: {known}"
+            return Refusal(404, "unknown_server", text)
+        if request.method not in _METHODS:
+            return Refusal(405, "bad_method", "only POST, GET and DELETE are served here")
+        return None
+
+    def _read(self, request: Request) -> tuple[Message, ...] | None:
+        if request.header(b"content-encoding") is not None:
+            return ()  # compressed: relayed, but not understood
+        return jsonrpc.read_all(request.body)
+
+    def _is_from_here(self, request: Request) -> bool:
+        """Whether no foreign web page is behind it (DNS rebinding).
+
+        A listener on loopback is only ever addressed by a loopback name; elsewhere a browser's
+        Origin must be the very host that it talks to.
+        """
+        host = request.header(b"host")
+        origin = request.header(b"origin")
+        if self._is_loopback and host is not None and not _is_loopback_name(_host_of(host)):
+            return False
+        if origin is None:
+            return True
+        source = _origin_host(origin)
+        if self._is_loopback:
+            return _is_loopback_name(source)
+        return host is not None and source == _host_of(host)
+
+    def _refuse(
+        self,
+        request: Request,
+        refused: Refusal,
+        upstream: Upstream | None,
+        message: Message | None,
+    ) -> None:
+        method = message.method if message else None
+        if upstream is None:
+            self._metrics.rejected(method, refused.reason)
+        else:
+            upstream.recorder.rejected(method, refused.reason)
+        reply = refusal.error(refused.code, refused.text)
+        allow = [(b"Allow", b"POST, GET, DELETE")] if refused.status == 405 else []
+        request.respond(refused.status, reply, refusal.JSON, allow)
+
+
+_UNKNOWN_PATH = Refusal(
+    404, "unknown_path", "there is nothing at this path; a server is at /NAME/mcp"
+)
+
+
+def _server_name(path: bytes) -> str | None:
+    if not path.endswith(_SUFFIX) or len(path) <= len(_SUFFIX) + 1:
+        return None
+    try:
+        return unquote(path[1 : -len(_SUFFIX)].decode("ascii"), errors="strict")
+    except UnicodeDecodeError:
+        return None
+
+
+def _explain(body: bytes) -> Refusal:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        text = f"the body is not JSON: {error}"
+        return Refusal(400, "not_json", text, refusal.PARSE_ERROR)
+    return Refusal(400, "not_jsonrpc", "the body is not a JSON-RPC message")
+
+
+def _host_of(value: bytes) -> str:
+    text = value.decode("latin-1").lower()
+    if text.startswith("["):
+        return text.partition("]")[0][1:]
+    return text.partition(":")[0]
+
+
+def _origin_host(origin: bytes) -> str:
+    try:
+        return (urlsplit(origin.decode("latin-1")).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _is_loopback_name(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

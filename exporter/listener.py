@@ -1,0 +1,496 @@
+"""The listening side of HTTP/1.1: an asyncio protocol on httptools, without a framework.
+
+It owes its clients what any server does: limits, timeouts, back-pressure, pipelining, chunked
+bodies both ways, ``Expect: 100-continue``, refusals that arrive, and a graceful drain
+(RFC 9112). A request is handed over whole; a reply may be streamed.
+
+A client that ends its side of the connection while it waits counts as gone, as with nginx: at
+protocol version 2026-07-28 that is how a request is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from time import monotonic
+from typing import Protocol, cast
+
+import httptools
+
+Headers = list[tuple[bytes, bytes]]
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_BODYLESS = frozenset({204, 304})
+_OFFER = frozenset({b"connection", b"upgrade", b"http2-settings", b"expect"})
+_BACKLOG = 64 * 1024
+_LINGER = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerLimits:
+    """Bounds of one listener: sizes in bytes, times in seconds."""
+
+    head_bytes: int = 64 * 1024
+    body_bytes: int = 4 * 1024 * 1024
+    read_timeout: float = 30.0
+    idle_timeout: float = 75.0
+    write_timeout: float = 60.0
+
+
+class Application(Protocol):
+    """What serves the requests of a listener."""
+
+    def handle(self, request: Request) -> None:
+        """Serve a request, now or later, by ``request.start`` … ``request.end``."""
+
+    def refuse(self, request: Request, status: int, reason: str) -> None:
+        """Answer a request that broke the rules of HTTP or a limit."""
+
+
+class Request:
+    """One request with its reply: what came in, and the way back."""
+
+    __slots__ = (
+        "_connection", "_names", "body", "chunked", "closed", "headers", "keep_alive",
+        "method", "minor", "on_drain", "on_gone", "received", "refusal", "started", "target",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._names: dict[bytes, bytes] | None = None
+        self.method = b""
+        self.target = b""
+        self.headers: Headers = []
+        self.body = b""
+        self.minor = 1
+        self.keep_alive = True
+        self.received = 0.0
+        self.started = False
+        self.chunked = False
+        self.closed = False
+        self.refusal: tuple[int, str] | None = None
+        self.on_gone: Callable[[], None] | None = None
+        self.on_drain: Callable[[bool], None] | None = None
+
+    @property
+    def path(self) -> bytes:
+        """The target without its query."""
+        return self.target.partition(b"?")[0]
+
+    @property
+    def query(self) -> bytes:
+        """What follows the ``?``, without it."""
+        return self.target.partition(b"?")[2]
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header; ``name`` in lower case."""
+        if self._names is None:
+            self._names = {key.lower(): value for key, value in reversed(self.headers)}
+        return self._names.get(name)
+
+    def start(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b""
+    ) -> None:
+        """Begin the reply. Without a ``Content-Length`` among the headers it is chunked."""
+        self.started = True
+        lines = [b"HTTP/1.1 %d %b" % (status, reason or _REASONS.get(status, b"Unknown"))]
+        sized = status in _BODYLESS
+        for name, value in headers:
+            sized = sized or name.lower() == b"content-length"
+            lines.append(b"%b: %b" % (name, value))
+        self.chunked = not sized and self.minor > 0
+        if self.chunked:
+            lines.append(b"Transfer-Encoding: chunked")
+        elif not sized:
+            self.keep_alive = False
+        if self._connection.closing_after(self):
+            lines.append(b"Connection: close")
+        elif self.minor == 0:
+            lines.append(b"Connection: keep-alive")
+        lines.append(b"\r\n")
+        self._connection.put(b"\r\n".join(lines))
+
+    def write(self, data: bytes) -> None:
+        """Pass on a part of the body; ``flush`` sends it."""
+        if self.closed or not data or self.method == b"HEAD":
+            return
+        if self.chunked:
+            self._connection.put(b"%x\r\n" % len(data))
+            self._connection.put(data)
+            self._connection.put(b"\r\n")
+        else:
+            self._connection.put(data)
+
+    def flush(self) -> None:
+        """Send what was written."""
+        self._connection.flush()
+
+    def end(self) -> None:
+        """The reply is complete."""
+        if self.closed:
+            return
+        self.closed = True
+        if self.chunked and self.method != b"HEAD":
+            self._connection.put(b"0\r\n\r\n")
+        self._connection.finished(self)
+
+    def abort(self) -> None:
+        """The reply cannot be completed: cut the connection, so that the client sees it."""
+        if not self.closed:
+            self.closed = True
+            self._connection.abort()
+
+    def respond(
+        self, status: int, body: bytes, content_type: bytes, headers: Headers | None = None
+    ) -> None:
+        """Send a whole reply."""
+        fields = [(b"Content-Type", content_type)] if content_type else []
+        fields += [(b"Content-Length", b"%d" % len(body)), *(headers or [])]
+        self.start(status, fields)
+        self.write(body)
+        self.end()
+
+    def gone(self) -> None:
+        """The client is gone: tell whoever serves this request."""
+        if not self.closed:
+            self.closed = True
+            if self.on_gone is not None:
+                self.on_gone()
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection: parses requests, serves them one after the other."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._limits = listener.limits
+        self._loop = listener.loop
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._parsing: Request | None = None
+        self._body: list[bytes] = []
+        self._head_size = 0
+        self._body_size = 0
+        self._ready: deque[Request] = deque()
+        self._serving: Request | None = None
+        self._backlog = bytearray()
+        self._out: list[bytes] = []
+        self._paused = False
+        self._discarding = False
+        self.deadline = listener.loop.time() + self._limits.read_timeout
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._listener.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """The connection is closed, by whichever side."""
+        self._listener.connections.discard(self)
+        self._transport = None
+        self._ready.clear()
+        if self._serving is not None:
+            self._serving.gone()
+            self._serving = None
+        self._listener.connection_closed()
+
+    def eof_received(self) -> bool:
+        """The client has no more to say; whatever it waits for, it is gone."""
+        return False
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrived: parse them, or keep a bounded part while a request is served."""
+        if self._discarding:
+            return
+        if self._serving is not None:
+            self._backlog += data
+            if len(self._backlog) > _BACKLOG and self._transport is not None:
+                self._transport.pause_reading()
+            return
+        self._feed(data)
+        self._serve_next()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than the reply comes."""
+        self._paused = True
+        self.deadline = self._loop.time() + self._limits.write_timeout
+        self._tell_drain()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._paused = False
+        self.deadline = float("inf")
+        self._tell_drain()
+
+    # httptools callbacks
+
+    def on_message_begin(self) -> None:
+        """A new request starts."""
+        self._parsing = Request(self)
+        self.deadline = self._loop.time() + self._limits.read_timeout
+        self._body.clear()
+        self._head_size = self._body_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target arrived."""
+        self._grow_head(len(url))
+        if self._parsing is not None:
+            self._parsing.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header arrived."""
+        self._grow_head(len(name) + len(value))
+        if self._parsing is not None:
+            # The parser keeps trailing blanks, which are not part of the value (RFC 9110, 5.5).
+            self._parsing.headers.append((name, value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete: check it before the body comes."""
+        request = self._parsing
+        if request is None:
+            return
+        request.method = self._parser.get_method()
+        request.minor = int(self._parser.get_http_version() == "1.1")
+        request.keep_alive = self._parser.should_keep_alive()
+        length = request.header(b"content-length")
+        if length is not None and int(length) > self._limits.body_bytes:
+            raise _RefusalError(413, "body_too_large")
+        if request.header(b"expect") is not None and request.minor:
+            self._continue(request)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body arrived."""
+        self._body_size += len(body)
+        if self._body_size > self._limits.body_bytes:
+            raise _RefusalError(413, "body_too_large")
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        request, self._parsing = self._parsing, None
+        if request is None:
+            return
+        request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        request.received = monotonic()
+        self._ready.append(request)
+
+    # What requests call
+
+    def closing_after(self, request: Request) -> bool:
+        """Whether the connection ends with this reply."""
+        if self._listener.draining:
+            request.keep_alive = False
+        return not request.keep_alive
+
+    def put(self, data: bytes) -> None:
+        """Add to what the next flush sends."""
+        self._out.append(data)
+
+    def flush(self) -> None:
+        """Send what was put, in one piece."""
+        if self._out and self._transport is not None:
+            self._transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
+        self._out.clear()
+
+    def finished(self, request: Request) -> None:
+        """A reply is complete: go on with the next request, or close."""
+        self.flush()
+        if self._serving is request:
+            self._serving = None
+        if self._transport is None:
+            return
+        if not request.keep_alive:
+            self._hang_up(lingering=request.refusal is not None)
+            return
+        self.deadline = self._loop.time() + self._limits.idle_timeout
+        if self._ready or self._backlog:
+            # Not from within: a client that pipelines must not grow the stack.
+            self._loop.call_soon(self._resume)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._out.clear()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close_if_idle(self) -> None:
+        """Close now unless a request is being read or served."""
+        if self._transport is not None and self._serving is None and self._parsing is None:
+            self._transport.close()
+
+    def expire(self) -> None:
+        """The deadline has passed: say so where a request was begun, and close."""
+        if self._parsing is not None and self._serving is None and not self._discarding:
+            self._refuse(self._parsing, 408, "read_timeout")
+        else:
+            self.abort()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its time runs: it is idle, half read, or its client does not read."""
+        return self._serving is None or self._paused
+
+    # Inside
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            if not (self._ready and not self._ready[-1].keep_alive):
+                self._refuse_unreadable(error)
+            self._discarding = True
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        # No other protocol is spoken here, so the request counts as one without the offer
+        # (RFC 9110, section 7.8). The parser stops before such a request's body: it reads the
+        # head once more, as if nothing had been offered.
+        offered = self._ready.pop()
+        if offered.method == b"CONNECT":
+            self._refuse(offered, 400, "bad_request")
+            return
+        self._parser = httptools.HttpRequestParser(self)
+        head = [b"%b %b HTTP/1.1" % (offered.method, offered.target)]
+        head += [b"%b: %b" % field for field in offered.headers if field[0].lower() not in _OFFER]
+        self._feed(b"\r\n".join([*head, b"\r\n"]) + rest)
+
+    def _refuse_unreadable(self, error: httptools.HttpParserError) -> None:
+        cause = error.__context__
+        refused = self._parsing or Request(self)
+        if isinstance(cause, _RefusalError):
+            self._refuse(refused, cause.status, cause.reason)
+        else:
+            self._refuse(refused, 400, "bad_request")
+
+    def _refuse(self, request: Request, status: int, reason: str) -> None:
+        self._parsing = None
+        request.keep_alive = False
+        request.refusal = (status, reason)
+        self._ready.append(request)
+        self._discarding = True
+        self._serve_next()
+
+    def _serve_next(self) -> None:
+        if self._serving is not None or self._transport is None or not self._ready:
+            return
+        request = self._ready.popleft()
+        self._serving = request
+        self.deadline = float("inf")
+        if request.refusal is None:
+            self._listener.application.handle(request)
+        else:
+            self._listener.application.refuse(request, *request.refusal)
+
+    def _resume(self) -> None:
+        if self._serving is not None or self._transport is None:
+            return
+        if not self._ready and self._backlog:
+            data = bytes(self._backlog)
+            self._backlog.clear()
+            self._transport.resume_reading()
+            self._feed(data)
+        self._serve_next()
+
+    def _hang_up(self, lingering: bool) -> None:
+        if self._transport is None:
+            return
+        if not lingering:
+            self._transport.close()
+            return
+        # Closing with unread bytes would reset the connection, and the refusal with it.
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self.deadline = self._loop.time() + _LINGER
+
+    def _continue(self, request: Request) -> None:
+        expected = request.header(b"expect") or b""
+        if expected.lower() == b"100-continue" and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _grow_head(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > self._limits.head_bytes:
+            raise _RefusalError(431, "head_too_large")
+
+    def _tell_drain(self) -> None:
+        if self._serving is not None and self._serving.on_drain is not None:
+            self._serving.on_drain(self._paused)
+
+
+class Listener:
+    """Accepts connections on one address and hands their requests to an application."""
+
+    def __init__(
+        self,
+        application: Application,
+        loop: asyncio.AbstractEventLoop,
+        limits: ListenerLimits | None = None,
+    ) -> None:
+        self.application = application
+        self.loop = loop
+        self.limits = limits or ListenerLimits()
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._empty: asyncio.Future[None] | None = None
+
+    async def open(
+        self, host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> tuple[str, int]:
+        """Listen; answers the address in use. Raises ``OSError`` where it cannot be had."""
+        self._server = await self.loop.create_server(
+            lambda: Connection(self), host, port, ssl=tls, backlog=1024
+        )
+        self._sweep()
+        address = self._server.sockets[0].getsockname()
+        return address[0], address[1]
+
+    async def close(self, grace: float) -> None:
+        """Stop accepting, let requests end within ``grace`` seconds, then cut the rest."""
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        await self._wait_until_empty(grace)
+        for connection in list(self.connections):
+            connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def connection_closed(self) -> None:
+        """A connection is gone; the last one lets ``close`` return."""
+        if self._empty is not None and not self.connections and not self._empty.done():
+            self._empty.set_result(None)
+
+    async def _wait_until_empty(self, grace: float) -> None:
+        if not self.connections:
+            return
+        self._empty = self.loop.create_future()
+        await asyncio.wait([self._empty], timeout=grace)
+
+    def _sweep(self) -> None:
+        # One timer for all connections: setting one a request would cost more than it saves.
+        now = self.loop.time()
+        for connection in list(self.connections):
+            if connection.deadline < now and connection.is_waiting:
+                connection.expire()
+        self._sweeper = self.loop.call_later(1.0, self._sweep)
+
+
+class _RefusalError(Exception):
+    """Raised inside the parser's callbacks to stop reading a request."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason

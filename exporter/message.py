@@ -1,0 +1,207 @@
+"""What a JSON-RPC message is: its id, its method and the few members that observation needs.
+
+The reader is partial: members that nobody asks for are skipped, not built. It never changes
+the bytes, and it never raises on what a peer sent: ``read`` answers ``None`` instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType, field
+
+Id: TypeAlias = int | float | str | None
+"""A request id or progress token with its JSON type: ``1`` and ``"1"`` are two ids."""
+
+VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
+CLIENT_KEY = "io.modelcontextprotocol/clientInfo"
+CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
+SUBSCRIPTION_KEY = "io.modelcontextprotocol/subscriptionId"
+
+
+class Implementation(Struct, frozen=True):
+    """A peer's own name and version (``clientInfo``, ``serverInfo``)."""
+
+    name: str = ""
+    version: str = ""
+
+
+class Meta(Struct, frozen=True):
+    """The members of ``params._meta`` that matter to a relay."""
+
+    progress_token: Id | UnsetType = field(name="progressToken", default=UNSET)
+    traceparent: str | None = None
+    protocol_version: str | None = field(name=VERSION_KEY, default=None)
+    client_info: Implementation | None = field(name=CLIENT_KEY, default=None)
+    subscription_id: Id | UnsetType = field(name=SUBSCRIPTION_KEY, default=UNSET)
+
+
+class Params(Struct, frozen=True):
+    """The members of ``params`` that matter to a relay."""
+
+    name: str | None = None
+    request_id: Id | UnsetType = field(name="requestId", default=UNSET)
+    progress_token: Id | UnsetType = field(name="progressToken", default=UNSET)
+    protocol_version: str | None = field(name="protocolVersion", default=None)
+    client_info: Implementation | None = field(name="clientInfo", default=None)
+    meta: Meta | None = field(name="_meta", default=None)
+
+
+class Result(Struct, frozen=True):
+    """The members of ``result`` that decide an outcome."""
+
+    is_error: bool = field(name="isError", default=False)
+    result_type: str | None = field(name="resultType", default=None)
+    task: msgspec.Raw = field(default_factory=msgspec.Raw)
+    protocol_version: str | None = field(name="protocolVersion", default=None)
+    server_info: Implementation | None = field(name="serverInfo", default=None)
+
+
+class Error(Struct, frozen=True):
+    """The code of a JSON-RPC error."""
+
+    code: int | float = 0
+
+
+class Message(Struct, frozen=True):
+    """One JSON-RPC message, partly read."""
+
+    id: Id | UnsetType = UNSET
+    method: str | None = None
+    params: Params | None = None
+    result: Result | UnsetType = UNSET
+    error: Error | UnsetType = UNSET
+
+    @property
+    def is_request(self) -> bool:
+        """A method with an id: somebody waits for a reply."""
+        return self.method is not None and self.id is not UNSET
+
+    @property
+    def is_notification(self) -> bool:
+        """A method without an id."""
+        return self.method is not None and self.id is UNSET
+
+    @property
+    def is_reply(self) -> bool:
+        """A result or an error."""
+        return self.method is None and not (self.result is UNSET and self.error is UNSET)
+
+    @property
+    def tool(self) -> str | None:
+        """The tool's name of a ``tools/call``; untrusted."""
+        if self.method != "tools/call" or self.params is None:
+            return None
+        return self.params.name
+
+    @property
+    def protocol_version(self) -> str | None:
+        """The version in the envelope of a 2026-07-28 request, or ``None``."""
+        meta = self.params.meta if self.params else None
+        return meta.protocol_version if meta else None
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context that the client sent along, unchecked."""
+        meta = self.params.meta if self.params else None
+        return meta.traceparent if meta else None
+
+    @property
+    def progress_token(self) -> Id | UnsetType:
+        """The token by which the server reports progress of this request."""
+        meta = self.params.meta if self.params else None
+        return meta.progress_token if meta else UNSET
+
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_one = msgspec.json.Decoder(Message)
+_many = msgspec.json.Decoder(list[msgspec.Raw])
+_PARTS: dict[str, type[Struct]] = {"params": Params, "result": Result, "error": Error}
+
+
+def read(data: bytes | bytearray | memoryview) -> Message | None:
+    """Read one message, or answer ``None`` where it is not a JSON object.
+
+    A member of an unexpected type costs only that member, so that an odd ``isError`` hides
+    neither the id nor the method.
+    """
+    try:
+        return _one.decode(data)
+    except _UNREADABLE:
+        return _read_leniently(data)
+
+
+def is_batch(data: bytes) -> bool:
+    """Whether the text is a JSON array (JSON-RPC batches, 2025-03-26 and older)."""
+    return data[:1] == b"[" or data[:64].lstrip()[:1] == b"["
+
+
+def read_all(data: bytes) -> tuple[Message, ...] | None:
+    """Read a message or a batch; ``None`` where the text is neither, or an empty batch."""
+    if not is_batch(data):
+        message = read(data)
+        return None if message is None else (message,)
+    try:
+        items = _many.decode(data)
+    except _UNREADABLE:
+        return None
+    messages = tuple(message for item in items if (message := read(item)) is not None)
+    return messages or None
+
+
+def _read_leniently(data: bytes | bytearray | memoryview) -> Message | None:
+    # JavaScript writes half an emoji as a lone surrogate, which the decoder refuses whole.
+    # The copy that is read loses it; the structure around it stays what it was.
+    data = _SURROGATE.sub(rb"\\ufffd", data)
+    try:
+        members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    except _UNREADABLE:
+        return None
+    return Message(**dict(_usable(members)))
+
+
+def _usable(members: dict[str, msgspec.Raw]) -> Iterator[tuple[str, Any]]:
+    types: dict[str, Any] = {"id": Id, "method": str | None, **_PARTS}
+    for name, wanted in types.items():
+        raw = members.get(name)
+        if raw is not None:
+            yield name, _decode(raw, wanted)
+
+
+def _decode(raw: msgspec.Raw, wanted: Any) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=wanted)
+    except _UNREADABLE:
+        return wanted() if wanted in _PARTS.values() else None
+
+
+class ToolPage(Struct, frozen=True):
+    """A page of ``tools/list``: the definitions as they came, and whether more follow."""
+
+    tools: list[msgspec.Raw]
+    next_cursor: str | None = field(name="nextCursor", default=None)
+
+
+class _ToolName(Struct, frozen=True):
+    name: str
+
+
+class _ToolReply(Struct, frozen=True):
+    result: ToolPage
+
+
+def read_tools(data: bytes) -> tuple[dict[str, bytes], str | None] | None:
+    """Read a ``tools/list`` reply into ``{name: definition}`` and the next cursor.
+
+    ``None`` where the reply is not one.
+    """
+    try:
+        page = msgspec.json.decode(data, type=_ToolReply).result
+        named = {msgspec.json.decode(raw, type=_ToolName).name: bytes(raw) for raw in page.tools}
+    except _UNREADABLE:
+        return None
+    return named, page.next_cursor

@@ -1,0 +1,251 @@
+"""What happens on one server, turned into samples: admitted labels, kept children."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from exporter.call import OTHER, Call, Outcome
+from exporter.health import State, Transition
+from exporter.labels import code_label, method_label, version_label
+from exporter.metrics import Metrics
+
+KNOWN_ZERO = (
+    Outcome.OK,
+    Outcome.TOOL_ERROR,
+    Outcome.PROTOCOL_ERROR,
+    Outcome.TIMEOUT,
+    Outcome.UPSTREAM_ERROR,
+)
+"""Present for every listed tool from the start: ``increase()`` must see the first failure."""
+
+PROBE_RESULTS = (
+    "success", "unauthorized", "timeout", "connect_error", "protocol_error", "process_exit",
+)  # fmt: skip
+
+POSSIBLE_TRANSITIONS = (
+    (State.UNKNOWN, State.OK),
+    (State.UNKNOWN, State.DEGRADED),
+    (State.OK, State.DEGRADED),
+    (State.DEGRADED, State.OK),
+    (State.DEGRADED, State.ERROR),
+    (State.ERROR, State.DEGRADED),
+)
+
+UNTIMED = frozenset({"subscriptions/listen"})
+"""Requests that last as long as somebody listens; their duration says nothing of the server."""
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_ZERO_TRACE = "0" * 32
+_TEXT_LENGTH = 64
+
+Observe = Callable[..., None]
+
+
+class ServerRecorder:
+    """The samples of one server. All methods are synchronous and take microseconds."""
+
+    def __init__(self, metrics: Metrics, name: str, transport: str) -> None:
+        self.name = name
+        self.transport = transport
+        self.metrics = metrics
+        self.tools = metrics.tools()
+        self._in_flight = metrics.in_flight.labels(name)
+        self._sessions = metrics.sessions.labels(name)
+        self._session_duration = metrics.session_duration.labels(name)
+        self._bytes = {
+            True: metrics.message_bytes.labels(name, "to_server"),
+            False: metrics.message_bytes.labels(name, "to_client"),
+        }
+        self._overhead = metrics.overhead.labels(transport)
+        self._requests: dict[tuple[str, Outcome], tuple[Observe, Observe]] = {}
+        self._calls: dict[tuple[str, Outcome], tuple[Observe, Observe]] = {}
+        self._results: dict[str, tuple[Observe, Observe]] = {}
+        self._notifications: dict[tuple[str, bool], Observe] = {}
+        self._info: tuple[str, ...] | None = None
+        self._start_at_zero()
+
+    # Traffic
+
+    def began(self, to_server: bool) -> None:
+        """A request is now in flight."""
+        if to_server:
+            self._in_flight.inc()
+
+    def finished(self, call: Call) -> None:
+        """A request has ended: count it once, with its duration."""
+        if not call.to_server:
+            method = method_label(call.method)
+            self.metrics.server_requests.labels(self.name, method, call.outcome).inc()
+            return
+        self._in_flight.dec()
+        method = method_label(call.method)
+        count, observe = self._request(method, call.outcome)
+        count()
+        if call.method not in UNTIMED:
+            observe(call.seconds)
+        if call.code is not None:
+            self.metrics.protocol_errors.labels(self.name, method, code_label(call.code)).inc()
+        if call.method == "tools/call":
+            self._finish_tool(call)
+
+    def notified(self, method: str | None, to_server: bool) -> None:
+        """A notification passed by."""
+        key = (method_label(method), to_server)
+        count = self._notifications.get(key)
+        if count is None:
+            direction = "to_server" if to_server else "to_client"
+            count = self.metrics.notifications.labels(self.name, key[0], direction).inc
+            self._notifications[key] = count
+        count()
+
+    def carried(self, size: int, to_server: bool) -> None:
+        """Bytes of messages passed by."""
+        self._bytes[to_server].inc(size)
+
+    def unparsed(self, reason: str) -> None:
+        """A message was relayed without being understood."""
+        self.metrics.unparsed.labels(self.name, reason).inc()
+
+    def spent(self, seconds: float) -> None:
+        """A request and its reply spent this long inside the exporter."""
+        self._overhead.observe(seconds)
+
+    def rejected(self, method: str | None, reason: str) -> None:
+        """The exporter refused a request to this server."""
+        self.metrics.rejected(method, reason, self.name)
+
+    def failed(self, where: str) -> None:
+        """Observation failed; the traffic went on."""
+        self.metrics.failed(where)
+
+    # Sessions
+
+    def session_started(self, client: str | None, version: str | None) -> None:
+        """A client opened a session."""
+        self._sessions.inc()
+        label = self.metrics.clients.label(client)
+        self.metrics.sessions_started.labels(self.name, label, version_label(version)).inc()
+
+    def session_ended(self, seconds: float) -> None:
+        """A session is over after this long."""
+        self._sessions.dec()
+        self._session_duration.observe(seconds)
+
+    # The server itself
+
+    def listed(self, names: Iterable[str]) -> None:
+        """The server lists these tools: they may be labels from now on."""
+        for tool in self.tools.admit(names):
+            for outcome in KNOWN_ZERO:
+                self._call(tool, outcome)
+
+    def set_tool_count(self, count: int) -> None:
+        """How many tools the server lists."""
+        self.metrics.listed_tools.labels(self.name).set(count)
+
+    def probed(self, result: str, seconds: float) -> None:
+        """A probe ended."""
+        self.metrics.probes.labels(self.name, result).inc()
+        self.metrics.probe_duration.labels(self.name).observe(seconds)
+
+    def state_is(self, state: State, failures: int) -> None:
+        """The server's state, and how often in a row it failed."""
+        for each in State:
+            self.metrics.state.labels(self.name, each).set(each is state)
+        self.metrics.up.labels(self.name).set(state in (State.OK, State.DEGRADED))
+        self.metrics.consecutive_failures.labels(self.name).set(failures)
+
+    def changed(self, transition: Transition) -> None:
+        """The server's state changed."""
+        self.metrics.transitions.labels(self.name, transition.before, transition.after).inc()
+
+    def succeeded(self) -> None:
+        """The server has just proved to be alive."""
+        self.metrics.last_success.labels(self.name).set(self.metrics.clock())
+
+    def is_known_as(self, server_name: str, server_version: str, protocol_version: str) -> None:
+        """What the server says it is; replaces what it said before."""
+        info = (
+            self.name,
+            self.transport,
+            _text(server_name),
+            _text(server_version),
+            version_label(protocol_version),
+        )
+        if info == self._info:
+            return
+        if self._info is not None:
+            self.metrics.server_info.remove(*self._info)
+        self._info = info
+        self.metrics.server_info.labels(*info).set(1)
+
+    def forget(self) -> None:
+        """Drop every series of this server."""
+        self.tools.forget()
+        self.metrics.forget(self.name)
+
+    def _finish_tool(self, call: Call) -> None:
+        tool = self.tools.label(call.tool)
+        count, observe = self._call(tool, call.outcome)
+        count()
+        exemplar = _exemplar(call.traceparent)
+        if exemplar is None:
+            observe(call.seconds)
+        else:
+            observe(call.seconds, exemplar)
+        touch, weigh = self._result(tool)
+        touch(self.metrics.clock())
+        if call.result_bytes is not None:
+            weigh(call.result_bytes)
+
+    def _request(self, method: str, outcome: Outcome) -> tuple[Observe, Observe]:
+        kept = self._requests.get((method, outcome))
+        if kept is None:
+            labels = (self.name, method, outcome)
+            count = self.metrics.requests.labels(*labels).inc
+            kept = (count, self.metrics.request_duration.labels(*labels).observe)
+            self._requests[method, outcome] = kept
+        return kept
+
+    def _call(self, tool: str, outcome: Outcome) -> tuple[Observe, Observe]:
+        kept = self._calls.get((tool, outcome))
+        if kept is None:
+            labels = (self.name, tool, outcome)
+            count = self.metrics.tool_calls.labels(*labels).inc
+            kept = (count, self.metrics.tool_duration.labels(*labels).observe)
+            self._calls[tool, outcome] = kept
+        return kept
+
+    def _result(self, tool: str) -> tuple[Observe, Observe]:
+        kept = self._results.get(tool)
+        if kept is None:
+            touch = self.metrics.tool_last.labels(self.name, tool).set
+            kept = (touch, self.metrics.tool_bytes.labels(self.name, tool).observe)
+            self._results[tool] = kept
+        return kept
+
+    def _start_at_zero(self) -> None:
+        for result in PROBE_RESULTS:
+            self.metrics.probes.labels(self.name, result)
+        for before, after in POSSIBLE_TRANSITIONS:
+            self.metrics.transitions.labels(self.name, before, after)
+        for family in (self.metrics.last_success, self.metrics.probe_duration):
+            family.labels(self.name)
+        self.metrics.overhead.labels(self.transport)
+        self.state_is(State.UNKNOWN, 0)
+
+
+def _exemplar(traceparent: str | None) -> dict[str, str] | None:
+    if traceparent is None:
+        return None
+    match = _TRACEPARENT.fullmatch(traceparent)
+    if match is None or match[1] == _ZERO_TRACE:
+        return None
+    return {"trace_id": match[1]}
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _TEXT_LENGTH and text.isprintable() else OTHER

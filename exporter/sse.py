@@ -1,0 +1,115 @@
+"""An incremental reader of server-sent events: bytes in, the data of whole events out.
+
+It follows the event-stream grammar of the WHATWG HTML standard (section 9.2). Only a copy is
+read: the bytes on the wire are relayed by somebody else.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: its data, its name (``message`` where unnamed) and whether it bears an id."""
+
+    data: bytes
+    name: bytes = b"message"
+    has_id: bool = False
+
+
+class Reader:
+    """Collects events from chunks that may be cut anywhere.
+
+    What is kept is bounded: an event of more than ``limit`` bytes is skipped to its end and
+    counted in ``oversized``.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.oversized = 0
+        self._limit = limit
+        self._rest = bytearray()
+        self._data: list[bytes] = []
+        self._name = b""
+        self._has_id = False
+        self._size = 0
+        self._skipping = False
+        self._after_cr = False
+        self._started = False
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Take the next bytes; answers the events that are now complete."""
+        events: list[Event] = []
+        for line in self._lines(chunk):
+            event = self._take(line)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+        self._after_cr = chunk.endswith(b"\r") if chunk else self._after_cr
+        if b"\n" not in chunk and b"\r" not in chunk:
+            self._keep(chunk)
+            return []
+        lines = self._split(chunk)
+        if self._rest:
+            lines[0] = bytes(self._rest) + lines[0]
+            self._rest.clear()
+        self._keep(lines.pop())
+        if not self._started:
+            self._started = True
+            lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
+        return lines
+
+    @staticmethod
+    def _split(chunk: bytes) -> list[bytes]:
+        return _LINE_END.split(chunk) if b"\r" in chunk else chunk.split(b"\n")
+
+    def _keep(self, part: bytes) -> None:
+        if self._skipping:
+            return
+        self._rest += part
+        if self._size + len(self._rest) > self._limit:
+            self._skip()
+
+    def _skip(self) -> None:
+        self._skipping = True
+        self._rest[:] = b":"  # the cut line must not look like the blank one that ends the event
+        self._data.clear()
+
+    def _take(self, line: bytes) -> Event | None:
+        if not line:
+            return self._finish()
+        if self._skipping:
+            return None
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._add(value)
+        elif field == b"event":
+            self._name = value
+        elif field == b"id":
+            self._has_id = True
+        return None
+
+    def _add(self, value: bytes) -> None:
+        self._size += len(value)
+        if self._size > self._limit:
+            self._skip()
+        else:
+            self._data.append(value)
+
+    def _finish(self) -> Event | None:
+        event = None
+        if self._skipping:
+            self.oversized += 1
+        elif self._data or self._has_id:
+            event = Event(b"\n".join(self._data), self._name or b"message", self._has_id)
+        self._data.clear()
+        self._name, self._has_id, self._size, self._skipping = b"", False, 0, False
+        return event
