@@ -1,0 +1,1 @@
+"""Generates the recording and alert rules from ``prometheus/objectives.yml``."""

@@ -1,0 +1,70 @@
+"""``python -m prometheus.build``: write every rule file; ``--check`` only compares."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from prometheus.build import (
+    exporter_alerts,
+    monitoring_alerts,
+    objective_alerts,
+    objectives,
+    recording,
+    server_alerts,
+    tool_alerts,
+)
+from prometheus.build.rule import Group, render
+from prometheus.build.settings import Settings, SettingsError, load
+
+HERE = Path(__file__).parent.parent
+FILES: dict[str, Callable[[Settings], list[Group]]] = {
+    "traffic.rules.yml": recording.groups,
+    "objectives.rules.yml": objectives.groups,
+    "servers.alerts.yml": server_alerts.groups,
+    "tools.alerts.yml": tool_alerts.groups,
+    "objectives.alerts.yml": objective_alerts.groups,
+    "exporter.alerts.yml": exporter_alerts.groups,
+    "monitoring.alerts.yml": monitoring_alerts.groups,
+}
+
+
+def generate(settings: Settings) -> dict[str, str]:
+    """The text of every rule file, by its name."""
+    return {name: render(groups(settings)) for name, groups in FILES.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0; 1 where ``--check`` finds a difference; 2 for bad settings."""
+    options = _parser().parse_args(arguments)
+    try:
+        texts = generate(load(options.settings))
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    stale = [name for name, text in texts.items() if _differs(options.output / name, text)]
+    if not options.check:
+        for name in stale:
+            (options.output / name).write_text(texts[name], encoding="utf-8")
+        return 0
+    for name in stale:
+        print(f"{options.output / name} differs: run python -m prometheus.build", file=sys.stderr)  # noqa: T201
+    return 1 if stale else 0
+
+
+def _differs(path: Path, text: str) -> bool:
+    return not path.exists() or path.read_text(encoding="utf-8") != text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m prometheus.build", description=__doc__)
+    parser.add_argument("--settings", type=Path, default=HERE / "objectives.yml")
+    parser.add_argument("--output", type=Path, default=HERE / "rules")
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
