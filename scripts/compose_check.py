@@ -1,35 +1,27 @@
 """Tries docker-compose.yml on a real engine: `python3 -m scripts.compose_check`.
 
-It builds, starts and asks every part, calls a tool through the exporter, takes the stack down and up
-again and looks whether anything was lost. The stack gets a project name of its own, so one that is
-already running keeps its containers and its data; at the end nothing is left but the images.
-
-Needs a Docker engine with `docker compose` or docker-compose 1.29, and nothing outside Python's
-standard library. Exit code 0 means that everything held.
+Builds and starts it, looks at every container and every port, calls a tool through the exporter,
+sends an alert to the inbox, takes all down and up again and looks whether anything was lost. It is
+a project of its own: a stack that already runs keeps its containers and its data. At the end only
+the images are left. Needs a Docker engine with `docker compose` or docker-compose 1.29, and nothing
+outside Python's standard library. Exit code 0 means that everything held.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
-import http.client
-import json
-import os
-import shutil
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-ROOT = Path(__file__).resolve().parent.parent
+from scripts.compose_stack import CheckError, Stack, found, say, see
+
 PROJECT = "mcp-exporter-check"
-SERVICES = ("exporter", "demo-http", "prometheus", "alertmanager", "grafana", "mailpit")
+SERVICES = ("exporter", "prometheus", "alertmanager", "grafana", "mailpit")
 PORTS = {
     "MCP_PORT": 6279,
     "MCP_WEB_PORT": 6280,
@@ -38,111 +30,46 @@ PORTS = {
     "GRAFANA_PORT": 3000,
     "MAILPIT_PORT": 8025,
 }
+MCP_SERVERS = {"echo", "files", "flaky"}
+FIRST_CALL = ("list_files", {})
+SECOND_CALL = ("read_file", {"path": "welcome.txt"})
+VERSION = "2026-07-28"
+ALERT = "ComposeCheck"
 SECONDS_TO_HEALTH = 180
 SECONDS_TO_SEE = 120
-CALL = {"name": "list_files", "arguments": {}}
-
-
-class Failed(Exception):
-    """Something does not hold; the message says what."""
-
-
-@dataclass(frozen=True)
-class Stack:
-    """The compose project under test and where its ports are published."""
-
-    compose: tuple[str, ...]
-    docker: str
-    services: tuple[str, ...]
-    ports: Mapping[str, int]
-
-    def run(self, *arguments: str, seen: bool = True) -> str:
-        """Run compose and return its output. Raises Failed with its errors."""
-        return _run((*self.compose, "--project-name", PROJECT, *arguments), self.ports, seen)
-
-    def inspect(self, service: str) -> dict[str, Any]:
-        """What the engine knows of the service's container."""
-        container = self.run("ps", "--quiet", service, seen=False).strip()
-        if not container:
-            raise Failed(f"{service} has no container")
-        found: list[dict[str, Any]] = json.loads(_run((self.docker, "inspect", container)))
-        return found[0]
-
-    def ask(self, port: str, path: str, body: object = None, **headers: str) -> Any:
-        """GET, or POST where there is a body; returns the JSON. Raises Failed unless 2xx."""
-        text = None if body is None else json.dumps(body)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        if text is not None:
-            named["Content-Type"] = "application/json"
-        return _json(self.ports[port], path, text, named)
-
-    def query(self, promql: str, at: float | None = None) -> dict[str, float]:
-        """Ask Prometheus: the series' `server` label (or "") to its value."""
-        parameters = {"query": promql} | ({} if at is None else {"time": str(at)})
-        reply = self.ask("PROMETHEUS_PORT", f"/api/v1/query?{urlencode(parameters)}")
-        return {s["metric"].get("server", ""): float(s["value"][1]) for s in reply["data"]["result"]}
+KEPT = "kept over down and up"
 
 
 def main() -> int:
     options = _options()
     try:
-        stack = _stack(tuple(s for s in SERVICES if s not in options.without))
+        stack = found(PROJECT, [s for s in SERVICES if s not in options.without], PORTS)
         stack.run("config", "--quiet")
         try:
             _check(stack, build=not options.no_build)
         finally:
             if not options.keep:
                 stack.run("down", "--volumes")
-    except Failed as reason:
-        _say(f"FAILED: {reason}")
+    except CheckError as reason:
+        say(f"FAILED: {reason}")
         return 1
-    _say("everything held")
+    say("Everything held.")
     return 0
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Tries docker-compose.yml on a real engine.")
     parser.add_argument(
         "--without",
         action="append",
         default=[],
         choices=SERVICES,
         metavar="SERVICE",
-        help="leave a service out, where its image cannot be had; may be given again",
+        help="leave a service out whose image cannot be had; may be given again",
     )
     parser.add_argument("--no-build", action="store_true", help="take the image that is there")
     parser.add_argument("--keep", action="store_true", help="leave the stack running")
     return parser.parse_args()
-
-
-def _stack(services: tuple[str, ...]) -> Stack:
-    docker = shutil.which("docker")
-    if docker is None:
-        raise Failed("no `docker` on the PATH; install a Docker engine")
-    ports = {name: _free_port(usual) for name, usual in PORTS.items()}
-    return Stack(_compose(docker), docker, services, ports)
-
-
-def _compose(docker: str) -> tuple[str, ...]:
-    plugin = subprocess.run([docker, "compose", "version"], capture_output=True, check=False)
-    if plugin.returncode == 0:
-        return docker, "compose"
-    standalone = shutil.which("docker-compose")
-    if standalone is None:
-        raise Failed("neither `docker compose` nor `docker-compose` is installed")
-    return (standalone,)
-
-
-def _free_port(usual: int) -> int:
-    """The usual port, or another one where that is taken."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", usual))
-        except OSError:
-            listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _check(stack: Stack, *, build: bool) -> None:
@@ -150,28 +77,154 @@ def _check(stack: Stack, *, build: bool) -> None:
         stack.run("build", "exporter")
     _start(stack)
     for service in stack.services:
-        _confined(service, stack.inspect(service))
-    _see("the exporter's target is up", lambda: stack.query('up{job="mcp-exporter"} == 1'))
-    _see("every MCP server is up", functools.partial(_servers_up, stack))
-    _call(stack)
-    calls = functools.partial(_calls, stack)
-    before = _see("the call is in Prometheus", calls)
-    _notify(stack)
-    _see("the alert is in the inbox", functools.partial(_mails, stack))
+        confined(service, stack.inspect(service))
+    see("targets that are up", partial(_targets, stack), SECONDS_TO_SEE)
+    see("MCP servers that are up", partial(_servers, stack), SECONDS_TO_SEE)
+    calls = _call(stack, *FIRST_CALL)
+    now = time.time()
+    subject = _alert(stack)
     silence = _silence(stack)
-    _dashboards(stack)
-    _stop(stack)
-    at = time.time() - 1
+    if "grafana" in stack.services:
+        see("dashboards in Grafana", partial(_dashboards, stack), SECONDS_TO_SEE)
+    _ends_well(stack)
     stack.run("down")
     _start(stack)
-    _same("the call is still in Prometheus", before, calls(at - _age(stack, at)))
-    _same("the silence is still in Alertmanager", True, silence in _silences(stack))
-    _see("the mail is still in the inbox", functools.partial(_mails, stack))
-    _call(stack)
-    _see("a call after the restart is in Prometheus", calls)
+    _same(f"calls {KEPT}", calls, _calls(stack, FIRST_CALL[0], now))
+    _same(f"silence {KEPT}", silence, _active_silence(stack))
+    if "mailpit" in stack.services:
+        _same(f"mail {KEPT}", subject, _mail(stack))
+    _call(stack, *SECOND_CALL)
 
 
 def _start(stack: Stack) -> None:
     stack.run("up", "--detach", *stack.services)
     for service in stack.services:
-        _see(f"{service} is healthy", functools.partial(_healthy, stack, service), SECONDS_TO_HEALTH)
+        see(service, partial(_healthy, stack, service), SECONDS_TO_HEALTH)
+
+
+def _healthy(stack: Stack, service: str) -> str:
+    state = stack.inspect(service)["State"]
+    if state["Health"]["Status"] != "healthy":
+        log = state["Health"].get("Log") or [{}]
+        raise CheckError(
+            f"{state['Status']}, {state['Health']['Status']}: {log[-1].get('Output', '')}"
+        )
+    return "healthy"
+
+
+def confined(service: str, container: Mapping[str, Any]) -> None:
+    """What is true of the container and not only written in the file."""
+    host = container["HostConfig"]
+    published = [p for ports in (host["PortBindings"] or {}).values() for p in ports or []]
+    wrong = {
+        "runs as root": container["Config"]["User"].partition(":")[0] in {"", "0", "root"},
+        "keeps capabilities": host["CapDrop"] != ["ALL"],
+        "may gain privileges": "no-new-privileges:true" not in (host["SecurityOpt"] or []),
+        "can write to its image": not host["ReadonlyRootfs"],
+        "is open to the network": any(p["HostIp"] != "127.0.0.1" for p in published),
+    }
+    if any(wrong.values()):
+        raise CheckError(f"{service} {' and '.join(what for what, so in wrong.items() if so)}")
+    ports = ", ".join(f"{p['HostIp']}:{p['HostPort']}" for p in published) or "none"
+    say(f"         {service}: user {container['Config']['User']}, published ports: {ports}")
+
+
+def _targets(stack: Stack) -> list[str]:
+    targets = stack.ask("PROMETHEUS_PORT", "/api/v1/targets?state=active")["data"]["activeTargets"]
+    down = [f"{t['labels']['job']} ({t['lastError']})" for t in targets if t["health"] != "up"]
+    if down:
+        raise CheckError(f"down or not yet scraped: {', '.join(down)}")
+    return sorted(t["labels"]["job"] for t in targets)
+
+
+def _servers(stack: Stack) -> list[str]:
+    up = {s["metric"]["server"] for s in _query(stack, "mcp_server_up == 1")}
+    if up != MCP_SERVERS:
+        raise CheckError(f"up are {sorted(up)}, expected {sorted(MCP_SERVERS)}")
+    return sorted(up)
+
+
+def _call(stack: Stack, tool: str, arguments: Mapping[str, str]) -> int:
+    """Call the tool with one stateless POST, which is all that MCP 2026-07-28 needs, and return
+    how often Prometheus then says that it was called."""
+    about = {
+        "io.modelcontextprotocol/protocolVersion": VERSION,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    parameters = {"name": tool, "arguments": arguments, "_meta": about}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": parameters}
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": VERSION,
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": tool,
+    }
+    reply = stack.ask("MCP_PORT", "/files/mcp", call, headers)
+    if "result" not in reply or reply["result"].get("isError"):
+        raise CheckError(f"{tool} answered {reply}")
+    say(f"         {tool} through the exporter: {reply['result']['content'][0]['text']!r:.70}")
+    return see(f"calls of {tool} in Prometheus", partial(_calls, stack, tool), SECONDS_TO_SEE)
+
+
+def _calls(stack: Stack, tool: str, at: float | None = None) -> int:
+    query = f'sum(mcp_tool_calls_total{{server="files",tool="{tool}",outcome="ok"}})'
+    found = _query(stack, query, at)
+    return int(float(found[0]["value"][1])) if found else 0
+
+
+def _query(stack: Stack, query: str, at: float | None = None) -> list[dict[str, Any]]:
+    words = {"query": query} | ({} if at is None else {"time": f"{at:.3f}"})
+    reply = stack.ask("PROMETHEUS_PORT", f"/api/v1/query?{urlencode(words)}")
+    series: list[dict[str, Any]] = reply["data"]["result"]
+    return series
+
+
+def _alert(stack: Stack) -> str:
+    labels = {"alertname": ALERT, "severity": "critical", "job": "mcp-exporter", "server": "files"}
+    notes = {"summary": "A trial of the way to the inbox", "description": "Nothing is wrong."}
+    stack.ask("ALERTMANAGER_PORT", "/api/v2/alerts", [{"labels": labels, "annotations": notes}])
+    if "mailpit" not in stack.services:
+        return ""
+    return see("mail in the inbox", partial(_mail, stack), SECONDS_TO_SEE)
+
+
+def _mail(stack: Stack) -> str:
+    mails = stack.ask("MAILPIT_PORT", "/api/v1/messages")["messages"]
+    return next((str(m["Subject"]) for m in mails if ALERT in m["Subject"] + m["Snippet"]), "")
+
+
+def _silence(stack: Stack) -> str:
+    now = datetime.now(UTC)
+    silence = {
+        "matchers": [{"name": "alertname", "value": ALERT, "isRegex": False}],
+        "startsAt": now.isoformat(),
+        "endsAt": (now + timedelta(hours=1)).isoformat(),
+        "createdBy": PROJECT,
+        "comment": "is it kept?",
+    }
+    return str(stack.ask("ALERTMANAGER_PORT", "/api/v2/silences", silence)["silenceID"])
+
+
+def _active_silence(stack: Stack) -> str:
+    silences = stack.ask("ALERTMANAGER_PORT", "/api/v2/silences")
+    return next((s["id"] for s in silences if s["status"]["state"] == "active"), "")
+
+
+def _dashboards(stack: Stack) -> list[str]:
+    return [d["title"] for d in stack.ask("GRAFANA_PORT", "/api/search?type=dash-db")]
+
+
+def _ends_well(stack: Stack) -> None:
+    """Stopped, the exporter ends by itself: not killed at the end of its grace period."""
+    stack.run("stop", "exporter")
+    _same("exit code of the stopped exporter", 0, stack.inspect("exporter")["State"]["ExitCode"])
+
+
+def _same(what: str, expected: object, actual: object) -> None:
+    if actual != expected:
+        raise CheckError(f"{what}: expected {expected!r}, found {actual!r}")
+    say(f"         {what}: {actual}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
