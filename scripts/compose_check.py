@@ -31,7 +31,7 @@ PORTS = {
     "MAILPIT_PORT": 8025,
 }
 MCP_SERVERS = {"echo", "files", "flaky"}
-FIRST_CALL = ("list_files", {})
+FIRST_CALL: tuple[str, dict[str, str]] = ("list_files", {})
 SECOND_CALL = ("read_file", {"path": "welcome.txt"})
 VERSION = "2026-07-28"
 ALERT = "ComposeCheck"
