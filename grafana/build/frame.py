@@ -93,7 +93,7 @@ def _annotations() -> list[dashboard.AnnotationQuery]:
         _marks("Warning alerts", queries.firing("warning"), "orange", alert, place),
         _marks("Informational alerts", queries.firing("info"), "blue", alert, place),
         _marks(
-            "Exporter starts", queries.RESTARTS, "#8e8e8e", "Exporter started", "{{instance}}"
+            "Exporter starts", queries.STARTS, "#8e8e8e", "Exporter started", "{{instance}}"
         ).use_value_for_time(True),
         _marks(
             "Tool definition changes",

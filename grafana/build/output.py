@@ -7,9 +7,9 @@ import json
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from grafana.build import frame, overview
+from grafana.build import exporter, frame, objectives, overview, servers, tools
 
-BOARDS = (overview,)
+BOARDS = (overview, servers, tools, objectives, exporter)
 
 
 def documents() -> dict[str, str]:

@@ -14,10 +14,10 @@ from grafana.build.panels import (
     STATES,
     About,
     Column,
+    Panel,
     drawn,
     from_column,
     from_label,
-    latency,
     lines,
     link,
     listing,
@@ -28,15 +28,18 @@ from grafana.build.panels import (
     states,
 )
 
-SERVER = link("Open this server", "mcp-servers", from_label("server"))
+TO_SERVER = link("Open this server", "mcp-servers", from_label("server"))
+TO_ITS_TOOLS = link("Open its tools", "mcp-tools", from_label("server"))
+TO_TOOLS = link("Open the tools", "mcp-tools", "${server:queryparam}", "${tool:queryparam}")
 ROW_SERVER = link("Open this server", "mcp-servers", from_column("server", "Server"))
 ROW_TOOLS = link("Open its tools", "mcp-tools", from_column("server", "Server"))
 ROW_OBJECTIVES = link("Open its objectives", "mcp-objectives", from_column("server", "Server"))
-ALERT_SERVER = link("Open this server", "mcp-servers", from_column("server", "Server"))
+
+NO_SERVER = "no server is configured"
 
 
 def board() -> dashboard.Dashboard:
-    """The dashboard that a person opens first."""
+    """The dashboard that a person opens first; all that decides is above the fold."""
     found = frame.new("mcp-overview", "MCP overview", "Is anything wrong, and where?")
     frame.add(found, *_objectives(), *_counts())
     frame.add(found, _fleet())
@@ -47,46 +50,23 @@ def board() -> dashboard.Dashboard:
 
 
 def _objectives() -> list[stat.Panel]:
-    no_traffic = "no traffic"
+    questions = {
+        "availability": "What share of the requests that should have been answered in the last 30"
+        " days did the worst server answer, and what share is aimed at?",
+        "latency": "What share of the tool calls of the last 30 days ended within the threshold at"
+        " the slowest server, and what share is aimed at?",
+    }
     return [
-        number(
-            About(
-                "Availability, 30 days",
-                "Of all requests that a server should have answered in the last 30 days, what share"
-                " did the worst server answer, and what share is the objective?",
-                no_traffic,
-            ),
-            [
-                now(q.attained("availability"), "attained"),
-                now(q.objective("availability"), "objective", "B"),
-            ],
-            "percentunit",
-            (5, 4),
-        ),
-        number(
-            About(
-                "Tool success, 30 days",
-                "Of all tool calls in the last 30 days, what share succeeded at the worst server,"
-                " and what share is the objective?",
-                no_traffic,
-            ),
-            [
-                now(q.attained("tool_success"), "attained"),
-                now(q.objective("tool_success"), "objective", "B"),
-            ],
-            "percentunit",
-            (5, 4),
-        ),
+        *(_objective(name, question) for name, question in questions.items()),
         number(
             About(
                 "Error budget left",
-                "How much of the failures that the objectives allow in 30 days is left, at the"
-                " worst server? Below zero the objective is missed.",
-                no_traffic,
+                "What share of the failures that the objectives allow in 30 days is still allowed,"
+                " at the worst server? Below zero the objective is missed.",
             ),
             [
-                now(q.budget_left("availability"), "availability"),
-                now(q.budget_left("tool_success"), "tool success", "B"),
+                now(q.worst("min", q.budget_left("availability")), "availability"),
+                now(q.worst("min", q.budget_left("latency")), "latency", "B"),
             ],
             "percentunit",
             (5, 4),
@@ -95,31 +75,47 @@ def _objectives() -> list[stat.Panel]:
     ]
 
 
+def _objective(name: str, question: str) -> stat.Panel:
+    return number(
+        About(f"{name.capitalize()}, 30 days", question, "no traffic"),
+        [
+            now(q.worst("min", q.objective_attained(name)), "attained"),
+            now(q.worst("max", q.objective_target(name)), "objective", "B"),
+        ],
+        "percentunit",
+        (4, 4),
+    )
+
+
 def _counts() -> list[stat.Panel]:
     return [
         number(
-            About(
-                "Servers up",
-                "How many MCP servers answer their probes, and how many are configured?",
-                "none",
-            ),
+            About("Servers up", "How many servers answer their probes, and how many are there?"),
             [now(q.SERVERS_UP, "up"), now(q.SERVERS_ALL, "configured", "B")],
             "none",
-            (3, 4),
+            (4, 4),
         ),
         number(
-            About("Tool calls", "How many tool calls were made in this time range?", "none"),
-            [now(q.in_range(q.CALLS, q.TOOL), "calls")],
+            About("Tool calls", "How many tool calls were made in this time range?", "0"),
+            [now(q.calls_in_range(), "calls")],
             "short",
-            (3, 4),
+            (2, 4),
             decimals=0,
         ),
         number(
-            About("Firing alerts", "How many alerts fire now?", "0"),
+            About("Failed calls", "What share of them failed?", "no calls"),
+            [now(q.failed_share(), "failed")],
+            "percentunit",
+            (2, 4),
+            steps=FAILING,
+            decimals=1,
+        ),
+        number(
+            About("Firing alerts", "How many alerts fire now?"),
             [now(q.FIRING_COUNT, "alerts")],
             "none",
             (3, 4),
-            steps=[(0, "green"), (1, "red")],
+            steps=((0, "green"), (1, "red")),
         ),
     ]
 
@@ -129,31 +125,39 @@ def _fleet() -> table.Panel:
         About(
             "Servers",
             "How is each server: its state, what it runs, how busy it is, how often it fails and"
-            " how slow it is? Failed, p99 and Up are over this time range.",
-            "no server is configured",
+            " how slow it is? Failed, p99 (of the worst five minutes) and Up are over this range.",
+            NO_SERVER,
         ),
         [
             rows(q.SERVER_STATE, "A"),
             rows(q.SERVER_VERSION, "B"),
             rows(q.SERVER_TOOLS, "C"),
-            drawn(q.per_second(q.CALLS, q.TOOL, "server"), "{{server}}", "D"),
-            drawn(q.failed_per_second("server"), "{{server}}", "E"),
+            drawn(q.calls("server"), "{{server}}", "D"),
+            drawn(q.failed_calls("server"), "{{server}}", "E"),
             rows(q.failed_share("server"), "F"),
-            rows(q.quantile_in_range(0.99, q.CALL_SECONDS, q.TOOL, "server"), "G"),
-            rows(q.SERVER_UPTIME, "H"),
+            rows(q.server_seconds("0.99", "$__range"), "G"),
+            rows(q.SERVER_UP_SHARE, "H"),
             rows(q.LAST_SUCCESS, "I"),
         ],
         [
             Column("server", "Server", link=ROW_SERVER),
-            Column("Value #A", "State", mappings=STATES, width=100),
-            Column("server_version", "Version", width=110),
+            Column("Value #A", "State", mappings=STATES, width=100, link=ROW_SERVER),
+            Column("server_version", "Version", width=110, link=ROW_SERVER),
             Column("Value #C", "Tools", unit="none", width=70, link=ROW_TOOLS),
             Column("Trend #D", "Calls", unit="reqps", sparkline="blue", link=ROW_TOOLS),
             Column("Trend #E", "Failures", unit="reqps", sparkline="red", link=ROW_TOOLS),
-            Column("Value #F", "Failed", unit="percentunit", width=90, decimals=1, steps=FAILING),
+            Column(
+                "Value #F",
+                "Failed",
+                unit="percentunit",
+                width=90,
+                decimals=1,
+                steps=FAILING,
+                link=ROW_TOOLS,
+            ),
             Column("Value #G", "p99", unit="s", width=90, link=ROW_TOOLS),
-            Column("Value #H", "Up", unit="percentunit", width=90, decimals=1, link=ROW_OBJECTIVES),
-            Column("Value #I", "Last success", unit="dateTimeFromNow", width=140),
+            Column("Value #H", "Up", "percentunit", width=90, decimals=1, link=ROW_OBJECTIVES),
+            Column("Value #I", "Last success", "dateTimeFromNow", width=150, link=ROW_SERVER),
         ],
         (24, 7),
         sort=("State", True),
@@ -162,89 +166,75 @@ def _fleet() -> table.Panel:
 
 def _health() -> statetimeline.Panel:
     return states(
-        About(
-            "Health", "In which state was each server, and since when?", "no server is configured"
-        ),
+        About("Health", "In which state was each server, and since when?", NO_SERVER),
         drawn(q.SERVER_STATE, "{{server}}"),
         (8, 8),
-        SERVER,
+        TO_SERVER,
     )
 
 
 def _outcomes() -> timeseries.Panel:
     return stacked(
-        About(
-            "Tool calls by outcome",
-            "How many tool calls a second, and how did they end?",
-            "no calls",
-        ),
-        [drawn(q.per_second(q.CALLS, q.TOOL, "outcome"), "{{outcome}}")],
+        About("Tool calls by outcome", "How many tool calls a second, and how did they end?"),
+        [drawn(q.calls("outcome"), "{{outcome}}")],
         "reqps",
         (8, 8),
         colours=OUTCOMES,
-        link=link("Open the tools", "mcp-tools", "${server:queryparam}", "${tool:queryparam}"),
+        link=TO_TOOLS,
     )
 
 
 def _alerts() -> table.Panel:
     return listing(
-        About("Firing alerts", "Which alerts fire, where, and since when?", "Nothing fires."),
+        About("Alerts", "Which alerts fire, where, and since when?", "Nothing fires."),
         [rows(q.FIRING_SINCE, "A")],
         [
-            Column("severity", "Severity", mappings=SEVERITIES, width=80),
-            Column("alertname", "Alert"),
-            Column("server", "Server", link=ALERT_SERVER, width=110),
-            Column("tool", "Tool", width=110),
-            Column("Value", "Since", unit="dateTimeFromNow", width=120),
+            Column("severity", "Severity", mappings=SEVERITIES, width=80, link=ROW_SERVER),
+            Column("alertname", "Alert", link=ROW_SERVER),
+            Column("server", "Server", width=100, link=ROW_SERVER),
+            Column("tool", "Tool", width=100, link=ROW_TOOLS),
+            Column("Value", "Since", "dateTimeFromNow", width=120, link=ROW_SERVER),
         ],
         (8, 8),
     )
 
 
-def _traffic() -> list[timeseries.Panel]:
-    seconds = q.CALL_SECONDS
+def _traffic() -> list[Panel]:
     return [
-        latency(
-            About(
-                "Tool call latency",
-                "How long do tool calls take? A dot is one call with its trace.",
-                "no calls",
-            ),
-            {
-                "p99": q.quantile(0.99, seconds, q.TOOL),
-                "p50": q.quantile(0.5, seconds, q.TOOL),
-                "average": q.mean(seconds, q.TOOL),
-            },
+        lines(
+            About("p99 by server", "How slow are the slowest tool calls of each server?"),
+            [drawn(q.server_seconds("0.99"), "{{server}}")],
             "s",
             (12, 8),
-            exemplar=True,
+            link=TO_ITS_TOOLS,
         ),
         lines(
-            About("Failed calls by server", "Which server's tool calls fail?", "no failures"),
-            [drawn(q.failed_per_second("server"), "{{server}}")],
+            About("Failed calls by server", "Whose tool calls fail?"),
+            [drawn(q.failed_calls("server"), "{{server}}")],
             "reqps",
             (12, 8),
-            link=link("Open its tools", "mcp-tools", from_label("server")),
+            link=TO_ITS_TOOLS,
         ),
         stacked(
-            About("Requests by method", "What do clients ask for?", "no requests"),
-            [drawn(q.per_second(q.REQUESTS, q.SERVER, "method"), "{{method}}")],
+            About("Requests by outcome", "How did all requests end, tool calls and others?"),
+            [drawn(q.REQUEST_OUTCOMES, "{{outcome}}")],
             "reqps",
             (8, 8),
-            link=SERVER,
+            colours=OUTCOMES,
+            link=link("Open the servers", "mcp-servers", "${server:queryparam}"),
         ),
         lines(
-            About("Requests in flight", "How many requests wait for their reply?", "none"),
+            About("Requests in flight", "How many requests waited for their reply, at the most?"),
             [drawn(q.IN_FLIGHT, "{{server}}")],
             "none",
             (8, 8),
-            link=SERVER,
+            link=TO_SERVER,
         ),
         lines(
-            About("Sessions", "How many clients are connected?", "none"),
+            About("Sessions", "How many clients are connected?"),
             [drawn(q.SESSIONS, "{{server}}")],
             "none",
             (8, 8),
-            link=SERVER,
+            link=TO_SERVER,
         ),
     ]

@@ -162,9 +162,11 @@ def lines(
     colours: Mapping[str, str] | None = None,
     steps: Sequence[tuple[float, str]] = (),
     link: Link | None = None,
+    floor: float | None = 0,
 ) -> timeseries.Panel:
     """Series over time, one line each, with the last and the highest value in the legend."""
-    panel = _described(timeseries.Panel(), about, queries, size).unit(unit).min(0)
+    panel = _described(timeseries.Panel(), about, queries, size).unit(unit)
+    panel = panel if floor is None else panel.min(floor)
     panel = (
         panel.line_width(2)
         .fill_opacity(5)
