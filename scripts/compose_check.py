@@ -10,8 +10,10 @@ outside Python's standard library. Exit code 0 means that everything held.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -86,6 +88,7 @@ def _check(stack: Stack, *, build: bool) -> None:
     silence = _silence(stack)
     if "grafana" in stack.services:
         see("dashboards in Grafana", partial(_dashboards, stack), SECONDS_TO_SEE)
+        see("Prometheus in Grafana", partial(_data_source, stack), SECONDS_TO_SEE)
     _ends_well(stack)
     stack.run("down")
     _start(stack)
@@ -212,6 +215,18 @@ def _active_silence(stack: Stack) -> str:
 
 def _dashboards(stack: Stack) -> list[str]:
     return [d["title"] for d in stack.ask("GRAFANA_PORT", "/api/search?type=dash-db")]
+
+
+def _data_source(stack: Stack) -> str:
+    """What the plugin itself says: it may be gone while the dashboards are still there."""
+    password = os.environ.get("GRAFANA_ADMIN_PASSWORD", "admin")
+    login = b64encode(f"admin:{password}".encode()).decode()
+    headers = {"Authorization": f"Basic {login}"}
+    return str(
+        stack.ask("GRAFANA_PORT", "/api/datasources/uid/prometheus/health", headers=headers)[
+            "status"
+        ]
+    )
 
 
 def _ends_well(stack: Stack) -> None:

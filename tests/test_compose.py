@@ -164,6 +164,12 @@ def test_grafana_is_told_every_variable_that_its_provisioning_names() -> None:
     assert named <= SERVICES["grafana"]["environment"].keys()
 
 
+def test_grafana_keeps_the_plugins_that_its_image_brings() -> None:
+    told = SERVICES["grafana"]["environment"]
+    assert told["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
+    assert told["GF_PLUGINS_PREINSTALL_AUTO_UPDATE"] == "false"
+
+
 def test_grafana_finds_the_dashboards_where_its_provider_looks() -> None:
     path = SERVICES["grafana"]["environment"]["DASHBOARDS_PATH"]
     assert volumes("grafana")[path][0] == "./grafana/dashboards"
