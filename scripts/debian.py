@@ -28,7 +28,7 @@ def unpack(packages: Sequence[str], into: Path, needs: str = "$^") -> None:
     archives = into / "archives"
     shutil.rmtree(archives, ignore_errors=True)
     archives.mkdir(parents=True)
-    options = _options(into / "apt")
+    options = list(_options(into / "apt"))
     _run(["apt-get", "--quiet", *options, "update"], archives)
     seen: set[str] = set()
     wanted = list(packages)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.util
+import os
 import subprocess
 import sys
 import venv
@@ -109,7 +110,11 @@ def _add_debians_pip() -> None:
 
 def _pip(*arguments: str) -> None:
     quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
-    done = subprocess.run([PYTHON, "-m", "pip", "install", *quiet, *arguments], check=False)
+    # setuptools warns of every editable install that it makes.
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [PYTHON, "-m", "pip", "install", *quiet, *arguments], env=environment, check=False
+    )
     if done.returncode:
         raise PreparationError(
             "pip failed, see above; what is done is kept, so mend that and run make again"

@@ -248,7 +248,7 @@ def _link(program: str, path: Path) -> None:
 def _wrap(program: str, path: Path, flags: Mapping[str, Path]) -> None:
     """Debian's builds look for their pages below /usr/share, where an unpacked package is not."""
     given = "".join(f' {flag}="{_below_bin(value)}"' for flag, value in flags.items())
-    lines = ["#!/bin/sh", 'bin=$(dirname "$0")', f'exec "{_below_bin(path)}"{given} "$@"', ""]
+    lines = ["#!/bin/sh", "bin=${0%/*}", f'exec "{_below_bin(path)}"{given} "$@"', ""]
     wrapper = BIN / program
     wrapper.unlink(missing_ok=True)
     wrapper.write_text("\n".join(lines))

@@ -1,0 +1,198 @@
+"""Starts the stack, makes the calls, asks Prometheus, and stays up until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import requests
+
+from demo import addresses, report
+from demo.interrupt import EndAskedError, Interrupt
+from demo.processes import Part, PartError, Processes
+from demo.stack import ROOT, Stack, find_grafana
+from demo.terminal import say, table
+from demo.traffic import CALLS
+from scripts import monitoring
+from scripts.debian import UnavailableError
+
+SECONDS_FOR_TRAFFIC = 60.0
+SECONDS_TO_REPORT = 30.0
+SECONDS_BETWEEN_QUESTIONS = 0.5
+
+
+class Demo:
+    """One run of the demo."""
+
+    def __init__(self, stack: Stack, processes: Processes, interrupt: Interrupt) -> None:
+        self._stack = stack
+        self._processes = processes
+        self._interrupt = interrupt
+        self._missing: list[str] = []
+
+    def run(self, products: set[str]) -> list[str]:
+        """Start all, make the calls and report; returns what was not as it should be."""
+        self._start(self._stack.echo())
+        self._start(self._stack.exporter())
+        if "Alertmanager" in products:
+            self._start(self._stack.inbox())
+            self._start(self._stack.alertmanager())
+        self._start(self._stack.prometheus())
+        self._start_grafana()
+        self._drive()
+        return self._report()
+
+    def stay(self) -> None:
+        """Keep everything up and tell what ends; only EndAskedError leads out."""
+        self._tell_what_to_try()
+        while True:
+            self._interrupt.wait(SECONDS_BETWEEN_QUESTIONS)
+            for name, how in self._processes.take_ended().items():
+                say(f"{name} ended {how}; its log is {self._processes.log(name)}")
+
+    def _start(self, part: Part) -> None:
+        seconds = self._processes.start(part)
+        say(f"  {part.name:<14} ready   {seconds:5.1f} s")
+
+    def _start_grafana(self) -> None:
+        program = find_grafana()
+        if program is None:
+            self._lack("Grafana: neither `grafana` nor `grafana-server` is installed")
+            return
+        try:
+            self._start(self._stack.grafana(program))
+        except PartError as error:
+            self._lack(str(error))
+
+    def _lack(self, what: str) -> None:
+        self._missing.append(what)
+        say(f"  without {what}")
+
+    def _drive(self) -> None:
+        calls = " and ".join(f"{number} {tool}" for tool, number in CALLS.items())
+        say(f"  calls          {calls}, through {self._stack.url('mcp', '/files/mcp')}")
+        self._processes.run(self._stack.traffic(), within=SECONDS_FOR_TRAFFIC)
+
+    def _report(self) -> list[str]:
+        made = time.time()
+        say("  scrape         waiting for Prometheus to see them")
+        prometheus = report.Prometheus(self._stack.url("prometheus"))
+        instance = self._stack.addresses["exporter"]
+        found = ["Prometheus has not scraped the exporter since the calls"]
+        seen = report.Report()
+        given_up = time.monotonic() + SECONDS_TO_REPORT
+        while found and time.monotonic() < given_up:
+            self._interrupt.wait(SECONDS_BETWEEN_QUESTIONS)
+            if report.has_scraped_since(prometheus, instance, made):
+                seen = report.ask(prometheus, instance)
+                found = report.shortcomings(seen, CALLS)
+        say(f"\nPrometheus says, asked at {prometheus.url}:\n\n{report.shown(seen)}\n")
+        self._tell_where_to_look()
+        return found
+
+    def _tell_where_to_look(self) -> None:
+        pages = {
+            "exporter": ("exporter", "/"),
+            "its metrics": ("exporter", "/metrics"),
+            "Prometheus": ("prometheus", "/"),
+            "Alertmanager": ("alertmanager", "/"),
+            "Grafana": ("grafana", "/"),
+        }
+        rows = [
+            [title, self._stack.url(name, path)]
+            for title, (name, path) in pages.items()
+            if name in self._stack.addresses
+        ]
+        rows.append(["MCP, for clients", self._stack.url("mcp", "/files/mcp")])
+        say(table(["open", ""], rows))
+
+    def _tell_what_to_try(self) -> None:
+        echo = self._stack.echo()
+        say()
+        say("Up until Ctrl-C. To see an alert come and go:")
+        say(f"  kill {self._processes.pid(echo.name)}    (the server echo is lost)")
+        say(f"  {shlex.join(echo.command)}    (it is back)")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="end after the report")
+    parser.add_argument("--free-ports", action="store_true", help="leave the usual ports alone")
+    parser.add_argument(
+        "--state", type=Path, default=ROOT / "build" / "demo", help="folder for data and logs"
+    )
+    chosen = parser.parse_args()
+    interrupt = Interrupt()
+    with _own(chosen.state) as state:
+        return _run(chosen.once, chosen.free_ports, state, interrupt)
+
+
+def _run(once: bool, free_ports: bool, state: Path, interrupt: Interrupt) -> int:
+    say(f"The demo's data and logs: {state}")
+    try:
+        products = _products()
+        stack = Stack(_addresses(products, free_ports), state)
+        with Processes(ROOT, state / "logs", interrupt) as processes:
+            demo = Demo(stack, processes, interrupt)
+            found = demo.run(products)
+            for each in found:
+                say(f"Not as it should be: {each}")
+            if once:
+                return int(bool(found))
+            demo.stay()
+    except EndAskedError:
+        say("\nEnded; every process of the demo is gone.")
+        return 130 if once else 0
+    except (PartError, UnavailableError, requests.RequestException) as error:
+        say(f"The demo cannot go on: {error}")
+    return 1
+
+
+def _products() -> set[str]:
+    """Return the names of what could be had; Prometheus is what nothing goes without."""
+    monitoring.provide(monitoring.PROMETHEUS)
+    try:
+        monitoring.provide(monitoring.ALERTMANAGER)
+    except UnavailableError as reason:
+        say(f"{reason}\nThe demo goes on without Alertmanager and its mails.")
+        return {"Prometheus"}
+    return {"Prometheus", "Alertmanager"}
+
+
+def _addresses(products: set[str], free_ports: bool) -> dict[str, str]:
+    usual = dict(addresses.USUAL_PORTS)
+    if "Alertmanager" not in products:
+        del usual["alertmanager"], usual["inbox"]
+    if find_grafana() is None:
+        del usual["grafana"]
+    chosen = addresses.choose({name: 0 if free_ports else port for name, port in usual.items()})
+    for name, address in chosen.items():
+        if not free_ports and addresses.port(address) != usual[name]:
+            say(f"  port {usual[name]} is taken: {name} listens at {address}")
+    return chosen
+
+
+@contextmanager
+def _own(wanted: Path) -> Iterator[Path]:
+    """Hold a folder that no other demo uses: the wanted one, else that with the next number."""
+    for number in count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "in-use").open("w") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield folder
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The project's own configuration files, with the demo's addresses, folders and haste."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+INTERVAL = "2s"
+"""How often the demo scrapes and evaluates, so that what happens is seen at once."""
+
+PART_OF_JOB = {"mcp-exporter": "exporter"}
+"""The part that a scrape job is about, where they differ in name."""
+
+Document = dict[str, Any]
+
+
+def prometheus(source: Document, folder: Path, addresses: Mapping[str, str]) -> Document:
+    """Return the Prometheus configuration `source`, found in `folder`, for the demo.
+
+    A job is scraped at its part's address; a part without one does not run here.
+    """
+    made = copy.deepcopy(source)
+    made["global"] |= {
+        "scrape_interval": INTERVAL,
+        "scrape_timeout": INTERVAL,
+        "evaluation_interval": INTERVAL,
+    }
+    made["rule_files"] = [str(folder / pattern) for pattern in source["rule_files"]]
+    made["scrape_configs"] = [
+        {**_without_pace(job), "static_configs": [{"targets": [addresses[name]]}]}
+        for job in source["scrape_configs"]
+        if (name := PART_OF_JOB.get(job["job_name"], job["job_name"])) in addresses
+    ]
+    made["alerting"] = {"alertmanagers": []}
+    if "alertmanager" in addresses:
+        target = {"targets": [addresses["alertmanager"]]}
+        made["alerting"]["alertmanagers"] = [{"static_configs": [target]}]
+    return made
+
+
+def alertmanager(source: Document, folder: Path, inbox: str) -> Document:
+    """Return the Alertmanager configuration for the demo: all mail to `inbox`, and soon."""
+    made = copy.deepcopy(source)
+    made["global"] |= {"smtp_smarthost": inbox, "smtp_require_tls": False}
+    made["templates"] = [str(folder / pattern) for pattern in source.get("templates", [])]
+    _hasten(made["route"])
+    return made
+
+
+def exporter(python: str, root: Path, echo: str) -> Document:
+    """Return the exporter's configuration: one server that it starts, and one that it calls."""
+    files = ["-m", "mcp_servers.files", "--root", str(root / "demo" / "library")]
+    return {
+        "mcpServers": {
+            "files": {"command": python, "args": files, "cwd": str(root)},
+            "echo": {"url": f"http://{echo}/mcp"},
+        },
+        "probe": {"interval": "5s", "timeout": "2s"},
+    }
+
+
+def grafana(root: Path, state: Path, addresses: Mapping[str, str]) -> dict[str, str]:
+    """Return Grafana's settings, as the environment in which it starts."""
+    host, _, port = addresses["grafana"].partition(":")
+    data = state / "grafana"
+    dashboards = root / "grafana" / "dashboards"
+    return {
+        "GF_SERVER_HTTP_ADDR": host,
+        "GF_SERVER_HTTP_PORT": port,
+        "GF_PATHS_DATA": str(data),
+        "GF_PATHS_LOGS": str(data / "log"),
+        "GF_PATHS_PLUGINS": str(data / "plugins"),
+        "GF_PATHS_PROVISIONING": str(root / "grafana" / "provisioning"),
+        "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(dashboards / "mcp-overview.json"),
+        "GF_AUTH_ANONYMOUS_ENABLED": "true",
+        "GF_ANALYTICS_REPORTING_ENABLED": "false",
+        "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+        "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
+        "GF_PLUGINS_PREINSTALL_DISABLED": "true",
+        "DASHBOARDS_PATH": str(dashboards),
+        "PROMETHEUS_URL": f"http://{addresses['prometheus']}",
+        "ALERTMANAGER_URL": f"http://{addresses.get('alertmanager', '127.0.0.1:9093')}",
+    }
+
+
+def _without_pace(job: Document) -> Document:
+    return {k: v for k, v in job.items() if k not in ("scrape_interval", "scrape_timeout")}
+
+
+def _hasten(route: Document) -> None:
+    for name, value in {"group_wait": "5s", "group_interval": "30s"}.items():
+        if name in route:
+            route[name] = value
+    for child in route.get("routes", []):
+        _hasten(child)

@@ -1,0 +1,86 @@
+"""The lock files pin all that pyproject.toml asks for, with hashes and without addresses."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+
+
+def _entries(lock: str) -> list[str]:
+    """Return the entries of a lock file, each with its hashes in one line."""
+    text = (ROOT / lock).read_text().replace("\\\n", " ")
+    return [
+        line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
+
+
+def _requirement(entry: str) -> Requirement:
+    return Requirement(HASH.sub("", entry).strip())
+
+
+def _pins(lock: str) -> dict[str, Version]:
+    pins: dict[str, Version] = {}
+    for each in map(_requirement, _entries(lock)):
+        (pin,) = each.specifier
+        assert pin.operator == "==", each
+        pins[canonicalize_name(each.name)] = Version(pin.version)
+    return pins
+
+
+def _project() -> Any:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def _wanted(lock: str) -> list[Requirement]:
+    project = _project()
+    wanted = list(project["project"]["dependencies"])
+    if lock == "requirements-dev.lock":
+        wanted += project["dependency-groups"]["dev"] + project["build-system"]["requires"]
+    return [Requirement(each) for each in wanted]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_entry_is_one_version_with_its_hashes(lock: str) -> None:
+    entries = _entries(lock)
+    assert entries
+    for entry in entries:
+        assert len(HASH.findall(entry)) >= 1, entry
+    assert len(_pins(lock)) == len(entries)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_no_entry_names_an_address(lock: str) -> None:
+    assert "://" not in (ROOT / lock).read_text()
+    assert not [line for line in _entries(lock) if line.lstrip().startswith("-")]
+    assert not [each for each in map(_requirement, _entries(lock)) if each.url]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_what_the_project_asks_for_is_pinned_within_its_bounds(lock: str) -> None:
+    pins = _pins(lock)
+    for wanted in _wanted(lock):
+        name = canonicalize_name(wanted.name)
+        assert name in pins, f"{lock} lacks {wanted}: run `make lock`"
+        assert wanted.specifier.contains(pins[name]), f"{lock} has {name} {pins[name]}: `make lock`"
+
+
+def test_what_runs_in_production_is_what_was_tested() -> None:
+    tested = _pins("requirements-dev.lock")
+    assert _pins("requirements.lock").items() <= tested.items()
+
+
+def test_production_gets_no_tool_of_development() -> None:
+    names = {canonicalize_name(r.name) for r in _wanted("requirements-dev.lock")}
+    names -= {canonicalize_name(r.name) for r in _wanted("requirements.lock")}
+    assert not names & _pins("requirements.lock").keys()
