@@ -281,7 +281,7 @@ def _limits(node: Node | None) -> Limits:
 def _settings(node: Node | None, readers: Mapping[str, Callable[[Node], Any]]) -> dict[str, Any]:
     given = {} if node is None or node.kind == "null" else _present(node)
     _refuse_unknown(given, readers, ())
-    return {key: readers[key](child) for key, child in given.items()}
+    return {key: read(given[key]) for key, read in readers.items() if key in given}
 
 
 _PROBE_READERS: Mapping[str, Callable[[Node], Any]] = {

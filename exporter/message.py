@@ -179,6 +179,14 @@ def _decode(raw: msgspec.Raw, wanted: Any) -> Any:
         return wanted() if wanted in _PARTS.values() else None
 
 
+def split(data: bytes) -> list[bytes]:
+    """The messages of a batch, each as its own bytes; none where it is not a batch."""
+    try:
+        return [bytes(item) for item in _many.decode(data)]
+    except _UNREADABLE:
+        return []
+
+
 class ToolPage(Struct, frozen=True):
     """A page of ``tools/list``: the definitions as they came, and whether more follow."""
 

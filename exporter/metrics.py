@@ -190,6 +190,16 @@ class Metrics:
             "mcp_server_tools", "Tools that the server lists.", ["server"]
         )
 
+        self.processes = self._gauge(
+            "mcp_server_processes", "Live child processes of a stdio server.", ["server"]
+        )
+        self.process_starts = self._counter(
+            "mcp_server_process_starts", "Child processes started.", ["server"]
+        )
+        self.process_exits = self._counter(
+            "mcp_server_process_exits", "Child processes that ended, by how.", ["server", "reason"]
+        )
+
     def _define_exporter(self) -> None:
         self.overhead = self._histogram(
             "mcp_exporter_relay_overhead_seconds",

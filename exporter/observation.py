@@ -82,6 +82,12 @@ class Observer:
                 self._server_notified(exchange, message, now)
 
     @guarded
+    def server_said(self, exchange: Exchange, line: bytes, now: float) -> None:
+        """Note one line of a stdio server."""
+        self.recorder.carried(len(line), to_server=False)
+        self.server_sent(exchange, line, (), now)
+
+    @guarded
     def settle(
         self, exchange: Exchange, pendings: Iterable[Pending], outcome: Outcome, now: float
     ) -> None:

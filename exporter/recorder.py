@@ -24,6 +24,8 @@ PROBE_RESULTS = (
     "success", "unauthorized", "timeout", "connect_error", "protocol_error", "process_exit",
 )  # fmt: skip
 
+EXIT_REASONS = ("clean", "error", "signal", "killed")
+
 POSSIBLE_TRANSITIONS = (
     (State.UNKNOWN, State.OK),
     (State.UNKNOWN, State.DEGRADED),
@@ -141,6 +143,16 @@ class ServerRecorder:
             for outcome in KNOWN_ZERO:
                 self._call(tool, outcome)
 
+    def process_started(self, pid: int) -> None:  # noqa: ARG002
+        """A child process runs."""
+        self.metrics.process_starts.labels(self.name).inc()
+        self.metrics.processes.labels(self.name).inc()
+
+    def process_exited(self, pid: int, reason: str) -> None:  # noqa: ARG002
+        """A child process ended."""
+        self.metrics.process_exits.labels(self.name, reason).inc()
+        self.metrics.processes.labels(self.name).dec()
+
     def set_tool_count(self, count: int) -> None:
         """How many tools the server lists."""
         self.metrics.listed_tools.labels(self.name).set(count)
@@ -233,7 +245,11 @@ class ServerRecorder:
             self.metrics.transitions.labels(self.name, before, after)
         for family in (self.metrics.last_success, self.metrics.probe_duration):
             family.labels(self.name)
-        self.metrics.overhead.labels(self.transport)
+        if self.transport == "stdio":
+            self.metrics.processes.labels(self.name)
+            self.metrics.process_starts.labels(self.name)
+            for reason in EXIT_REASONS:
+                self.metrics.process_exits.labels(self.name, reason)
         self.state_is(State.UNKNOWN, 0)
 
 

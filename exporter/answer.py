@@ -1,0 +1,145 @@
+"""The HTTP side of a request that a stdio server serves: one JSON reply, or a stream of events.
+
+It stays JSON if the reply is the first thing that comes. Whatever comes earlier, or fifteen
+seconds of silence, makes it a stream, so that nothing is held back and no idle timeout of a
+proxy in between cuts the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from exporter import refusal
+from exporter.exchange import Pending
+from exporter.listener import Headers, Request
+from exporter.message import Id
+
+KEEP_ALIVE = 15.0
+_EVENT_STREAM: Headers = [
+    (b"Content-Type", b"text/event-stream"),
+    (b"Cache-Control", b"no-cache, no-transform"),
+    (b"X-Accel-Buffering", b"no"),
+]
+
+
+class Owner(Protocol):
+    """Whoever gives the answer."""
+
+    def answer_gone(self, answer: Answer) -> None:
+        """The client closed the connection before the answer was complete."""
+
+    def answer_expired(self, answer: Answer) -> None:
+        """The deadline has passed."""
+
+
+class Answer:
+    """What becomes of one POST, or of a GET: then there are no ``ids`` to reply to.
+
+    ``timeout`` is in seconds, 0 for none.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        owner: Owner,
+        ids: Sequence[Id] = (),
+        pending: Sequence[Pending] = (),
+        timeout: float = 0.0,
+        headers: Headers | None = None,
+    ) -> None:
+        self.ids = list(ids)
+        self.pending = pending
+        self.is_open = True
+        self._request = request
+        self._owner = owner
+        self._is_batch = len(self.ids) > 1
+        self._collected: list[bytes] = []
+        self._headers = headers or []
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(KEEP_ALIVE, self._keep_alive)
+        self._deadline = self._loop.call_later(timeout, self._expire) if timeout else None
+        request.on_gone = self._gone
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether the client takes events; one that says nothing takes them."""
+        accept = self._request.header(b"accept")
+        return accept is None or b"text/event-stream" in accept or b"*/*" in accept
+
+    def stream(self) -> None:
+        """Begin the stream of events now."""
+        if not self._request.started:
+            self._request.start(200, [*_EVENT_STREAM, *self._headers])
+            for reply in self._collected:
+                self._event(reply)
+            self._collected.clear()
+            self._request.flush()
+
+    def send(self, data: bytes) -> None:
+        """Pass on a message that is not the reply."""
+        if self.is_open and self.can_stream:
+            self.stream()
+            self._event(data)
+            self._request.flush()
+
+    def reply(self, request_id: Id, data: bytes, status: int = 200) -> None:
+        """Pass on a reply; the last one that is waited for ends the answer."""
+        if not self.is_open:
+            return
+        if request_id in self.ids:
+            self.ids.remove(request_id)
+        if self._request.started:
+            self._event(data)
+            self._request.flush()
+        else:
+            self._collected.append(data)
+        if not self.ids:
+            self._finish(status)
+
+    def fail(self, status: int, code: int, text: str) -> None:
+        """Reply to all that is still waited for with an error of the exporter's own."""
+        for request_id in list(self.ids):
+            self.reply(request_id, refusal.error(code, text, request_id), status)
+        self.end()
+
+    def end(self) -> None:
+        """End the stream."""
+        if self.is_open:
+            self._close()
+            self._request.end()
+
+    def _finish(self, status: int) -> None:
+        self._close()
+        if self._request.started:
+            self._request.end()
+            return
+        body = self._collected[0]
+        if self._is_batch:
+            body = b"[" + b",".join(self._collected) + b"]"
+        self._request.respond(status, body, refusal.JSON, self._headers)
+
+    def _event(self, data: bytes) -> None:
+        self._request.write(b"event: message\ndata: " + data.replace(b"\r", b"") + b"\n\n")
+
+    def _keep_alive(self) -> None:
+        if self.can_stream:
+            self.stream()
+            self._request.write(b": ping\n\n")
+            self._request.flush()
+        self._timer = self._loop.call_later(KEEP_ALIVE, self._keep_alive)
+
+    def _gone(self) -> None:
+        if self.is_open:
+            self._close()
+            self._owner.answer_gone(self)
+
+    def _expire(self) -> None:
+        self._owner.answer_expired(self)
+
+    def _close(self) -> None:
+        self.is_open = False
+        self._timer.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()

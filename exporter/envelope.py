@@ -1,0 +1,144 @@
+"""What a 2026-07-28 request must look like before a stdio child may see it.
+
+A stdio server takes its protocol era from the first request that it reads, so one bad request
+could lock it. The checks and codes are those of the specification's Streamable HTTP transport,
+revision 2026-07-28: the headers must say what the body says.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+import msgspec
+
+from exporter import refusal
+from exporter.listener import Request
+from exporter.message import CAPABILITIES_KEY, VERSION_KEY, Message
+from exporter.observation import MODERN
+
+LEGACY_VERSIONS = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
+
+_NAMED_BY = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
+_ROUTING = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
+
+STATUS_OF_CODE = {
+    refusal.PARSE_ERROR: 400,
+    refusal.INVALID_REQUEST: 400,
+    refusal.INVALID_PARAMS: 400,
+    refusal.HEADER_MISMATCH: 400,
+    -32021: 400,
+    refusal.UNSUPPORTED_VERSION: 400,
+    refusal.METHOD_NOT_FOUND: 404,
+}
+"""The HTTP status of an error reply at 2026-07-28; every other code is sent with 200."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Why a request is refused."""
+
+    code: int
+    text: str
+    data: object = None
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that goes with it."""
+        return STATUS_OF_CODE.get(self.code, 200)
+
+
+def is_modern(request: Request, message: Message | None) -> bool:
+    """Whether a request is of the era without sessions; unknown versions count as newer."""
+    version = request.header(b"mcp-protocol-version")
+    if version is not None:
+        return version not in LEGACY_VERSIONS
+    return message is not None and message.protocol_version is not None
+
+
+def check(request: Request, message: Message) -> Violation | None:
+    """The first thing that is wrong with a 2026-07-28 request, or ``None``."""
+    params = _params(request.body)
+    return (
+        _check_envelope(params)
+        or _check_headers(request, message, params)
+        or _check_version(message)
+        or _check_method(message)
+    )
+
+
+def _params(body: bytes) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(body, type=_Body).params
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+class _Body(msgspec.Struct):
+    params: dict[str, object] = msgspec.field(default_factory=dict)
+
+
+def _check_envelope(params: dict[str, object]) -> Violation | None:
+    meta = params.get("_meta")
+    if not isinstance(meta, dict):
+        return Violation(refusal.INVALID_PARAMS, "params._meta is missing")
+    for key, kind in ((VERSION_KEY, str), (CAPABILITIES_KEY, dict)):
+        if not isinstance(meta.get(key), kind):
+            return Violation(refusal.INVALID_PARAMS, f"params._meta[{key!r}] is missing")
+    return None
+
+
+def _check_headers(
+    request: Request, message: Message, params: dict[str, object]
+) -> Violation | None:
+    for header in _ROUTING:
+        if sum(name.lower() == header for name, _ in request.headers) > 1:
+            return _mismatch(header, "is there more than once")
+    wanted: list[tuple[bytes, object]] = [
+        (_ROUTING[0], message.protocol_version),
+        (_ROUTING[1], message.method),
+    ]
+    named_by = _NAMED_BY.get(message.method or "")
+    if named_by is not None:
+        wanted.append((_ROUTING[2], params.get(named_by)))
+    for header, value in wanted:
+        given = request.header(header)
+        if given is None:
+            return _mismatch(header, "is missing")
+        if _decoded(given) != value:
+            return _mismatch(header, "does not say what the body says")
+    return None
+
+
+def _check_version(message: Message) -> Violation | None:
+    if message.protocol_version == MODERN:
+        return None
+    data = {"supported": [MODERN], "requested": message.protocol_version}
+    return Violation(refusal.UNSUPPORTED_VERSION, "this protocol version is not supported", data)
+
+
+def _check_method(message: Message) -> Violation | None:
+    if message.method != "initialize":
+        return None
+    return Violation(refusal.METHOD_NOT_FOUND, f"initialize is not a method of {MODERN}")
+
+
+def _mismatch(header: bytes, text: str) -> Violation:
+    return Violation(refusal.HEADER_MISMATCH, f"the header {header.decode()} {text}")
+
+
+def _decoded(value: bytes) -> str | None:
+    try:
+        if value.startswith(b"=?base64?") and value.endswith(b"?="):
+            return base64.b64decode(value[9:-2], validate=True).decode()
+        return value.decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
