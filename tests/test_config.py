@@ -281,7 +281,12 @@ def test_a_key_with_nothing_after_it_counts_as_left_out() -> None:
 
 
 def test_x_keys_are_a_place_for_anchors() -> None:
-    text = "x-env: &env {A: '1'}\nservers: {files: {command: npx, env: *env, x-note: 1}}"
+    text = (
+        "x-env: &env {A: '1'}\n"
+        "probe: {x-note: 1}\n"
+        "limits: {x-note: 1}\n"
+        "servers: {files: {command: npx, env: *env, x-note: 1}}\n"
+    )
     assert parse(text, "mcp.yaml", {}).servers["files"].env == {"A": "1"}
 
 
