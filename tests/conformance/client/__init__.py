@@ -1,0 +1,1 @@
+"""A reference client for the suite's client scenarios, written with the SDK."""
