@@ -98,9 +98,9 @@ def _internal(settings: Settings) -> Alert:
         counted(errors, window, f"{EXPORTER}, where"),
         Text(
             "MCP exporter {{ $labels.instance }} has internal errors",
-            "{{ $value | humanize }} errors in {{ $labels.where }} within the last"
-            f" {window}. The traffic went on, but numbers are missing.",
-            f"{{{{ $value | humanize }}}} errors in {window}",
+            f"Internal errors in {{{{ $labels.where }}}} within the last {window}:"
+            " {{ $value | humanize }}. The traffic went on, but numbers are missing.",
+            f"{{{{ $value | humanize }}}} in {window}",
         ),
     )
 

@@ -53,20 +53,24 @@ def _tool_success(job: str) -> list[Record]:
 
 
 def _tool_success_over(job: str, window: str) -> list[Record]:
-    parts = {"mcp_tool_calls_completed": COMPLETED, "mcp_tool_call_errors": FAILED}
+    completed, errors = (
+        f"mcp_tool_calls_completed:rate{window}",
+        f"mcp_tool_call_errors:rate{window}",
+    )
+    failed = total(TOOL, f"rate({_calls(job, FAILED)}[{window}])")
     per_tool = [
         Record(
-            f"instance_server_tool:{name}:rate{window}",
-            total(TOOL, f"rate({_calls(job, outcomes)}[{window}])"),
-        )
-        for name, outcomes in parts.items()
+            f"instance_server_tool:{completed}",
+            total(TOOL, f"rate({_calls(job, COMPLETED)}[{window}])"),
+        ),
+        Record(
+            f"instance_server_tool:{errors}",
+            f"{failed}\nor\n0 * instance_server_tool:{completed}",
+        ),
     ]
     per_server = [
-        Record(
-            f"instance_server:{name}:rate{window}",
-            total(IDENTITY, f"instance_server_tool:{name}:rate{window}"),
-        )
-        for name in parts
+        Record(f"instance_server:{name}", total(IDENTITY, f"instance_server_tool:{name}"))
+        for name in (completed, errors)
     ]
     levels = ("instance_server_tool", "instance_server")
     return [*per_tool, *per_server, *(_error_ratio(level, window) for level in levels)]

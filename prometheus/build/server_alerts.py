@@ -151,8 +151,9 @@ def _definitions(settings: Settings) -> Alert:
         counted(changes, window, f"{IDENTITY}, change"),
         Text(
             "MCP server {{ $labels.server }} changed its tool definitions",
-            "{{ $labels.server }} behind {{ $labels.instance }} has {{ $value | humanize }} tool"
-            f" definitions {{{{ $labels.change }}}} in the last {window}. Where nobody updated the"
+            "Tool definitions of {{ $labels.server }} {{ $labels.change }} in the last"
+            f" {window},"
+            " as seen by {{ $labels.instance }}: {{ $value | humanize }}. Where nobody updated the"
             " server, treat it as an attack: a changed description can steer a model.",
             "{{ $value | humanize }} {{ $labels.change }}",
         ),
