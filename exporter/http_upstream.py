@@ -81,11 +81,16 @@ class HttpUpstream:
         """A relay is over."""
         self._relays.discard(relay)
 
+    def drain(self) -> None:
+        """End the streams that would otherwise stay open: no reply is due on them."""
+        for relay in list(self._relays):
+            relay.end_if_standing()
+
     async def close(self) -> None:
         """Give up everything under way."""
         self._sweeper.cancel()
         for relay in list(self._relays):
-            relay.give_up(UpstreamError("the exporter is stopping"))
+            relay.give_up("is given up: the exporter is stopping")
         self.sessions.close(monotonic())
         self.pool.close()
 
@@ -203,6 +208,7 @@ class Relay:
 
     def lost(self, error: UpstreamError) -> None:
         """The server is lost: tell the client, and count it."""
+        self._observer.upstream_lost(str(error))
         status = 504 if error.fault is Fault.TIMEOUT else 502
         self._apologise(status, refusal.CONNECTION_LOST, str(error))
         if not (self._is_resumable and self._session):
@@ -211,11 +217,26 @@ class Relay:
 
     # What ends a relay early
 
-    def give_up(self, error: UpstreamError) -> None:
+    def give_up(self, reason: str) -> None:
         """Stop waiting: the exporter stops, or the server is removed."""
         if self._flight is not None:
             self._flight.abort()
-        self.lost(error)
+        self._apologise(502, refusal.CONNECTION_LOST, reason)
+        self._settle(Outcome.UPSTREAM_ERROR)
+        self._land()
+
+    def end_if_standing(self) -> None:
+        """End a stream that carries no reply of its own."""
+        if self._request.method != b"GET" and not self._is_listening():
+            return
+        if self._flight is not None:
+            self._flight.abort()
+        self._settle(Outcome.CLIENT_GONE)
+        if self._request.started:
+            self._request.end()
+        else:
+            self._request.abort()
+        self._land()
 
     def _expire(self) -> None:
         self._deadline = None

@@ -190,6 +190,16 @@ class Metrics:
             "mcp_server_tools", "Tools that the server lists.", ["server"]
         )
 
+        self.tool_definition_bytes = self._gauge(
+            "mcp_server_tool_definition_bytes",
+            "Size of the tool definitions that the server lists.",
+            ["server"],
+        )
+        self.tool_changes = self._counter(
+            "mcp_server_tool_changes",
+            "Tools added, removed or modified since the first listing.",
+            ["server", "change"],
+        )
         self.processes = self._gauge(
             "mcp_server_processes", "Live child processes of a stdio server.", ["server"]
         )

@@ -44,6 +44,8 @@ class Observer:
         self.recorder = recorder
         self.tools_heard: Callable[[bytes], None] = self._admit_tools
         self.list_changed: Callable[[], None] = _nothing
+        self.alive: Callable[[], None] = _nothing
+        self.lost: Callable[[str], None] = _nothing_of
 
     @guarded
     def client_sent(
@@ -73,6 +75,7 @@ class Observer:
         if messages is None:
             self.recorder.unparsed("not_json")
             return
+        self.alive()
         for message in messages:
             if message.is_reply:
                 self._server_replied(exchange, message, data, own, now)
@@ -99,6 +102,11 @@ class Observer:
     def abandon(self, exchange: Exchange, outcome: Outcome, now: float) -> None:
         """End everything that still waits in a conversation that is over."""
         exchange.abandon(outcome, now)
+
+    @guarded
+    def upstream_lost(self, reason: str) -> None:
+        """A real request found the server unreachable, or lost it."""
+        self.lost(reason)
 
     @guarded
     def read(self, take: Callable[..., None], *args: object) -> None:
@@ -166,4 +174,8 @@ def _find(own: Sequence[Pending], request_id: object) -> Pending | None:
 
 
 def _nothing() -> None:
+    """Nobody listens."""
+
+
+def _nothing_of(reason: str) -> None:
     """Nobody listens."""

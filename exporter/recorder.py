@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from exporter.call import OTHER, Call, Outcome
@@ -23,6 +23,8 @@ KNOWN_ZERO = (
 PROBE_RESULTS = (
     "success", "unauthorized", "timeout", "connect_error", "protocol_error", "process_exit",
 )  # fmt: skip
+
+TOOL_CHANGES = ("added", "removed", "modified")
 
 EXIT_REASONS = ("clean", "error", "signal", "killed")
 
@@ -153,9 +155,15 @@ class ServerRecorder:
         self.metrics.process_exits.labels(self.name, reason).inc()
         self.metrics.processes.labels(self.name).dec()
 
-    def set_tool_count(self, count: int) -> None:
-        """How many tools the server lists."""
-        self.metrics.listed_tools.labels(self.name).set(count)
+    def set_tools(self, tools: Mapping[str, bytes]) -> None:
+        """A complete listing of the server's tools, with their definitions."""
+        self.metrics.listed_tools.labels(self.name).set(len(tools))
+        size = sum(len(definition) for definition in tools.values())
+        self.metrics.tool_definition_bytes.labels(self.name).set(size)
+
+    def tool_changed(self, change: str) -> None:
+        """A tool was ``added``, ``removed`` or ``modified``."""
+        self.metrics.tool_changes.labels(self.name, change).inc()
 
     def probed(self, result: str, seconds: float) -> None:
         """A probe ended."""
@@ -243,6 +251,8 @@ class ServerRecorder:
             self.metrics.probes.labels(self.name, result)
         for before, after in POSSIBLE_TRANSITIONS:
             self.metrics.transitions.labels(self.name, before, after)
+        for change in TOOL_CHANGES:
+            self.metrics.tool_changes.labels(self.name, change)
         for family in (self.metrics.last_success, self.metrics.probe_duration):
             family.labels(self.name)
         if self.transport == "stdio":

@@ -83,6 +83,12 @@ class StdioSession:
         while self._queue:
             self._listening.send(self._queue.popleft())
 
+    def end_stream(self) -> None:
+        """End the stream for what belongs to no request."""
+        if self._listening is not None:
+            self._listening.end()
+            self._listening = None
+
     def end(self, outcome: Outcome, text: str) -> None:
         """The session is over: answer what waits, stop the child."""
         if self._ended:
@@ -92,8 +98,7 @@ class StdioSession:
         for answer in set(self._waiting.values()):
             answer.fail(502, refusal.CONNECTION_LOST, text)
         self._waiting.clear()
-        if self._listening is not None:
-            self._listening.end()
+        self.end_stream()
         if self.child is not None:
             self.child.stop()
         self._on_end(self)
@@ -115,6 +120,7 @@ class StdioSession:
 
     def child_lost(self, error: UpstreamError) -> None:
         """The child is gone, and the session with it."""
+        self._observer.upstream_lost(str(error))
         self.end(Outcome.UPSTREAM_ERROR, f"the server {error}")
 
     # What happens to answers

@@ -101,6 +101,12 @@ class SharedChild:
         if self.child is not None:
             self.child.send(ticket.disguise(request.body))
 
+    def end_streams(self) -> None:
+        """End the streams on which clients listen."""
+        for ticket in [t for t in self._tickets.values() if t.method == LISTEN]:
+            self._cancel(ticket.answer, Outcome.CLIENT_GONE)
+            ticket.answer.end()
+
     def end(self, outcome: Outcome, text: str) -> None:
         """The child is over: answer what waits."""
         if self._ended:
@@ -131,6 +137,7 @@ class SharedChild:
 
     def child_lost(self, error: UpstreamError) -> None:
         """The child is gone."""
+        self._observer.upstream_lost(str(error))
         self.end(Outcome.UPSTREAM_ERROR, f"the server {error}")
 
     # What happens to answers

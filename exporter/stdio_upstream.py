@@ -66,6 +66,13 @@ class StdioUpstream:
         else:
             self._handle_other(request)
 
+    def drain(self) -> None:
+        """End the streams that would otherwise stay open: no reply is due on them."""
+        for session in list(self._sessions.values()):
+            session.end_stream()
+        if self._shared is not None:
+            self._shared.end_streams()
+
     async def close(self) -> None:
         """End every session and child."""
         self._sweeper.cancel()

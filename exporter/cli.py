@@ -1,0 +1,165 @@
+"""The command line: commands and flags, no logic."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter import __version__, logs
+from exporter.call import ConfigError
+
+if TYPE_CHECKING:
+    from exporter.app import Addresses
+    from exporter.config import Config
+
+ENVIRONMENT = "MCP_EXPORTER_"
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"", "0", "false", "no", "off"})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; answers the exit code: 0 done, 1 failed, 2 asked for the impossible."""
+    try:
+        arguments = _parser().parse_args(argv)
+        code: int = arguments.run(arguments)
+    except ConfigError as error:
+        sys.stderr.write(f"mcp-exporter: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mcp-exporter",
+        description="Relays Model Context Protocol traffic and measures every call.",
+        epilog=f"Every flag is also an environment variable: {ENVIRONMENT}CONFIG_FILE for "
+        "--config.file, and so on. The flag wins.",
+    )
+    parser.add_argument("--version", action="version", version=f"mcp-exporter {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_serve(commands.add_parser("serve", help="relay, measure, and serve /metrics"))
+    _add_check(commands.add_parser("check", help="validate a configuration and do nothing else"))
+    return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    flag = _Flags(parser)
+    flag("--config.file", "mcp-exporter.yml", "the configuration, YAML or JSON", "FILE")
+    flag("--mcp.listen-address", "127.0.0.1:6279", "where MCP clients connect", "HOST:PORT")
+    flag("--web.listen-address", "127.0.0.1:6280", "where Prometheus scrapes", "HOST:PORT")
+    flag.switch(
+        "--mcp.allow-unauthenticated",
+        "allow an --mcp.listen-address that other machines can reach: anybody there may then "
+        "call every tool",
+    )
+    flag.choice("--log.level", ("debug", "info", "warning", "error"), "info")
+    flag.choice("--log.format", ("text", "json"), "text")
+    parser.set_defaults(run=_serve)
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.set_defaults(run=_check)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from exporter import config
+
+    loaded = config.load(arguments.file, os.environ)
+    count = len(loaded.servers)
+    sys.stdout.write(f"{arguments.file}: {count} server{'s' if count != 1 else ''}, all valid\n")
+    for server in loaded.servers.values():
+        sys.stdout.write(f"  {server.name}: {server.transport}\n")
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from exporter import config
+    from exporter.app import Addresses, is_loopback
+
+    given = vars(arguments)
+    logs.configure(given["log.level"], given["log.format"])
+    mcp = _address("--mcp.listen-address", given["mcp.listen_address"])
+    web = _address("--web.listen-address", given["web.listen_address"])
+    if not is_loopback(mcp[0]) and not given["mcp.allow_unauthenticated"]:
+        raise ConfigError(
+            f"--mcp.listen-address: {mcp[0]} can be reached from other machines, which could then "
+            "call every tool; listen on 127.0.0.1, or pass --mcp.allow-unauthenticated"
+        )
+    loaded = config.load(Path(given["config.file"]), os.environ)
+    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        runner.run(_run(loaded, Addresses(*mcp, *web)))
+    return 0
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not on Windows, nor on PyPy: asyncio's own loop does
+        return None
+    return uvloop.new_event_loop
+
+
+async def _run(loaded: Config, addresses: Addresses) -> None:
+    from exporter.app import App
+
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sign, stopped.set)
+    app = App(loaded)
+    try:
+        await app.start(addresses)
+        await stopped.wait()
+    finally:
+        await app.stop()
+
+
+class _Flags:
+    """Adds flags whose default comes from the environment."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parser = parser
+
+    def __call__(self, flag: str, default: str, text: str, metavar: str) -> None:
+        """A flag with a text for its value."""
+        value = os.environ.get(_variable(flag), default)
+        text = f"{text} (default {default})"
+        self._parser.add_argument(flag, default=value, help=text, metavar=metavar)
+
+    def choice(self, flag: str, choices: tuple[str, ...], default: str) -> None:
+        """A flag with a closed set of values."""
+        value = os.environ.get(_variable(flag), default)
+        if value not in choices:
+            raise ConfigError(f"{_variable(flag)}: {value!r} is not one of {', '.join(choices)}")
+        self._parser.add_argument(flag, default=value, choices=choices, help=f"(default {default})")
+
+    def switch(self, flag: str, text: str) -> None:
+        """A flag that is on where it is given."""
+        value = os.environ.get(_variable(flag), "").lower()
+        if value not in _TRUE | _FALSE:
+            raise ConfigError(f"{_variable(flag)}: {value!r} is neither true nor false")
+        self._parser.add_argument(flag, action="store_true", default=value in _TRUE, help=text)
+
+
+def _variable(flag: str) -> str:
+    return ENVIRONMENT + flag.lstrip("-").replace(".", "_").replace("-", "_").upper()
+
+
+def _address(flag: str, text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"{flag}: {text!r} is not HOST:PORT, such as 127.0.0.1:6279")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104  what an empty host means
+
+
+if __name__ == "__main__":
+    sys.exit(main())
