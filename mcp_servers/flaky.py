@@ -1,8 +1,8 @@
 """Misbehaves on demand: slow, failing, hanging and dying, for the demonstration of alerts.
 
 Modes: ok, slow (a tool call takes some seconds), fail (a tool call is a tool error), error (a
-request is a JSON-RPC error), hang (a request waits until the mode changes), die (the process
-exits)."""
+request is a JSON-RPC error), hang (a request waits until the mode changes, except `initialize`),
+die (the process exits). Where `set_mode` cannot get through, write the mode into --mode-file."""
 
 from __future__ import annotations
 
@@ -80,10 +80,16 @@ class Mood(ServerMiddleware[Any]):
     ) -> HandlerResult:
         if ctx.request_id is None or _tool(ctx) == "set_mode":
             return await call_next(ctx)
+        # The SDK reads nothing more while it handles `initialize`: hanging there, the process would
+        # not even see that its client is gone.
+        if ctx.method != "initialize":
+            await self._wait_while_hanging()
+        return await self._answer(ctx, call_next)
+
+    async def _wait_while_hanging(self) -> None:
         # Polled, because another process may write the file.
         while self._switch.get() is Mode.HANG:  # noqa: ASYNC110
             await anyio.sleep(POLL_SECONDS)
-        return await self._answer(ctx, call_next)
 
     async def _answer(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ipaddress
+import os
 import socket
 import sys
 from dataclasses import dataclass
@@ -83,9 +84,9 @@ def _listener(address: Address) -> socket.socket:
     try:
         listener = socket.create_server((address.host, address.port), family=family)
     except OSError as error:
-        sys.exit(
-            f"cannot listen on {address.host}:{address.port}: {error.strerror}; choose another"
-        )
+        where = f"{address.host}:{address.port}"
+        reason = os.strerror(error.errno or 0)
+        sys.exit(f"cannot listen on {where}: {reason}; choose another")
     host = f"[{address.host}]" if family == socket.AF_INET6 else address.host
     url = f"http://{host}:{listener.getsockname()[1]}{PATH}"
     print(f"listening on {url}", file=sys.stderr, flush=True)  # noqa: T201 - what to connect to
