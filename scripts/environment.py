@@ -56,6 +56,9 @@ def main() -> int:
         except (PreparationError, OSError) as error:
             say(f"No .venv: {error}")
             return 1
+        except KeyboardInterrupt:
+            say("Stopped; the next make goes on from here")
+            return 130
     return 0
 
 

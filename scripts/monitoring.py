@@ -81,6 +81,9 @@ def main() -> int:
         except UnavailableError as reason:
             missing = True
             say(str(reason))
+        except KeyboardInterrupt:
+            say("Stopped; the next make goes on from here")
+            return 130
     return int(missing)
 
 
