@@ -7,6 +7,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana.build import frame
 from grafana.build import queries as q
 from grafana.build.panels import (
+    TRANSPORTS,
     About,
     Column,
     Panel,
@@ -96,6 +97,7 @@ def _overhead() -> list[Panel]:
             [drawn(q.quantile(0.99, q.OVERHEAD, q.TARGET, "transport"), "{{transport}}")],
             "s",
             THIRD,
+            colours=TRANSPORTS,
         ),
         latency(
             About("Overhead", "How long is that for all transports together?", "no requests"),

@@ -91,7 +91,6 @@ def _annotations() -> list[dashboard.AnnotationQuery]:
     return [
         _marks("Critical alerts", queries.firing("critical"), "red", alert, place),
         _marks("Warning alerts", queries.firing("warning"), "orange", alert, place),
-        _marks("Informational alerts", queries.firing("info"), "blue", alert, place),
         _marks(
             "Exporter starts", queries.STARTS, "#8e8e8e", "Exporter started", "{{instance}}"
         ).use_value_for_time(True),

@@ -205,7 +205,7 @@ def _spent() -> list[Panel]:
                 Column("server", "Server", link=ROW_SERVER),
                 Column("tool", "Tool", link=ROW_TOOL),
                 Column("outcome", "Outcome", link=ROW_TOOL),
-                Column("Value", "Calls", "short", width=90, decimals=0, link=ROW_TOOL),
+                Column("Value", "Calls", "locale", width=90, decimals=0, link=ROW_TOOL),
             ],
             (12, 9),
             sort=("Calls", True),

@@ -36,6 +36,7 @@ ROW_TOOLS = link("Open its tools", "mcp-tools", from_column("server", "Server"))
 ROW_OBJECTIVES = link("Open its objectives", "mcp-objectives", from_column("server", "Server"))
 
 NO_SERVER = "no server is configured"
+THIRD = (8, 8)
 
 
 def board() -> dashboard.Dashboard:
@@ -98,7 +99,7 @@ def _counts() -> list[stat.Panel]:
         number(
             About("Tool calls", "How many tool calls were made in this time range?", "0"),
             [now(q.calls_in_range(), "calls")],
-            "short",
+            "locale",
             (2, 4),
             decimals=0,
         ),
@@ -168,7 +169,7 @@ def _health() -> statetimeline.Panel:
     return states(
         About("Health", "In which state was each server, and since when?", NO_SERVER),
         drawn(q.SERVER_STATE, "{{server}}"),
-        (8, 8),
+        (7, 7),
         TO_SERVER,
     )
 
@@ -178,7 +179,7 @@ def _outcomes() -> timeseries.Panel:
         About("Tool calls by outcome", "How many tool calls a second, and how did they end?"),
         [drawn(q.calls("outcome"), "{{outcome}}")],
         "reqps",
-        (8, 8),
+        (8, 7),
         colours=OUTCOMES,
         link=TO_TOOLS,
     )
@@ -189,13 +190,13 @@ def _alerts() -> table.Panel:
         About("Alerts", "Which alerts fire, where, and since when?", "Nothing fires."),
         [rows(q.FIRING_SINCE, "A")],
         [
-            Column("severity", "Severity", mappings=SEVERITIES, width=80, link=ROW_SERVER),
+            Column("severity", "Severity", mappings=SEVERITIES, width=75, link=ROW_SERVER),
             Column("alertname", "Alert", link=ROW_SERVER),
-            Column("server", "Server", width=100, link=ROW_SERVER),
-            Column("tool", "Tool", width=100, link=ROW_TOOLS),
-            Column("Value", "Since", "dateTimeFromNow", width=120, link=ROW_SERVER),
+            Column("server", "Server", width=80, link=ROW_SERVER),
+            Column("tool", "Tool", width=90, link=ROW_TOOLS),
+            Column("Value", "Since", "dateTimeFromNow", width=100, link=ROW_SERVER),
         ],
-        (8, 8),
+        (9, 7),
     )
 
 
@@ -219,7 +220,7 @@ def _traffic() -> list[Panel]:
             About("Requests by outcome", "How did all requests end, tool calls and others?"),
             [drawn(q.REQUEST_OUTCOMES, "{{outcome}}")],
             "reqps",
-            (8, 8),
+            THIRD,
             colours=OUTCOMES,
             link=link("Open the servers", "mcp-servers", "${server:queryparam}"),
         ),
@@ -227,14 +228,14 @@ def _traffic() -> list[Panel]:
             About("Requests in flight", "How many requests waited for their reply, at the most?"),
             [drawn(q.IN_FLIGHT, "{{server}}")],
             "none",
-            (8, 8),
+            THIRD,
             link=TO_SERVER,
         ),
         lines(
             About("Sessions", "How many clients are connected?"),
             [drawn(q.SESSIONS, "{{server}}")],
             "none",
-            (8, 8),
+            THIRD,
             link=TO_SERVER,
         ),
     ]

@@ -48,6 +48,22 @@ PROBES = {
     "protocol_error": "#ff5286",
     "process_exit": "light-red",
 }
+METHODS = {
+    "tools/call": "blue",
+    "tools/list": "purple",
+    "initialize": "yellow",
+    "server/discover": "orange",
+    "resources/read": "green",
+    "resources/list": "dark-green",
+    "prompts/get": "light-yellow",
+    "prompts/list": "light-purple",
+    "ping": "#8e8e8e",
+    "_other": "#c7c7c7",
+}
+DIRECTIONS = {"to_server": "purple", "to_client": "blue"}
+TRANSPORTS = {"http": "purple", "stdio": "blue"}
+CHANGES = {"added": "green", "removed": "orange", "modified": "purple"}
+EXITS = {"clean": "green", "error": "red", "signal": "dark-red", "killed": "light-red"}
 LATENCY = {"p99": "dark-purple", "p90": "purple", "p50": "blue", "average": "yellow"}
 STATES = {
     "0": ("ok", "green"),
@@ -55,11 +71,7 @@ STATES = {
     "2": ("degraded", "orange"),
     "3": ("error", "red"),
 }
-SEVERITIES = {
-    "critical": ("critical", "red"),
-    "warning": ("warning", "orange"),
-    "info": ("info", "blue"),
-}
+SEVERITIES = {"critical": ("critical", "red"), "warning": ("warning", "orange")}
 
 BUDGET = ((0.0, "red"), (0.0, "orange"), (0.25, "green"))
 """Share of an error budget left: spent, nearly spent, well."""
@@ -71,6 +83,9 @@ Link = dict[str, object]
 
 Size = tuple[int, int]
 """Width in columns of 24, height in rows of about 38 pixels."""
+
+WIDE = 12
+"""Columns from which on a drawing has room for its legend beside it."""
 
 Panel = (
     stat.Panel
@@ -172,7 +187,7 @@ def lines(
         .fill_opacity(5)
         .show_points(shapes.VisibilityMode.AUTO)
         .color_scheme(_shades())
-        .legend(_legend("lastNotNull", "max"))
+        .legend(_legend(size, "lastNotNull", "max"))
         .tooltip(_tooltip())
     )
     for name, colour in (colours or {}).items():
@@ -195,7 +210,9 @@ def stacked(
     """Parts of a whole over time, one on the other."""
     panel = lines(about, queries, unit, size, colours=colours, link=link)
     stacking = common.StackingConfig().mode(shapes.StackingMode.NORMAL).group("A")
-    return panel.stacking(stacking).line_width(1).fill_opacity(70).legend(_legend("mean", "max"))
+    return (
+        panel.stacking(stacking).line_width(1).fill_opacity(70).legend(_legend(size, "mean", "max"))
+    )
 
 
 def latency(
@@ -224,6 +241,7 @@ def density(
     )
     return (
         _described(heatmap.Panel(), about, [query], size)
+        .unit(unit)
         .calculate(False)
         .color(colours)
         .y_axis(heatmap.YAxisConfig().unit(unit))
@@ -270,6 +288,7 @@ def ranking(
     size: Size,
     *,
     colour: str = "blue",
+    decimals: int | None = None,
     link: Link | None = None,
 ) -> bargauge.Panel:
     """The highest few, as bars."""
@@ -284,6 +303,7 @@ def ranking(
         .value_mode(shapes.BarGaugeValueMode.TEXT)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     )
+    panel = panel if decimals is None else panel.decimals(decimals)
     return _linked(panel, link)
 
 
@@ -296,7 +316,7 @@ def listing(
     sort: tuple[str, bool] | None = None,
 ) -> table.Panel:
     """A table: the queries' series joined on their common labels, the columns named and ordered."""
-    panel = _described(table.Panel(), about, queries, size)
+    panel = _described(table.Panel(), about, queries, size).unit("string")
     for transformation in _joined(queries, columns):
         panel = panel.with_transformation(transformation)
     panel = panel.filterable(False).cell_height(shapes.TableCellHeight.SM).thresholds(_steps(()))
@@ -435,12 +455,14 @@ def _mappings(mappings: Mapping[str, tuple[str, str]]) -> list[model.ValueMappin
     return [model.ValueMap(options=options)]
 
 
-def _legend(*calcs: str) -> common.VizLegendOptions:
+def _legend(size: Size, *calcs: str) -> common.VizLegendOptions:
+    beside = size[0] >= WIDE
+    placement = shapes.LegendPlacement.RIGHT if beside else shapes.LegendPlacement.BOTTOM
     return (
         common.VizLegendOptions()
         .show_legend(True)
         .display_mode(shapes.LegendDisplayMode.TABLE)
-        .placement(shapes.LegendPlacement.RIGHT)
+        .placement(placement)
         .calcs(list(calcs))
         .sort_by("Max")
         .sort_desc(True)

@@ -83,7 +83,7 @@ def _by(labels: str) -> str:
 
 # Alerts and events -------------------------------------------------------------------------------
 
-FIRING = f'ALERTS{{{ALERT},alertstate="firing",severity=~"critical|warning|info"}}'
+FIRING = f'ALERTS{{{ALERT},alertstate="firing",severity!="none"}}'
 FIRING_COUNT = f"count({FIRING}) or vector(0)"
 # The value is the moment at which the alert became active, in milliseconds.
 FIRING_SINCE = f"ALERTS_FOR_STATE{{{ALERT}}} * 1000 and ignoring (alertstate) {FIRING}"

@@ -7,6 +7,10 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana.build import frame
 from grafana.build import queries as q
 from grafana.build.panels import (
+    CHANGES,
+    DIRECTIONS,
+    EXITS,
+    METHODS,
     OUTCOMES,
     PROBES,
     STATES,
@@ -138,6 +142,7 @@ def _traffic() -> list[Panel]:
             [drawn(q.REQUESTS, "{{method}}")],
             "reqps",
             THIRD,
+            colours=METHODS,
             link=TO_ALL_TOOLS,
         ),
         stacked(
@@ -153,6 +158,7 @@ def _traffic() -> list[Panel]:
             [drawn(q.REQUEST_P99, "{{method}}", exemplar=True)],
             "s",
             THIRD,
+            colours=METHODS,
             link=TO_ALL_TOOLS,
         ),
         lines(
@@ -177,6 +183,7 @@ def _traffic() -> list[Panel]:
             [drawn(q.MESSAGE_BYTES, "{{direction}}")],
             "Bps",
             THIRD,
+            colours=DIRECTIONS,
         ),
         lines(
             About(
@@ -230,7 +237,7 @@ def _sessions() -> list[Panel]:
             [
                 Column("client", "Client"),
                 Column("protocol_version", "Protocol", width=110),
-                Column("Value", "Sessions", "short", width=90, decimals=0),
+                Column("Value", "Sessions", "locale", width=90, decimals=0),
             ],
             (6, 8),
             sort=("Sessions", True),
@@ -244,30 +251,32 @@ def _processes() -> list[Panel]:
             About("Processes", "How many processes run for the server?", NO_PROCESS),
             [drawn(q.PROCESSES, "{{server}}")],
             "none",
-            (6, 8),
+            THIRD,
         ),
         lines(
-            About(
-                "Process starts and exits", "Do processes come and go, and why do they end?", "none"
-            ),
-            [
-                drawn(q.PROCESS_STARTS, "{{server}} started"),
-                drawn(q.PROCESS_EXITS, "exit: {{reason}}", "B"),
-            ],
+            About("Process starts", "How many processes start?", NO_PROCESS),
+            [drawn(q.PROCESS_STARTS, "{{server}}")],
             "short",
-            (6, 8),
+            THIRD,
+        ),
+        stacked(
+            About("Process exits", "How many processes end, and why?", "none"),
+            [drawn(q.PROCESS_EXITS, "{{reason}}")],
+            "short",
+            THIRD,
+            colours=EXITS,
         ),
         lines(
             About("Process memory", "How much memory do the processes hold?", NO_PROCESS),
             [drawn(q.PROCESS_MEMORY, "{{server}}")],
             "bytes",
-            (6, 8),
+            HALF,
         ),
         lines(
             About("Process CPU", "How many CPU cores do the processes use?", NO_PROCESS),
             [drawn(q.PROCESS_CPU, "{{server}}")],
             "short",
-            (6, 8),
+            HALF,
         ),
     ]
 
@@ -297,5 +306,6 @@ def _tool_list() -> list[Panel]:
             [drawn(q.TOOL_LIST_CHANGES, "{{change}}")],
             "short",
             THIRD,
+            colours=CHANGES,
         ),
     ]

@@ -51,14 +51,14 @@ def _summary() -> list[Panel]:
         number(
             About("Calls", "How many calls were made in this time range?", "0"),
             [now(q.calls_in_range(), "calls")],
-            "short",
+            "locale",
             (4, 4),
             decimals=0,
         ),
         number(
             About("Failed", "How many of them failed?", "0"),
             [now(q.failed_in_range(), "failed")],
-            "short",
+            "locale",
             (4, 4),
             decimals=0,
             steps=((0, "text"), (0.5, "red")),
@@ -166,9 +166,9 @@ def _all() -> table.Panel:
         [
             Column("server", "Server", link=ROW_SERVER),
             Column("tool", "Tool", link=ROW_TOOL),
-            Column("Value #A", "Calls", "short", width=80, decimals=0, link=ROW_TOOL),
+            Column("Value #A", "Calls", "locale", width=80, decimals=0, link=ROW_TOOL),
             Column("Trend #B", "Rate", "reqps", sparkline="blue", link=ROW_TOOL),
-            Column("Value #C", "Failed", "short", width=80, decimals=0, link=ROW_TOOL),
+            Column("Value #C", "Failed", "locale", width=80, decimals=0, link=ROW_TOOL),
             Column(
                 "Value #D",
                 "Failed share",
@@ -205,9 +205,10 @@ def _rankings() -> list[Panel]:
             About("Most failing", "Which tools failed most often?", "no call failed"),
             q.MOST_FAILING,
             each,
-            "short",
+            "locale",
             (6, 9),
             colour="red",
+            decimals=0,
             link=BAR_TOOL,
         ),
         ranking(
@@ -232,7 +233,7 @@ def _never() -> table.Panel:
         [
             Column("server", "Server", link=ROW_SERVER),
             Column("tool", "Tool", link=ROW_TOOL),
-            Column("Value", "Calls", "short", width=70, decimals=0, link=ROW_TOOL),
+            Column("Value", "Calls", "locale", width=70, decimals=0, link=ROW_TOOL),
         ],
         (6, 9),
     )
