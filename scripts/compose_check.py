@@ -37,6 +37,7 @@ FIRST_CALL: tuple[str, dict[str, str]] = ("list_files", {})
 SECOND_CALL = ("read_file", {"path": "welcome.txt"})
 VERSION = "2026-07-28"
 ALERT = "ComposeCheck"
+SUMMARY = "A trial of the way to the inbox"
 SECONDS_TO_HEALTH = 180
 SECONDS_TO_SEE = 120
 KEPT = "kept over down and up"
@@ -184,7 +185,7 @@ def _query(stack: Stack, query: str, at: float | None = None) -> list[dict[str, 
 
 def _alert(stack: Stack) -> str:
     labels = {"alertname": ALERT, "severity": "critical", "job": "mcp-exporter", "server": "files"}
-    notes = {"summary": "A trial of the way to the inbox", "description": "Nothing is wrong."}
+    notes = {"summary": SUMMARY, "description": "Nothing is wrong."}
     stack.ask("ALERTMANAGER_PORT", "/api/v2/alerts", [{"labels": labels, "annotations": notes}])
     if "mailpit" not in stack.services:
         return ""
@@ -193,7 +194,7 @@ def _alert(stack: Stack) -> str:
 
 def _mail(stack: Stack) -> str:
     mails = stack.ask("MAILPIT_PORT", "/api/v1/messages")["messages"]
-    return next((str(m["Subject"]) for m in mails if ALERT in m["Subject"] + m["Snippet"]), "")
+    return next((str(m["Subject"]) for m in mails if SUMMARY in m["Subject"] + m["Snippet"]), "")
 
 
 def _silence(stack: Stack) -> str:
