@@ -486,21 +486,21 @@ SCALARS = st.one_of(
         ["30s", "4MiB", "http://h/mcp", "stdio", "sse", "${A}", "${A:-b}", "${", "1ms"]
     ),
 )
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS.map(str), inner)
+VALUES = (
+    SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(SCALARS.map(str), SCALARS, max_size=2)
 )
 SERVER_KEYS = ["command", "args", "env", "cwd", "envFile", "url", "serverUrl", "headers", "type"]
 OWN_KEYS = ["probe", "timeout", "idle_timeout", "disabled", "interval", "list_interval", "x-note"]
 
 
 def mappings(keys: list[str], values: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
-    return st.dictionaries(st.sampled_from(keys) | st.text(max_size=3), values | VALUES, max_size=5)
+    return st.dictionaries(st.sampled_from(keys) | st.text(max_size=3), values | VALUES, max_size=4)
 
 
 SERVERS = mappings([*SERVER_KEYS, *OWN_KEYS], mappings(OWN_KEYS, VALUES))
 FILES = mappings(
     ["servers", "mcpServers", "limits", *OWN_KEYS],
-    st.dictionaries(st.text(max_size=5), SERVERS, max_size=3) | mappings(OWN_KEYS, VALUES),
+    st.dictionaries(st.text(max_size=5), SERVERS, max_size=2) | mappings(OWN_KEYS, VALUES),
 )
 
 
