@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from exporter import clients, document, fields
@@ -31,8 +30,6 @@ __all__ = [
     "parse",
     "parse_duration",
 ]
-
-_T = TypeVar("_T")
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -142,12 +139,12 @@ def parse(
     variables = Variables(environ, workspace(Path(source)), read_file or _no_file)
     root = document.read(text, source, variables.expand)
     top = root.mapping()
-    _refuse_unknown(top, ("mcpServers", "servers", "limits", *_OWN_KEYS), clients.FILE_KEYS)
+    fields.refuse_unknown(top, ("mcpServers", "servers", "limits", *_OWN_KEYS), clients.FILE_KEYS)
     defaults = Server(
         name="",
         transport="stdio",
-        timeout=_optional(top, "timeout", fields.duration, 300.0),
-        idle_timeout=_optional(top, "idle_timeout", fields.duration, 1800.0),
+        timeout=fields.optional(top, "timeout", fields.duration, 300.0),
+        idle_timeout=fields.optional(top, "idle_timeout", fields.duration, 1800.0),
         probe=_probe(top.get("probe"), ProbeSettings()),
     )
     return Config(
@@ -181,7 +178,7 @@ def _servers(
     found = {
         name: _server(name, node, defaults, variables)
         for name, node in entries.items()
-        if not _switched_off(_present(node))
+        if not _switched_off(fields.present(node))
     }
     if not found:
         raise listed.error("every server is disabled; enable at least one")
@@ -190,18 +187,20 @@ def _servers(
 
 def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Server:
     fields.check_name(name, node)
-    given = _present(node)
-    _refuse_unknown(given, (*_SERVER_KEYS, *_OWN_KEYS), clients.ALIASES | clients.SERVER_KEYS)
+    given = fields.present(node)
+    fields.refuse_unknown(given, (*_SERVER_KEYS, *_OWN_KEYS), clients.ALIASES | clients.SERVER_KEYS)
     common = replace(
         defaults,
         name=name,
-        timeout=_optional(given, "timeout", fields.request_timeout, defaults.timeout),
-        idle_timeout=_optional(given, "idle_timeout", fields.duration, defaults.idle_timeout),
+        timeout=fields.optional(given, "timeout", fields.request_timeout, defaults.timeout),
+        idle_timeout=fields.optional(given, "idle_timeout", fields.duration, defaults.idle_timeout),
         probe=_probe(given.get("probe"), defaults.probe),
     )
-    address = _only_one(given, clients.URL_KEYS)
+    address = fields.only_one(given, clients.URL_KEYS)
     if address is not None and "command" in given:
-        raise node.error(f'has both "command" and {quoted(_last(address))}; keep one of the two')
+        raise node.error(
+            f'has both "command" and {quoted(fields.last(address))}; keep one of the two'
+        )
     if address is not None:
         return _http_server(given, address, common)
     if "command" not in given:
@@ -211,8 +210,8 @@ def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Se
 
 def _stdio_server(given: Mapping[str, Node], common: Server, variables: Variables) -> Server:
     _check_transport(given, stdio=True)
-    _refuse_filled(given, ("headers",), 'has no effect beside "command"; remove it')
-    cwd = _optional(given, "cwd", fields.filled, "")
+    fields.refuse_filled(given, ("headers",), 'has no effect beside "command"; remove it')
+    cwd = fields.optional(given, "cwd", fields.filled, "")
     args = given["args"].items() if "args" in given else []
     return replace(
         common,
@@ -225,7 +224,9 @@ def _stdio_server(given: Mapping[str, Node], common: Server, variables: Variable
 
 def _http_server(given: Mapping[str, Node], address: Node, common: Server) -> Server:
     transport = _check_transport(given, stdio=False)
-    _refuse_filled(given, _STDIO_KEYS, f"has no effect beside {quoted(_last(address))}; remove it")
+    fields.refuse_filled(
+        given, _STDIO_KEYS, f"has no effect beside {quoted(fields.last(address))}; remove it"
+    )
     headers = given["headers"].mapping() if "headers" in given else {}
     return replace(
         common,
@@ -238,8 +239,9 @@ def _http_server(given: Mapping[str, Node], address: Node, common: Server) -> Se
 def _environment(given: Mapping[str, Node], variables: Variables) -> dict[str, str]:
     values = {}
     if "envFile" in given:
+        path = fields.filled(given["envFile"])
         try:
-            values = variables.read_env_file(fields.filled(given["envFile"]))
+            values = variables.read_env_file(path)
         except ConfigError as problem:
             raise given["envFile"].error(str(problem)) from None
     for name, node in (given["env"].mapping() if "env" in given else {}).items():
@@ -250,7 +252,7 @@ def _environment(given: Mapping[str, Node], variables: Variables) -> dict[str, s
 
 
 def _check_transport(given: Mapping[str, Node], *, stdio: bool) -> Transport:
-    node = _only_one(given, clients.TRANSPORT_KEYS)
+    node = fields.only_one(given, clients.TRANSPORT_KEYS)
     if node is None:
         return "stdio" if stdio else "http"
     transport = clients.TRANSPORTS.get(node.text().lower())
@@ -279,8 +281,8 @@ def _limits(node: Node | None) -> Limits:
 
 
 def _settings(node: Node | None, readers: Mapping[str, Callable[[Node], Any]]) -> dict[str, Any]:
-    given = {} if node is None or node.kind == "null" else _present(node)
-    _refuse_unknown(given, readers, ())
+    given = {} if node is None or node.kind == "null" else fields.present(node)
+    fields.refuse_unknown(given, readers, ())
     return {key: read(given[key]) for key, read in readers.items() if key in given}
 
 
@@ -300,48 +302,10 @@ _LIMIT_READERS: Mapping[str, Callable[[Node], Any]] = {
 }
 
 
-def _present(node: Node) -> dict[str, Node]:
-    """The children that say something: a key with nothing after it counts as left out."""
-    return {key: child for key, child in node.mapping().items() if child.kind != "null"}
-
-
-def _optional(given: Mapping[str, Node], key: str, reader: Callable[[Node], _T], default: _T) -> _T:
-    return reader(given[key]) if key in given and given[key].kind != "null" else default
-
-
-def _only_one(given: Mapping[str, Node], keys: Iterable[str]) -> Node | None:
-    found = [given[key] for key in keys if key in given]
-    if len(found) > 1:
-        raise found[1].error(f"says the same as {quoted(_last(found[0]))}; keep one of the two")
-    return found[0] if found else None
-
-
 def _switched_off(given: Mapping[str, Node]) -> bool:
     return any(
         key in given and fields.boolean(given[key]) is off for key, off in clients.SWITCHES.items()
     )
-
-
-def _refuse_unknown(
-    given: Mapping[str, Node], known: Iterable[str], tolerated: Iterable[str]
-) -> None:
-    allowed = {*known, *tolerated}
-    for key, node in given.items():
-        if key not in allowed and not key.startswith("x-"):
-            close = get_close_matches(key, sorted(allowed), 1)
-            mend = f"did you mean {quoted(close[0])}?" if close else "remove it; known are "
-            listed = "" if close else ", ".join(known)
-            raise node.error(f"unknown key; {mend}{listed}")
-
-
-def _refuse_filled(given: Mapping[str, Node], keys: Iterable[str], problem: str) -> None:
-    for key in keys:
-        if key in given and given[key].raw.value:
-            raise given[key].error(problem)
-
-
-def _last(node: Node) -> str:
-    return node.path.rpartition(".")[2]
 
 
 def _read_file(path: Path) -> str:

@@ -1,13 +1,17 @@
-"""Single values of the configuration, each checked, each complaint with its mend."""
+"""Keys and single values of the configuration, each checked, each complaint with its mend."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from exporter.call import OTHER, ConfigError
 from exporter.document import Node, quoted
+
+_T = TypeVar("_T")
 
 MAX_NAME = 128
 
@@ -161,3 +165,41 @@ def check_name(name: str, node: Node) -> None:
         )
     if name == OTHER or segments[0] == ".well-known":
         raise node.error("a server cannot have this reserved name; rename it")
+
+
+def present(node: Node) -> dict[str, Node]:
+    """The children that say something: a key with nothing after it counts as left out."""
+    return {key: child for key, child in node.mapping().items() if child.kind != "null"}
+
+
+def optional(given: Mapping[str, Node], key: str, reader: Callable[[Node], _T], default: _T) -> _T:
+    return reader(given[key]) if key in given and given[key].kind != "null" else default
+
+
+def only_one(given: Mapping[str, Node], keys: Iterable[str]) -> Node | None:
+    found = [given[key] for key in keys if key in given]
+    if len(found) > 1:
+        raise found[1].error(f"says the same as {quoted(last(found[0]))}; keep one of the two")
+    return found[0] if found else None
+
+
+def refuse_unknown(
+    given: Mapping[str, Node], known: Iterable[str], tolerated: Iterable[str]
+) -> None:
+    allowed = {*known, *tolerated}
+    for key, node in given.items():
+        if key not in allowed and not key.startswith("x-"):
+            close = get_close_matches(key, sorted(allowed), 1)
+            mend = f"did you mean {quoted(close[0])}?" if close else "remove it; known are "
+            listed = "" if close else ", ".join(known)
+            raise node.error(f"unknown key; {mend}{listed}")
+
+
+def refuse_filled(given: Mapping[str, Node], keys: Iterable[str], problem: str) -> None:
+    for key in keys:
+        if key in given and given[key].raw.value:
+            raise given[key].error(problem)
+
+
+def last(node: Node) -> str:
+    return node.path.rpartition(".")[2]
