@@ -45,6 +45,8 @@ class Product:
     """The pattern of the Debian packages that its pages need."""
     debian_flags: Mapping[str, str] = field(default_factory=dict)
     """Flags for the first program, with paths below the unpacked package."""
+    debian_folder: str = ""
+    """A folder that the first program opens in Debian's build, whatever its flags say."""
 
 
 PROMETHEUS = Product(
@@ -70,6 +72,7 @@ ALERTMANAGER = Product(
         "darwin-arm64": "0cb31efe439c58ab77594b62a28f9de95f2d08beccf0f11eba4b822b2f549b82",
     },
     debian_flags={"--web.ui-path": "usr/share/prometheus/alertmanager/no-ui"},
+    debian_folder="/usr/share/prometheus/alertmanager",
 )
 
 
@@ -154,9 +157,7 @@ def _from_debian(product: Product) -> str:
         path = next(p for name in names if (p := into / "usr/bin" / name).exists())
         _require_version(product, path)
         _link(program, path)
-    flags = {flag: into / folder for flag, folder in product.debian_flags.items()}
-    first = next(iter(product.programs))
-    _wrap(first, (BIN / first).resolve(), flags)
+    _wrap(product, into)
     return f"Debian's package, unpacked into {into.relative_to(TOOLS.parent)}"
 
 
@@ -248,14 +249,30 @@ def _link(program: str, path: Path) -> None:
     (BIN / program).symlink_to(os.path.relpath(path, BIN) if own else path.resolve())
 
 
-def _wrap(program: str, path: Path, flags: Mapping[str, Path]) -> None:
-    """Debian's builds look for their pages below /usr/share, where an unpacked package is not."""
-    given = "".join(f' {flag}="{_below_bin(value)}"' for flag, value in flags.items())
-    lines = ["#!/bin/sh", "bin=${0%/*}", f'exec "{_below_bin(path)}"{given} "$@"', ""]
-    wrapper = BIN / program
-    wrapper.unlink(missing_ok=True)
-    wrapper.write_text("\n".join(lines))
-    wrapper.chmod(0o755)
+def _wrap(product: Product, package: Path) -> None:
+    """Make a script of the first program that says where the package was unpacked."""
+    name = next(iter(product.programs))
+    program = (BIN / name).resolve()
+    lines = ["#!/bin/sh", "bin=${0%/*}"]
+    if product.debian_folder:
+        _redirect(program, product.debian_folder.encode())
+        lines.append(f'exec 9<"{_below_bin(package / product.debian_folder[1:])}"')
+    flags = [f'{k}="{_below_bin(package / v)}"' for k, v in product.debian_flags.items()]
+    lines.append(" ".join(["exec", f'"{_below_bin(program)}"', *flags, '"$@"']))
+    (BIN / name).unlink()
+    (BIN / name).write_text("\n".join([*lines, ""]))
+    (BIN / name).chmod(0o755)
+
+
+def _redirect(program: Path, folder: bytes) -> None:
+    """Have a program open file descriptor 9 in place of a folder that only root could make.
+
+    Debian's Alertmanager has the folder of its templates compiled in. The path that is written in
+    its place is as long and means the same as /dev/fd/9.
+    """
+    instead = (b"/dev/fd/9" + b"/." * len(folder))[: len(folder)]
+    pages = rb"(?!/(?:no-)?ui)"  # of its own folders below, which a flag names
+    program.write_bytes(re.sub(re.escape(folder) + pages, instead, program.read_bytes()))
 
 
 def _below_bin(path: Path) -> str:
