@@ -1,1 +1,1 @@
-"""Generates the recording and alert rules from ``prometheus/objectives.yml``."""
+"""Generates rules from ``objectives.yml``, and a page of ``runbook.md``."""

@@ -1,4 +1,4 @@
-"""``python -m prometheus.build``: write every rule file; ``--check`` only compares."""
+"""``python -m prometheus.build``: write rules and runbook page; ``--check`` only compares."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from prometheus.build import (
     tool_alerts,
 )
 from prometheus.build.rule import Group, render
+from prometheus.build.runbook import page
 from prometheus.build.settings import Settings, SettingsError, load
 
 HERE = Path(__file__).parent.parent
@@ -32,8 +33,9 @@ FILES: dict[str, Callable[[Settings], list[Group]]] = {
 
 
 def generate(settings: Settings) -> dict[str, str]:
-    """The text of every rule file, by its name."""
-    return {name: render(groups(settings)) for name, groups in FILES.items()}
+    """The text of every generated file, by its path in ``prometheus/``."""
+    rules = {f"rules/{name}": render(groups(settings)) for name, groups in FILES.items()}
+    return rules | {"consoles/runbook.html": page((HERE / "runbook.md").read_text("utf-8"))}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,11 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stale = [name for name, text in texts.items() if _differs(options.output / name, text)]
     if not options.check:
         for name in stale:
-            (options.output / name).write_text(texts[name], encoding="utf-8")
+            _write(options.output / name, texts[name])
         return 0
     for name in stale:
         print(f"{options.output / name} differs: run python -m prometheus.build", file=sys.stderr)  # noqa: T201
     return 1 if stale else 0
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def _differs(path: Path, text: str) -> bool:
@@ -61,7 +68,7 @@ def _differs(path: Path, text: str) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m prometheus.build", description=__doc__)
     parser.add_argument("--settings", type=Path, default=HERE / "objectives.yml")
-    parser.add_argument("--output", type=Path, default=HERE / "rules")
+    parser.add_argument("--output", type=Path, default=HERE)
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     return parser
 

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from prometheus.build.settings import Settings
 
-ESCAPES = (("%", "%25"), ("&", "%26"), ("#", "%23"), ("[+]", "%2B"), (" ", "%20"))
-"""What breaks a query in names that anyone chooses; 2.42 has no ``urlQueryEscape``."""
+ESCAPES = (
+    ("%", "%25"),
+    ("&", "%26"),
+    ("#", "%23"),
+    ("[+]", "%2B"),
+    (" ", "%20"),
+    ("<", "%3C"),
+    (">", "%3E"),
+    ("[|]", "%7C"),
+    ("[\\x22]", "%22"),
+)
+"""What breaks a query, or a link in Slack, in names that anyone chooses.
+
+Prometheus 2.42 has no ``urlQueryEscape``.
+"""
 
 FREE = frozenset({"server", "tool"})
 

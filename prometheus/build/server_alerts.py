@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus.build.alerts import Text, alert, thresholds
 from prometheus.build.promql import IDENTITY, counted, match, select, total
 from prometheus.build.rule import Alert, Group
-from prometheus.build.settings import Settings
+from prometheus.build.settings import Settings, seconds
 
 MEAN_MEMORY = "instance_server:mcp_server_process_resident_memory_bytes:mean"
 
@@ -80,14 +80,14 @@ def _no_success(settings: Settings) -> Alert:
     """A timestamp of 0 means never; its age would read as decades."""
     limits = thresholds(settings, "server_no_success")
     age = f"time() - {select('mcp_server_last_success_timestamp_seconds', job=settings.job)}"
-    probes = f"increase({select('mcp_probes_total', job=settings.job)}[{limits['seconds']}s])"
+    probes = f"increase({select('mcp_probes_total', job=settings.job)}[{limits['after']}])"
     since = "{{ if gt $value 1e9 }}never{{ else }}{{ $value | humanizeDuration }} ago{{ end }}"
     return alert(
         settings,
         "MCPServerNoSuccess",
         "warning",
         "server",
-        f"({age}) > {limits['seconds']}\nand on ({IDENTITY})\n{total(IDENTITY, probes)} > 0",
+        f"({age}) > {seconds(limits['after'])}\nand on ({IDENTITY})\n{total(IDENTITY, probes)} > 0",
         Text(
             "MCP server {{ $labels.server }} has not answered for long",
             "{{ $labels.server }} behind {{ $labels.instance }} is probed, but last answered:"

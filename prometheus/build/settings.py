@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,27 @@ import yaml
 from exporter.metrics import DURATION_BUCKETS
 
 OBJECTIVES = ("availability", "latency")
+ALERTS = {
+    "server_down": {"for"},
+    "server_degraded": {"window", "share", "for"},
+    "server_flapping": {"window", "failures"},
+    "server_no_success": {"after", "for"},
+    "process_restart_loop": {"window", "exits"},
+    "process_memory_growing": {"factor", "bytes", "for"},
+    "tool_definitions_changed": {"window"},
+    "tool_error_ratio": {"ratio", "failures", "for"},
+    "tool_timeouts": {"ratio", "timeouts"},
+    "tool_calls_stuck": {"window"},
+    "exporter_down": {"for"},
+    "exporter_absent": {"for"},
+    "exporter_reload_failed": {"for"},
+    "exporter_label_overflow": {"window", "values"},
+    "exporter_internal_errors": {"window"},
+    "exporter_rejected_requests": {"window", "requests"},
+    "exporter_scrape_slow": {"window", "seconds", "for"},
+    "notifications_failing": {"window"},
+}
+DURATIONS = ("after", "for", "window")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -51,7 +72,7 @@ class Settings:
     fault_codes: tuple[str, ...]
     minimum_failures: int
     burn_rates: tuple[BurnRate, ...]
-    alerts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    alerts: Mapping[str, Mapping[str, Any]]
 
 
 def seconds(duration: str, place: str = "duration") -> int:
@@ -88,7 +109,7 @@ def parse(document: Any) -> Settings:
         fault_codes=tuple(str(code) for code in plan["server_fault_codes"]),
         minimum_failures=int(plan["minimum_failures"]),
         burn_rates=tuple(_burn_rate(row) for row in plan["burn_rates"]),
-        alerts=top["alerts"],
+        alerts=_alerts(top["alerts"]),
     )
 
 
@@ -110,12 +131,16 @@ def _table(value: Any, place: str, keys: set[str], optional: bool = False) -> di
 def _objective(name: str, value: Any, place: str, base: Objective | None = None) -> Objective:
     keys = {"target", "threshold"} if name == "latency" else {"target"}
     given = _table(value, place, keys, optional=base is not None)
-    target = float(given.get("target", base.target if base else 0))
-    if not 0 < target < 1:
-        raise SettingsError(f"{place}.target: {target:g} must lie between 0 and 1, as 0.999 does")
+    target = _target(given.get("target", base.target if base else None), f"{place}.target")
     if "threshold" not in given:
         return Objective(target, base.threshold if base else 0.0)
     return Objective(target, _threshold(given["threshold"], f"{place}.threshold"))
+
+
+def _target(value: Any, place: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise SettingsError(f"{place}: {value!r} must lie between 0 and 1, as 0.999 does")
+    return float(value)
 
 
 def _threshold(value: Any, place: str) -> float:
@@ -146,6 +171,21 @@ def _overrides(
 def _override(name: str, value: Any, place: str, base: Objective) -> Objective | None:
     # YAML 1.1 reads a bare `off` as false.
     return None if value in (False, "off") else _objective(name, value, place, base)
+
+
+def _alerts(value: Any) -> dict[str, dict[str, Any]]:
+    given = _table(value, "alerts", set(ALERTS))
+    for name, keys in ALERTS.items():
+        for key, limit in _table(given[name], f"alerts.{name}", keys).items():
+            _limit(limit, key, f"alerts.{name}.{key}")
+    return given
+
+
+def _limit(value: Any, key: str, place: str) -> None:
+    if key in DURATIONS:
+        seconds(value, place)
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise SettingsError(f"{place}: {value!r} is no number")
 
 
 def _burn_rate(row: Any) -> BurnRate:
