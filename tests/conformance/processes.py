@@ -70,11 +70,13 @@ def _free_address() -> str:
 
 def _await_ready(process: subprocess.Popen[str], address: str, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(requests.ConnectionError):
-            if requests.get(f"http://{address}/-/ready", timeout=START_SECONDS).ok:
-                return
-        time.sleep(0.02)
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy between two processes of one machine
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(requests.ConnectionError):
+                if session.get(f"http://{address}/-/ready", timeout=START_SECONDS).ok:
+                    return
+            time.sleep(0.02)
     raise StartError(f"the exporter did not become ready; see {log}")
 
 

@@ -5,15 +5,11 @@ import json
 import os
 import sys
 
-import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from tests.conformance.client import authorization, exploration
-
-# Longer than any pause which the suite's servers make.
-TIMEOUT_SECONDS = 20.0
 
 
 def mode() -> str:
@@ -28,7 +24,7 @@ async def run(url: str) -> None:
     scenario = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
     auth = await authorization.provider(scenario, url, context)
     async with (
-        httpx2.AsyncClient(auth=auth, timeout=TIMEOUT_SECONDS) as http,
+        authorization.http_client(auth) as http,
         Client(
             streamable_http_client(url, http_client=http),
             mode=mode(),

@@ -31,6 +31,15 @@ ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
 ID_JAG = "urn:ietf:params:oauth:token-type:id-jag"
 
 
+# Longer than any pause which the suite's servers make.
+TIMEOUT_SECONDS = 20.0
+
+
+def http_client(auth: httpx2.Auth | None = None) -> httpx2.AsyncClient:
+    """A client which takes no proxy from the environment: all servers are on this machine."""
+    return httpx2.AsyncClient(auth=auth, timeout=TIMEOUT_SECONDS, trust_env=False)
+
+
 class Memory(TokenStorage):
     """Tokens and the client's registration, for one run."""
 
@@ -63,7 +72,7 @@ class Browser:
 
     async def visit(self, url: str) -> None:
         """Open the authorization page; it redirects right away."""
-        async with httpx2.AsyncClient() as http:
+        async with http_client() as http:
             answer = await http.get(url, follow_redirects=False)
         self._query = parse_qs(urlsplit(answer.headers["location"]).query)
 
@@ -132,7 +141,7 @@ def private_key(url: str, context: Json) -> httpx2.Auth:
 
 
 async def _authorization_server(url: str) -> str:
-    async with httpx2.AsyncClient() as http:
+    async with http_client() as http:
         answer = await http.get(build_protected_resource_metadata_discovery_urls(None, url)[0])
     return str(answer.raise_for_status().json()["authorization_servers"][0])
 
@@ -150,7 +159,7 @@ async def identity_assertion(url: str, context: Json) -> httpx2.Auth:
             "resource": resource,
             "client_id": context["idp_client_id"],
         }
-        async with httpx2.AsyncClient() as http:
+        async with http_client() as http:
             answer = await http.post(context["idp_token_endpoint"], data=form)
         return str(answer.raise_for_status().json()["access_token"])
 
