@@ -35,7 +35,6 @@ class Demo:
         self._stack = stack
         self._processes = processes
         self._interrupt = interrupt
-        self._missing: list[str] = []
 
     def run(self, products: set[str]) -> list[str]:
         """Start all, make the calls and report; returns what was not as it should be."""
@@ -64,16 +63,12 @@ class Demo:
     def _start_grafana(self) -> None:
         program = find_grafana()
         if program is None:
-            self._lack("Grafana: neither `grafana` nor `grafana-server` is installed")
+            say("  without Grafana: neither `grafana` nor `grafana-server` is installed here")
             return
         try:
             self._start(self._stack.grafana(program))
         except PartError as error:
-            self._lack(str(error))
-
-    def _lack(self, what: str) -> None:
-        self._missing.append(what)
-        say(f"  without {what}")
+            say(f"  without Grafana: {error}")
 
     def _drive(self) -> None:
         calls = " and ".join(f"{number} {tool}" for tool, number in CALLS.items())

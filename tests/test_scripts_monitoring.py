@@ -100,6 +100,17 @@ def test_a_second_time_nothing_is_sought(path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == ""
 
 
+def test_what_an_older_version_of_the_script_made_is_made_anew(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _install(path, "3.1.0")
+    monitoring.provide(PROMETHEUS)
+    (tmp_path / "tools/prometheus.made-by").write_text("an older one")
+    capsys.readouterr()
+    monitoring.provide(PROMETHEUS)
+    assert "Prometheus 3.1.0" in capsys.readouterr().err
+
+
 def test_what_was_removed_since_is_sought_again(path: Path, package: Callable[[str], None]) -> None:
     _install(path, "3.1.0")
     monitoring.provide(PROMETHEUS)
@@ -143,6 +154,34 @@ def test_the_folder_may_be_moved(package: Callable[[str], None], tmp_path: Path)
     moved = (tmp_path / "tools").rename(tmp_path / "moved elsewhere")
     assert "version 2.42.0" in _runs(moved / "bin/prometheus", "--version")
     assert "version 2.42.0" in _runs(moved / "bin/promtool", "--version")
+
+
+@pytest.mark.usefixtures("path")
+def test_debians_alertmanager_opens_the_unpacked_folder_in_place_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = "/usr/share/prometheus/alertmanager"
+
+    def unpack(packages: Sequence[str], into: Path, needs: str) -> None:
+        assert (packages, needs) == (["prometheus-alertmanager"], "$^")
+        _install(into / "usr/bin", "0.25.0", ["prometheus-alertmanager", "amtool"])
+        program = into / "usr/bin/prometheus-alertmanager"
+        program.write_text(
+            f"{program.read_text()}while read line; do echo $line; done <{folder}/a\n"
+        )
+        (into / folder[1:]).mkdir(parents=True)
+        (into / folder[1:] / "a").write_text("the template\n")
+
+    monkeypatch.setattr(monitoring, "unpack", unpack)
+    monitoring.provide(monitoring.ALERTMANAGER)
+    assert "the template" in _runs(monitoring.BIN / "alertmanager")
+
+
+def test_a_compiled_in_folder_is_replaced_by_a_path_as_long(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"x/usr/share/am0x/usr/share/am/ui1x/usr/share/am/no-ui2")
+    monitoring._redirect(program, b"/usr/share/am")
+    assert program.read_bytes() == b"x/dev/fd/9/./.0x/usr/share/am/ui1x/usr/share/am/no-ui2"
 
 
 @pytest.mark.usefixtures("path")
