@@ -50,7 +50,7 @@ def outcome_of(reply: Message) -> Outcome:
         return Outcome.PROTOCOL_ERROR
     if reply.result.is_error:
         return Outcome.TOOL_ERROR
-    if reply.result.result_type not in (None, "complete") or bytes(reply.result.task):
+    if reply.result.result_type not in (None, "complete") or reply.result.is_task:
         return Outcome.INPUT_REQUIRED
     return Outcome.OK
 

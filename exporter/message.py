@@ -7,11 +7,11 @@ the bytes, and it never raises on what a peer sent: ``read`` answers ``None`` in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
+from msgspec.structs import FieldInfo
 
 Id: TypeAlias = int | float | str | None
 """A request id or progress token with its JSON type: ``1`` and ``"1"`` are two ids."""
@@ -58,6 +58,11 @@ class Result(Struct, frozen=True):
     task: msgspec.Raw = field(default_factory=msgspec.Raw)
     protocol_version: str | None = field(name="protocolVersion", default=None)
     server_info: Implementation | None = field(name="serverInfo", default=None)
+
+    @property
+    def is_task(self) -> bool:
+        """Whether a task was created instead (2025-11-25)."""
+        return bytes(self.task) not in (b"", b"null")
 
 
 class Error(Struct, frozen=True):
@@ -117,10 +122,24 @@ class Message(Struct, frozen=True):
 
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_LONE_SURROGATE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]')
 _one = msgspec.json.Decoder(Message)
 _many = msgspec.json.Decoder(list[msgspec.Raw])
-_PARTS: dict[str, type[Struct]] = {"params": Params, "result": Result, "error": Error}
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_name = msgspec.json.Decoder(str)
+_PARTS: dict[str, type[Struct]] = {
+    "params": Params,
+    "meta": Meta,
+    "client_info": Implementation,
+    "server_info": Implementation,
+    "result": Result,
+    "error": Error,
+}
+_UNUSABLE = object()
 
 
 def read(data: bytes | bytearray | memoryview) -> Message | None:
@@ -145,38 +164,45 @@ def read_all(data: bytes) -> tuple[Message, ...] | None:
     if not is_batch(data):
         message = read(data)
         return None if message is None else (message,)
-    try:
-        items = _many.decode(data)
-    except _UNREADABLE:
-        return None
-    messages = tuple(message for item in items if (message := read(item)) is not None)
+    messages = tuple(message for item in split(data) if (message := read(item)) is not None)
     return messages or None
 
 
 def _read_leniently(data: bytes | bytearray | memoryview) -> Message | None:
+    found = _salvage(_without_surrogates(data), Message)
+    return found if isinstance(found, Message) else None
+
+
+def _without_surrogates(data: bytes | bytearray | memoryview) -> bytes:
     # JavaScript writes half an emoji as a lone surrogate, which the decoder refuses whole.
     # The copy that is read loses it; the structure around it stays what it was.
-    data = _SURROGATE.sub(rb"\\ufffd", data)
+    return _LONE_SURROGATE.sub(rb"\\ufffd", data)
+
+
+def _salvage(data: bytes | msgspec.Raw, kind: type[Struct]) -> Struct | None:
+    """The members that are what they should be; the others as if they were not there."""
     try:
-        members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        given = _object.decode(data)
     except _UNREADABLE:
         return None
-    return Message(**dict(_usable(members)))
-
-
-def _usable(members: dict[str, msgspec.Raw]) -> Iterator[tuple[str, Any]]:
-    types: dict[str, Any] = {"id": Id, "method": str | None, **_PARTS}
-    for name, wanted in types.items():
-        raw = members.get(name)
+    found = {}
+    for part in msgspec.structs.fields(kind):
+        raw = given.get(part.encode_name)
         if raw is not None:
-            yield name, _decode(raw, wanted)
+            found[part.name] = _decode(raw, part)
+    return kind(**{name: value for name, value in found.items() if value is not _UNUSABLE})
 
 
-def _decode(raw: msgspec.Raw, wanted: Any) -> Any:
+def _decode(raw: msgspec.Raw, part: FieldInfo) -> Any:
+    nested = _PARTS.get(part.name)
     try:
-        return msgspec.json.decode(raw, type=wanted)
+        return msgspec.json.decode(raw, type=part.type)
     except _UNREADABLE:
-        return wanted() if wanted in _PARTS.values() else None
+        if nested is None:
+            return None if part.name == "id" else _UNUSABLE
+    if part.name == "error" and bytes(raw) == b"null":
+        return _UNUSABLE  # some servers write it beside every result
+    return _salvage(raw, nested) or nested()
 
 
 def split(data: bytes) -> list[bytes]:
@@ -184,7 +210,42 @@ def split(data: bytes) -> list[bytes]:
     try:
         return [bytes(item) for item in _many.decode(data)]
     except _UNREADABLE:
+        pass
+    try:
+        _many.decode(_without_surrogates(data))
+    except _UNREADABLE:
         return []
+    return _parts(data)
+
+
+def members(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The members of an object, each as its own bytes. Raises ``ValueError`` where it is none."""
+    try:
+        return _object.decode(data)
+    except _UNREADABLE:
+        data = bytes(data)
+    _object.decode(_without_surrogates(data))
+    found = {}
+    for part in _parts(data):
+        name = _TOKEN.match(part)
+        if name is not None:
+            value = part[name.end() :].lstrip().removeprefix(b":").lstrip()
+            found[_name.decode(_without_surrogates(name[0]))] = msgspec.Raw(value)
+    return found
+
+
+def _parts(data: bytes) -> list[bytes]:
+    """What stands between the outermost brackets and their commas; the text is well formed."""
+    parts, depth, start = [], 0, 0
+    for token in _TOKEN.finditer(data):
+        mark = token[0]
+        depth += (mark in b"[{") - (mark in b"]}")
+        if not start:
+            start = token.end()
+        elif depth == 0 or (depth == 1 and mark == b","):
+            parts.append(data[start : token.start()].strip())
+            start = token.end()
+    return parts
 
 
 class ToolPage(Struct, frozen=True):
@@ -208,8 +269,14 @@ def read_tools(data: bytes) -> tuple[dict[str, bytes], str | None] | None:
     ``None`` where the reply is not one.
     """
     try:
-        page = msgspec.json.decode(data, type=_ToolReply).result
-        named = {msgspec.json.decode(raw, type=_ToolName).name: bytes(raw) for raw in page.tools}
+        page = msgspec.json.decode(_without_surrogates(data), type=_ToolReply).result
     except _UNREADABLE:
         return None
-    return named, page.next_cursor
+    return {name: bytes(raw) for raw in page.tools if (name := _tool_name(raw))}, page.next_cursor
+
+
+def _tool_name(definition: msgspec.Raw) -> str | None:
+    try:
+        return msgspec.json.decode(definition, type=_ToolName).name
+    except _UNREADABLE:
+        return None
