@@ -168,7 +168,9 @@ class Observer:
 
 def _find(own: Sequence[Pending], request_id: object) -> Pending | None:
     for pending in own:
-        if pending.id == request_id and type(pending.id) is type(request_id):
+        if pending.done or type(pending.id) is not type(request_id):
+            continue
+        if pending.id == request_id:
             return pending
     return None
 
