@@ -149,6 +149,15 @@ def test_samples_are_kept_for_longer_than_the_objectives_look_back() -> None:
     assert int(flags["--storage.tsdb.retention.time"].removesuffix("d")) > OBJECTIVE_DAYS
 
 
+def test_the_links_of_an_alert_lead_to_a_published_port_and_to_a_page_that_is_there() -> None:
+    links = yaml.safe_load((ROOT / "prometheus/objectives.yml").read_text())["links"]
+    published = {port.rpartition(":")[0] for port in SERVICES["grafana"]["ports"]}
+    assert urlsplit(links["grafana"]).netloc in published
+    flags = dict(flag.partition("=")[::2] for flag in SERVICES["prometheus"]["command"])
+    folder, _ = volumes("prometheus")[flags["--web.console.templates"]]
+    assert (ROOT / folder / links["runbook"].rpartition("/consoles/")[2]).exists()
+
+
 def test_prometheus_is_started_without_the_doors_to_its_administration() -> None:
     flags = " ".join(SERVICES["prometheus"]["command"])
     assert "--web.enable" not in flags
