@@ -19,6 +19,7 @@ from exporter.gateway import Gateway
 from exporter.http_upstream import HttpUpstream
 from exporter.listener import Listener, ListenerLimits
 from exporter.metrics import Metrics
+from exporter.oauth import OwnUrl
 from exporter.observation import Observer
 from exporter.prober import Prober
 from exporter.reaper import Reaper
@@ -56,8 +57,9 @@ class Watched:
 class App:
     """The running exporter."""
 
-    def __init__(self, config: Config, revision: str = "") -> None:
+    def __init__(self, config: Config, external_url: str | None = None, revision: str = "") -> None:
         self._config = config
+        self._own_url = OwnUrl(external_url)
         self._loop = asyncio.get_running_loop()
         limits = config.limits
         self.metrics = Metrics(
@@ -141,7 +143,7 @@ class App:
             upstream = StdioUpstream(server, observer, recorder, self._reaper, self._loop)
         else:
             observed = self._config.limits.observed_bytes
-            upstream = HttpUpstream(server, observer, self._loop, observed)
+            upstream = HttpUpstream(server, observer, self._loop, observed, self._own_url)
         prober = Prober(server, recorder, vitals, self._reaper)
         self._watched[server.name] = Watched(server, upstream, vitals, prober)
         if self._gateway is not None:

@@ -55,6 +55,12 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     flag("--config.file", "mcp-exporter.yml", "the configuration, YAML or JSON", "FILE")
     flag("--mcp.listen-address", "127.0.0.1:6279", "where MCP clients connect", "HOST:PORT")
     flag("--web.listen-address", "127.0.0.1:6280", "where Prometheus scrapes", "HOST:PORT")
+    flag(
+        "--web.external-url",
+        "",
+        "how clients reach the MCP listener, if not by its address; OAuth metadata names it",
+        "URL",
+    )
     flag.switch(
         "--mcp.allow-unauthenticated",
         "allow an --mcp.listen-address that other machines can reach: anybody there may then "
@@ -96,7 +102,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         )
     loaded = config.load(Path(given["config.file"]), os.environ)
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        runner.run(_run(loaded, Addresses(*mcp, *web)))
+        runner.run(_run(loaded, Addresses(*mcp, *web), given["web.external_url"]))
     return 0
 
 
@@ -108,14 +114,14 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _run(loaded: Config, addresses: Addresses) -> None:
+async def _run(loaded: Config, addresses: Addresses, external_url: str) -> None:
     from exporter.app import App
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(sign, stopped.set)
-    app = App(loaded)
+    app = App(loaded, external_url or None)
     try:
         await app.start(addresses)
         await stopped.wait()

@@ -19,10 +19,12 @@ from exporter import refusal
 from exporter.listener import Request
 from exporter.message import Message
 from exporter.metrics import Metrics
+from exporter.oauth import WELL_KNOWN
 from exporter.recorder import ServerRecorder
 
 _METHODS = frozenset({b"POST", b"GET", b"DELETE"})
 _SUFFIX = b"/mcp"
+_WELL_KNOWN = WELL_KNOWN.encode()
 
 _HTTP_TEXTS = {
     400: "this is not an HTTP/1.1 request",
@@ -39,6 +41,9 @@ class Upstream(Protocol):
 
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
         """Serve one request; ``messages`` is what its body says."""
+
+    def describe(self, request: Request) -> None:
+        """Serve the server's OAuth metadata (RFC 9728)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,9 @@ class Gateway:
         refused = self._check(request, name, upstream)
         if refused is not None or upstream is None:
             self._refuse(request, refused or _UNKNOWN_PATH, upstream, None)
+            return
+        if request.path.startswith(_WELL_KNOWN):
+            upstream.describe(request)
             return
         if request.method != b"POST":
             upstream.handle(request, ())
@@ -142,6 +150,7 @@ _UNKNOWN_PATH = Refusal(
 
 
 def _server_name(path: bytes) -> str | None:
+    path = path.removeprefix(_WELL_KNOWN)
     if not path.endswith(_SUFFIX) or len(path) <= len(_SUFFIX) + 1:
         return None
     try:

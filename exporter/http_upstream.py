@@ -8,43 +8,20 @@ the pace in which the server sends them.
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Sequence
 from time import monotonic
-from typing import Protocol
 
-from exporter import refusal, sse
-from exporter.call import Fault, Outcome, UpstreamError
 from exporter.config import Server
-from exporter.exchange import Exchange, Pending
-from exporter.http_session import HttpSession, HttpSessions
-from exporter.listener import Headers, Request
+from exporter.http_fields import NOT_UP, named_hops, readable
+from exporter.http_session import HttpSessions
+from exporter.listener import Request
 from exporter.message import Message
-from exporter.observation import MODERN, Observer
-from exporter.pool import Flight, Pool
+from exporter.oauth import OwnUrl, ProtectedResource
+from exporter.oauth_relay import MetadataRelay
+from exporter.observation import Observer
+from exporter.pool import Pool
+from exporter.relay import Relay
 
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-_NOT_UP = HOP_BY_HOP | {
-    b"host",
-    b"content-length",
-    b"expect",
-    b"accept-encoding",
-    b"http2-settings",
-}
-_READABLE = frozenset({b"gzip", b"deflate", b"identity"})
-_MODERN = MODERN.encode()
 _SWEEP = 1.0
 
 
@@ -57,6 +34,7 @@ class HttpUpstream:
         observer: Observer,
         loop: asyncio.AbstractEventLoop,
         observed_bytes: int,
+        own_url: OwnUrl,
     ) -> None:
         self.observer = observer
         self.recorder = observer.recorder
@@ -66,8 +44,11 @@ class HttpUpstream:
         self.pool = Pool(server.url or "", loop)
         self.sessions = HttpSessions(observer.recorder, server.timeout, server.idle_timeout)
         self.name = server.name
+        self._own_url = own_url
+        self._resource = ProtectedResource(server.url or "")
         self._own_headers = [(k.encode(), v.encode("latin-1")) for k, v in server.headers.items()]
-        self._not_up = _NOT_UP | {name.lower() for name, _ in self._own_headers}
+        self._names_host = any(name.lower() == b"host" for name, _ in self._own_headers)
+        self._not_up = NOT_UP | {name.lower() for name, _ in self._own_headers}
         self._relays: set[Relay] = set()
         self._sweeper = loop.call_later(_SWEEP, self._sweep)
 
@@ -76,6 +57,15 @@ class HttpUpstream:
         relay = Relay(self, request, messages)
         self._relays.add(relay)
         relay.depart(self._encode(request))
+
+    def describe(self, request: Request) -> None:
+        """Relay the server's protected-resource metadata (RFC 9728)."""
+        MetadataRelay(self.pool, self._resource, request, self._own_url.of(request, self.name))
+
+    def rewrite_challenge(self, value: bytes, request: Request) -> bytes:
+        """A ``WWW-Authenticate`` as the client must see it."""
+        own = self._own_url.metadata_of(request, self.name).encode()
+        return self._resource.rewrite_challenge(value, own)
 
     def landed(self, relay: Relay) -> None:
         """A relay is over."""
@@ -98,15 +88,17 @@ class HttpUpstream:
         target = self.pool.target
         if request.query:
             target += (b"&" if b"?" in target else b"?") + request.query
-        lines = [b"%b %b HTTP/1.1\r\nHost: %b" % (request.method, target, self.pool.authority)]
-        unwanted = self._not_up | _named_hops(request)
+        lines = [b"%b %b HTTP/1.1" % (request.method, target)]
+        if not self._names_host:
+            lines.append(b"Host: " + self.pool.authority)
+        unwanted = self._not_up | named_hops(request)
         lines += [
             b"%b: %b" % field for field in request.headers if field[0].lower() not in unwanted
         ]
         lines += [b"%b: %b" % field for field in self._own_headers]
         accepted = request.header(b"accept-encoding")
         if accepted is not None:
-            lines.append(b"Accept-Encoding: " + _readable(accepted))
+            lines.append(b"Accept-Encoding: " + readable(accepted))
         if request.body or request.method == b"POST":
             lines.append(b"Content-Length: %d" % len(request.body))
         lines.append(b"\r\n")
@@ -115,345 +107,3 @@ class HttpUpstream:
     def _sweep(self) -> None:
         self.sessions.expire(monotonic())
         self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
-
-
-class Relay:
-    """One request on its way up, and its reply on its way down."""
-
-    def __init__(
-        self, upstream: HttpUpstream, request: Request, messages: Sequence[Message]
-    ) -> None:
-        self._upstream = upstream
-        self._observer = upstream.observer
-        self._request = request
-        self._messages = messages
-        self._session_id = request.header(b"mcp-session-id")
-        self._session = self._find_session()
-        self._exchange = self._session.exchange if self._session else Exchange(upstream.recorder)
-        self._flight: Flight | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-        self._copy: Copy | None = None
-        self._unread: list[bytes] = []
-        self._status = 0
-        self._is_stream = False
-        self._is_resumable = False
-        self._is_oversized = False
-        self._inside = 0.0
-        now = request.received
-        self._pending: list[Pending] = (
-            self._observer.client_sent(self._exchange, messages, len(request.body), now) or []
-        )
-
-    def depart(self, payload: bytes) -> None:
-        """Send the request up."""
-        request, upstream = self._request, self._upstream
-        request.on_gone = self._client_gone
-        request.on_drain = self._drain
-        if upstream.timeout and request.method != b"GET" and not self._is_listening():
-            self._deadline = upstream.loop.call_later(upstream.timeout, self._expire)
-        if self._session is not None:
-            self._session.streams += 1
-        self._flight = upstream.pool.send(payload, self)
-        self._inside = (self._flight.sent or monotonic()) - request.received
-
-    # What the pool calls
-
-    def head(self, status: int, reason: bytes, headers: Headers) -> None:
-        """Pass the reply's head on."""
-        self._status = status
-        kind = encoding = b""
-        onward = []
-        for field in headers:
-            name = field[0].lower()
-            if name not in HOP_BY_HOP:
-                onward.append(field)
-            if name == b"content-type":
-                kind = field[1].partition(b";")[0].strip().lower()
-            elif name == b"content-encoding":
-                encoding = field[1].strip().lower()
-            elif name == b"mcp-session-id":
-                self._session_id = field[1]
-        self._open_session()
-        self._is_stream = kind == b"text/event-stream"
-        self._copy = self._reader(encoding)
-        self._request.start(status, onward, reason)
-
-    def body(self, data: bytes) -> None:
-        """Pass a part of the body on."""
-        self._request.write(data)
-        self._unread.append(data)
-
-    def flush(self) -> None:
-        """Send what has come, then read the copy."""
-        self._request.flush()
-        if self._flight is not None:
-            self._inside += monotonic() - self._flight.arrived
-        self._read()
-
-    def end(self) -> None:
-        """The reply is complete."""
-        self._request.end()
-        if self._flight is not None:
-            self._inside += monotonic() - self._flight.arrived
-        self._read()
-        now = monotonic()
-        if self._copy is not None:
-            self._observer.read(self._copy.finish, now)
-        if self._status == 404 or (self._request.method == b"DELETE" and self._status < 300):
-            self._end_session(now)
-        if self._pending:
-            self._settle_leftover(now)
-            self._observer.recorder.spent(self._inside)
-        self._land()
-
-    def lost(self, error: UpstreamError) -> None:
-        """The server is lost: tell the client, and count it."""
-        self._observer.upstream_lost(str(error))
-        status = 504 if error.fault is Fault.TIMEOUT else 502
-        self._apologise(status, refusal.CONNECTION_LOST, str(error))
-        if not (self._is_resumable and self._session):
-            self._settle(Outcome.UPSTREAM_ERROR)
-        self._land()
-
-    # What ends a relay early
-
-    def give_up(self, reason: str) -> None:
-        """Stop waiting: the exporter stops, or the server is removed."""
-        if self._flight is not None:
-            self._flight.abort()
-        self._apologise(502, refusal.CONNECTION_LOST, reason)
-        self._settle(Outcome.UPSTREAM_ERROR)
-        self._land()
-
-    def end_if_standing(self) -> None:
-        """End a stream that carries no reply of its own."""
-        if self._request.method != b"GET" and not self._is_listening():
-            return
-        if self._flight is not None:
-            self._flight.abort()
-        self._settle(Outcome.CLIENT_GONE)
-        if self._request.started:
-            self._request.end()
-        else:
-            self._request.abort()
-        self._land()
-
-    def _expire(self) -> None:
-        self._deadline = None
-        if self._flight is not None:
-            self._flight.abort()
-        self._settle(Outcome.TIMEOUT)
-        text = f"server {self._upstream.name!r} did not reply within {self._upstream.timeout:g} s"
-        self._apologise(504, refusal.TIMEOUT, text, named=True)
-        self._land()
-
-    def _client_gone(self) -> None:
-        if self._flight is not None:
-            self._flight.abort()
-        if self._is_modern():
-            self._settle(Outcome.CANCELLED)
-        elif not (self._is_resumable and self._session):
-            self._settle(Outcome.CLIENT_GONE)
-        self._land()
-
-    # Inside
-
-    def _reader(self, encoding: bytes) -> Copy:
-        copy = EventCopy(self) if self._is_stream else BodyCopy(self)
-        return InflatedCopy(copy) if encoding in (b"gzip", b"deflate") else copy
-
-    def _read(self) -> None:
-        unread, self._unread = self._unread, []
-        if not unread or self._copy is None:
-            return
-        now = monotonic()
-        for data in unread:
-            self._observer.recorder.carried(len(data), to_server=False)
-            self._observer.read(self._copy.feed, data, now)
-
-    def heard(self, data: bytes, now: float) -> None:
-        """One message, or one batch, has come down."""
-        if self._status >= 400:
-            self._heard_refusal(data, now)
-        else:
-            self._observer.server_sent(self._exchange, data, self._pending, now)
-
-    def heard_id(self) -> None:
-        """An event bore an id: the client may come back for the rest."""
-        self._is_resumable = True
-
-    def heard_too_much(self) -> None:
-        """A message was larger than what is kept for reading."""
-        self._is_oversized = True
-        self._observer.recorder.unparsed("too_large")
-
-    @property
-    def limit(self) -> int:
-        """How many bytes of a message are kept for reading."""
-        return self._upstream.observed_bytes
-
-    def _heard_refusal(self, data: bytes, now: float) -> None:
-        if self._status in (401, 403):
-            self._observer.settle(self._exchange, self._pending, Outcome.UNAUTHORIZED, now)
-        else:
-            self._observer.refuse(self._exchange, data, self._pending, now)
-
-    def _settle_leftover(self, now: float) -> None:
-        """The reply ended, and some requests still wait."""
-        if self._status in (401, 403):
-            outcome = Outcome.UNAUTHORIZED
-        elif self._is_resumable and self._session:
-            return  # the server hung up on purpose: the client comes back with Last-Event-ID
-        elif self._is_oversized and self._status < 400:
-            outcome = Outcome.OK  # it came whole, only nobody read it
-        else:
-            outcome = Outcome.UPSTREAM_ERROR
-        self._observer.settle(self._exchange, self._pending, outcome, now)
-
-    def _settle(self, outcome: Outcome) -> None:
-        self._observer.settle(self._exchange, self._pending, outcome, monotonic())
-
-    def _apologise(self, status: int, code: int, text: str, named: bool = False) -> None:
-        request = self._request
-        text = text if named else f"server {self._upstream.name!r} {text}"
-        reply = refusal.error(code, text, self._pending[0].id if self._pending else None)
-        if not request.started:
-            request.respond(status, reply, refusal.JSON)
-        elif self._is_stream and self._pending and not self._is_resumable:
-            request.write(b"event: message\ndata: " + reply + b"\n\n")
-            request.end()
-        else:
-            request.abort()
-
-    def _find_session(self) -> HttpSession | None:
-        if self._session_id is None or self._request.method == b"DELETE":
-            return None
-        return self._upstream.sessions.find(self._session_id, monotonic())
-
-    def _open_session(self) -> None:
-        if not self._session_id or self._session is not None or self._status >= 400:
-            return
-        if self._request.method == b"DELETE":
-            return
-        message = self._messages[0] if self._messages else None
-        initialize = message if message and message.method == "initialize" else None
-        sessions, now = self._upstream.sessions, monotonic()
-        self._session = sessions.find(self._session_id, now) or sessions.open(
-            self._session_id, self._exchange, initialize, now
-        )
-        self._session.streams += 1
-
-    def _end_session(self, now: float) -> None:
-        if self._session_id is not None:
-            self._upstream.sessions.end(self._session_id, now)
-
-    def _land(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        if self._session is not None:
-            self._session.streams -= 1
-            self._session.last_used = monotonic()
-        else:
-            self._observer.abandon(self._exchange, Outcome.CLIENT_GONE, monotonic())
-        self._upstream.landed(self)
-
-    def _drain(self, paused: bool) -> None:
-        if self._flight is not None:
-            self._flight.pause(paused)
-
-    def _is_modern(self) -> bool:
-        return (self._request.header(b"mcp-protocol-version") or b"") >= _MODERN
-
-    def _is_listening(self) -> bool:
-        return any(message.method == "subscriptions/listen" for message in self._messages)
-
-
-class Copy(Protocol):
-    """Reads a copy of a reply's body."""
-
-    def feed(self, data: bytes, now: float) -> None:
-        """A part came."""
-
-    def finish(self, now: float) -> None:
-        """That was all."""
-
-
-class BodyCopy:
-    """Reads a body that is one JSON text."""
-
-    def __init__(self, relay: Relay) -> None:
-        self._relay = relay
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def feed(self, data: bytes, now: float) -> None:  # noqa: ARG002
-        """Keep it, unless that is too much."""
-        self._size += len(data)
-        if self._size <= self._relay.limit:
-            self._parts.append(data)
-        else:
-            self._parts.clear()
-
-    def finish(self, now: float) -> None:
-        """Read the whole."""
-        if self._size > self._relay.limit:
-            self._relay.heard_too_much()
-        elif self._parts:
-            self._relay.heard(b"".join(self._parts), now)
-
-
-class EventCopy:
-    """Reads a body that is a stream of events, each one as it comes."""
-
-    def __init__(self, relay: Relay) -> None:
-        self._relay = relay
-        self._reader = sse.Reader(relay.limit)
-        self._oversized = 0
-
-    def feed(self, data: bytes, now: float) -> None:
-        """Read the events that are now complete."""
-        for event in self._reader.feed(data):
-            if event.has_id:
-                self._relay.heard_id()
-            if event.data:
-                self._relay.heard(event.data, now)
-        while self._oversized < self._reader.oversized:
-            self._oversized += 1
-            self._relay.heard_too_much()
-
-    def finish(self, now: float) -> None:
-        """An event that was not completed is none."""
-
-
-class InflatedCopy:
-    """Reads a compressed body; what goes to the client stays compressed."""
-
-    _PIECE = 1024 * 1024
-
-    def __init__(self, inner: BodyCopy | EventCopy) -> None:
-        self._inner = inner
-        self._inflate = zlib.decompressobj(wbits=47)
-
-    def feed(self, data: bytes, now: float) -> None:
-        """Inflate in bounded pieces."""
-        while data and not self._inflate.eof:
-            self._inner.feed(self._inflate.decompress(data, self._PIECE), now)
-            data = self._inflate.unconsumed_tail
-
-    def finish(self, now: float) -> None:
-        """Pass the end on."""
-        self._inner.finish(now)
-
-
-def _readable(accepted: bytes) -> bytes:
-    """Of the codings that the client accepts, those that can be read in passing."""
-    tokens = [token.strip() for token in accepted.split(b",")]
-    known = [token for token in tokens if token.partition(b";")[0].strip().lower() in _READABLE]
-    return b", ".join(known) or b"identity"
-
-
-def _named_hops(request: Request) -> frozenset[bytes]:
-    named = request.header(b"connection")
-    if named is None or named.lower() in (b"keep-alive", b"close"):
-        return frozenset()
-    return frozenset(token.strip().lower() for token in named.split(b","))

@@ -66,6 +66,12 @@ class StdioUpstream:
         else:
             self._handle_other(request)
 
+    def describe(self, request: Request) -> None:
+        """A child process asks nobody for a token: there is no such metadata."""
+        text = f"server {self._server.name!r} is not protected by OAuth"
+        reply = refusal.error(refusal.INVALID_REQUEST, text)
+        request.respond(404, reply, refusal.JSON)
+
     def drain(self) -> None:
         """End the streams that would otherwise stay open: no reply is due on them."""
         for session in list(self._sessions.values()):

@@ -1,0 +1,46 @@
+"""Which HTTP headers go on, and which belong to one connection only (RFC 9110, section 7.6.1)."""
+
+from __future__ import annotations
+
+from exporter.listener import Headers, Request
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+NOT_UP = HOP_BY_HOP | {
+    b"host",
+    b"content-length",
+    b"expect",
+    b"accept-encoding",
+    b"http2-settings",
+}
+_READABLE = frozenset({b"gzip", b"deflate", b"identity"})
+
+
+def readable(accepted: bytes) -> bytes:
+    """Of the codings that the client accepts, those that can be read in passing."""
+    tokens = [token.strip() for token in accepted.split(b",")]
+    known = [token for token in tokens if token.partition(b";")[0].strip().lower() in _READABLE]
+    return b", ".join(known) or b"identity"
+
+
+def named_hops(request: Request) -> frozenset[bytes]:
+    named = request.header(b"connection")
+    if named is None or named.lower() in (b"keep-alive", b"close"):
+        return frozenset()
+    return frozenset(token.strip().lower() for token in named.split(b","))
+
+
+def onward(headers: Headers) -> Headers:
+    """The headers of a reply that go on to the client."""
+    return [field for field in headers if field[0].lower() not in HOP_BY_HOP]

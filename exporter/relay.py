@@ -1,0 +1,295 @@
+"""One request on its way up to an HTTP server, and its reply on its way down.
+
+Bytes first: each piece goes to the client before its copy is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+from typing import Protocol
+
+from exporter import refusal
+from exporter.call import Fault, Outcome, UpstreamError
+from exporter.exchange import Exchange, Pending
+from exporter.http_fields import HOP_BY_HOP
+from exporter.http_session import HttpSession, HttpSessions
+from exporter.listener import Headers, Request
+from exporter.message import Message
+from exporter.observation import MODERN, Observer
+from exporter.pool import Flight, Pool
+from exporter.reply_copy import BodyCopy, Copy, EventCopy, InflatedCopy
+
+_MODERN = MODERN.encode()
+
+
+class Upstream(Protocol):
+    """What a relay needs of the server that it belongs to."""
+
+    name: str
+    timeout: float
+    observed_bytes: int
+    observer: Observer
+    loop: asyncio.AbstractEventLoop
+    pool: Pool
+    sessions: HttpSessions
+
+    def rewrite_challenge(self, value: bytes, request: Request) -> bytes:
+        """A ``WWW-Authenticate`` as the client must see it."""
+
+    def landed(self, relay: Relay) -> None:
+        """A relay is over."""
+
+
+class Relay:
+    """One request on its way up, and its reply on its way down."""
+
+    def __init__(self, upstream: Upstream, request: Request, messages: Sequence[Message]) -> None:
+        self._upstream = upstream
+        self._observer = upstream.observer
+        self._request = request
+        self._messages = messages
+        self._session_id = request.header(b"mcp-session-id")
+        self._session = self._find_session()
+        self._exchange = (
+            self._session.exchange if self._session else Exchange(upstream.observer.recorder)
+        )
+        self._flight: Flight | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._copy: Copy | None = None
+        self._unread: list[bytes] = []
+        self._status = 0
+        self._is_stream = False
+        self._is_resumable = False
+        self._is_oversized = False
+        self._inside = 0.0
+        now = request.received
+        self._pending: list[Pending] = (
+            self._observer.client_sent(self._exchange, messages, len(request.body), now) or []
+        )
+
+    def depart(self, payload: bytes) -> None:
+        """Send the request up."""
+        request, upstream = self._request, self._upstream
+        request.on_gone = self._client_gone
+        request.on_drain = self._drain
+        if upstream.timeout and request.method != b"GET" and not self._is_listening():
+            self._deadline = upstream.loop.call_later(upstream.timeout, self._expire)
+        if self._session is not None:
+            self._session.streams += 1
+        self._flight = upstream.pool.send(payload, self)
+        self._inside = (self._flight.sent or monotonic()) - request.received
+
+    # What the pool calls
+
+    def head(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Pass the reply's head on."""
+        self._status = status
+        kind = encoding = b""
+        onward = []
+        for field in headers:
+            name = field[0].lower()
+            if name not in HOP_BY_HOP:
+                onward.append(field)
+            if name == b"www-authenticate":
+                onward[-1] = (field[0], self._upstream.rewrite_challenge(field[1], self._request))
+            elif name == b"content-type":
+                kind = field[1].partition(b";")[0].strip().lower()
+            elif name == b"content-encoding":
+                encoding = field[1].strip().lower()
+            elif name == b"mcp-session-id":
+                self._session_id = field[1]
+        self._open_session()
+        self._is_stream = kind == b"text/event-stream"
+        self._copy = self._reader(encoding)
+        self._request.start(status, onward, reason)
+
+    def body(self, data: bytes) -> None:
+        """Pass a part of the body on."""
+        self._request.write(data)
+        self._unread.append(data)
+
+    def flush(self) -> None:
+        """Send what has come, then read the copy."""
+        self._request.flush()
+        if self._flight is not None:
+            self._inside += monotonic() - self._flight.arrived
+        self._read()
+
+    def end(self) -> None:
+        """The reply is complete."""
+        self._request.end()
+        if self._flight is not None:
+            self._inside += monotonic() - self._flight.arrived
+        self._read()
+        now = monotonic()
+        if self._copy is not None:
+            self._observer.read(self._copy.finish, now)
+        if self._status == 404 or (self._request.method == b"DELETE" and self._status < 300):
+            self._end_session(now)
+        if self._pending:
+            self._settle_leftover(now)
+            self._observer.recorder.spent(self._inside)
+        self._land()
+
+    def lost(self, error: UpstreamError) -> None:
+        """The server is lost: tell the client, and count it."""
+        self._observer.upstream_lost(str(error))
+        status = 504 if error.fault is Fault.TIMEOUT else 502
+        self._apologise(status, refusal.CONNECTION_LOST, str(error))
+        if not (self._is_resumable and self._session):
+            self._settle(Outcome.UPSTREAM_ERROR)
+        self._land()
+
+    # What ends a relay early
+
+    def give_up(self, reason: str) -> None:
+        """Stop waiting: the exporter stops, or the server is removed."""
+        if self._flight is not None:
+            self._flight.abort()
+        self._apologise(502, refusal.CONNECTION_LOST, reason)
+        self._settle(Outcome.UPSTREAM_ERROR)
+        self._land()
+
+    def end_if_standing(self) -> None:
+        """End a stream that carries no reply of its own."""
+        if self._request.method != b"GET" and not self._is_listening():
+            return
+        if self._flight is not None:
+            self._flight.abort()
+        self._settle(Outcome.CLIENT_GONE)
+        if self._request.started:
+            self._request.end()
+        else:
+            self._request.abort()
+        self._land()
+
+    def _expire(self) -> None:
+        self._deadline = None
+        if self._flight is not None:
+            self._flight.abort()
+        self._settle(Outcome.TIMEOUT)
+        text = f"server {self._upstream.name!r} did not reply within {self._upstream.timeout:g} s"
+        self._apologise(504, refusal.TIMEOUT, text, named=True)
+        self._land()
+
+    def _client_gone(self) -> None:
+        if self._flight is not None:
+            self._flight.abort()
+        if self._is_modern():
+            self._settle(Outcome.CANCELLED)
+        elif not (self._is_resumable and self._session):
+            self._settle(Outcome.CLIENT_GONE)
+        self._land()
+
+    # Inside
+
+    def _reader(self, encoding: bytes) -> Copy:
+        copy = EventCopy(self) if self._is_stream else BodyCopy(self)
+        return InflatedCopy(copy) if encoding in (b"gzip", b"deflate") else copy
+
+    def _read(self) -> None:
+        unread, self._unread = self._unread, []
+        if not unread or self._copy is None:
+            return
+        now = monotonic()
+        for data in unread:
+            self._observer.recorder.carried(len(data), to_server=False)
+            self._observer.read(self._copy.feed, data, now)
+
+    def heard(self, data: bytes, now: float) -> None:
+        """One message, or one batch, has come down."""
+        if self._status >= 400:
+            self._heard_refusal(data, now)
+        else:
+            self._observer.server_sent(self._exchange, data, self._pending, now)
+
+    def heard_id(self) -> None:
+        """An event bore an id: the client may come back for the rest."""
+        self._is_resumable = True
+
+    def heard_too_much(self) -> None:
+        """A message was larger than what is kept for reading."""
+        self._is_oversized = True
+        self._observer.recorder.unparsed("too_large")
+
+    @property
+    def limit(self) -> int:
+        """How many bytes of a message are kept for reading."""
+        return self._upstream.observed_bytes
+
+    def _heard_refusal(self, data: bytes, now: float) -> None:
+        if self._status in (401, 403):
+            self._observer.settle(self._exchange, self._pending, Outcome.UNAUTHORIZED, now)
+        else:
+            self._observer.refuse(self._exchange, data, self._pending, now)
+
+    def _settle_leftover(self, now: float) -> None:
+        """The reply ended, and some requests still wait."""
+        if self._status in (401, 403):
+            outcome = Outcome.UNAUTHORIZED
+        elif self._is_resumable and self._session:
+            return  # the server hung up on purpose: the client comes back with Last-Event-ID
+        elif self._is_oversized and self._status < 400:
+            outcome = Outcome.OK  # it came whole, only nobody read it
+        else:
+            outcome = Outcome.UPSTREAM_ERROR
+        self._observer.settle(self._exchange, self._pending, outcome, now)
+
+    def _settle(self, outcome: Outcome) -> None:
+        self._observer.settle(self._exchange, self._pending, outcome, monotonic())
+
+    def _apologise(self, status: int, code: int, text: str, named: bool = False) -> None:
+        request = self._request
+        text = text if named else f"server {self._upstream.name!r} {text}"
+        reply = refusal.error(code, text, self._pending[0].id if self._pending else None)
+        if not request.started:
+            request.respond(status, reply, refusal.JSON)
+        elif self._is_stream and self._pending and not self._is_resumable:
+            request.write(b"event: message\ndata: " + reply + b"\n\n")
+            request.end()
+        else:
+            request.abort()
+
+    def _find_session(self) -> HttpSession | None:
+        if self._session_id is None or self._request.method == b"DELETE":
+            return None
+        return self._upstream.sessions.find(self._session_id, monotonic())
+
+    def _open_session(self) -> None:
+        if not self._session_id or self._session is not None or self._status >= 400:
+            return
+        if self._request.method == b"DELETE":
+            return
+        message = self._messages[0] if self._messages else None
+        initialize = message if message and message.method == "initialize" else None
+        sessions, now = self._upstream.sessions, monotonic()
+        self._session = sessions.find(self._session_id, now) or sessions.open(
+            self._session_id, self._exchange, initialize, now
+        )
+        self._session.streams += 1
+
+    def _end_session(self, now: float) -> None:
+        if self._session_id is not None:
+            self._upstream.sessions.end(self._session_id, now)
+
+    def _land(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._session is not None:
+            self._session.streams -= 1
+            self._session.last_used = monotonic()
+        else:
+            self._observer.abandon(self._exchange, Outcome.CLIENT_GONE, monotonic())
+        self._upstream.landed(self)
+
+    def _drain(self, paused: bool) -> None:
+        if self._flight is not None:
+            self._flight.pause(paused)
+
+    def _is_modern(self) -> bool:
+        return (self._request.header(b"mcp-protocol-version") or b"") >= _MODERN
+
+    def _is_listening(self) -> bool:
+        return any(message.method == "subscriptions/listen" for message in self._messages)
