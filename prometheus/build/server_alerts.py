@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prometheus.build.alerts import Text, alert, thresholds
-from prometheus.build.promql import IDENTITY, counted, match, select, total
+from prometheus.build.promql import IDENTITY, match, select, total
 from prometheus.build.rule import Alert, Group
 from prometheus.build.settings import Settings, seconds
 
@@ -148,7 +148,7 @@ def _definitions(settings: Settings) -> Alert:
         "MCPToolDefinitionsChanged",
         "warning",
         "server",
-        counted(changes, window, f"{IDENTITY}, change"),
+        total(f"{IDENTITY}, change", f"increase({changes}[{window}])") + " > 0",
         Text(
             "MCP server {{ $labels.server }} changed its tool definitions",
             "Tool definitions of {{ $labels.server }} {{ $labels.change }} in the last"
