@@ -42,67 +42,59 @@ class Reader:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Take the next bytes; answers the events that are now complete."""
-        events: list[Event] = []
-        for line in self._lines(chunk):
-            event = self._take(line)
+        events = []
+        *lines, tail = self._split(self._without_half_line_end(chunk))
+        for line in lines:
+            event = self._take(bytes(self._rest) + line if self._rest else line)
+            self._rest.clear()
             if event is not None:
                 events.append(event)
+        self._keep(tail)
         return events
 
-    def _lines(self, chunk: bytes) -> list[bytes]:
-        if self._after_cr and chunk.startswith(b"\n"):
-            chunk = chunk[1:]
-        self._after_cr = chunk.endswith(b"\r") if chunk else self._after_cr
-        if b"\n" not in chunk and b"\r" not in chunk:
-            self._keep(chunk)
-            return []
-        lines = self._split(chunk)
-        if self._rest:
-            lines[0] = bytes(self._rest) + lines[0]
-            self._rest.clear()
-        self._keep(lines.pop())
-        if not self._started:
-            self._started = True
-            lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
-        return lines
+    def _without_half_line_end(self, chunk: bytes) -> bytes:
+        if not chunk:
+            return chunk
+        rest = chunk[1:] if self._after_cr and chunk.startswith(b"\n") else chunk
+        self._after_cr = rest.endswith(b"\r")
+        return rest
 
     @staticmethod
     def _split(chunk: bytes) -> list[bytes]:
         return _LINE_END.split(chunk) if b"\r" in chunk else chunk.split(b"\n")
 
     def _keep(self, part: bytes) -> None:
-        if self._skipping:
-            return
-        self._rest += part
-        if self._size + len(self._rest) > self._limit:
-            self._skip()
+        if not self._skipping:
+            self._rest += part
+            if self._size + len(self._rest) > self._limit:
+                self._skip()
+        if self._skipping and (part or self._rest):
+            self._rest[:] = b":"  # what is cut must not look like the blank line that ends it
 
     def _skip(self) -> None:
         self._skipping = True
-        self._rest[:] = b":"  # the cut line must not look like the blank one that ends the event
         self._data.clear()
 
     def _take(self, line: bytes) -> Event | None:
+        if not self._started:
+            self._started = True
+            line = line.removeprefix(b"\xef\xbb\xbf")
         if not line:
             return self._finish()
+        if self._size + len(line) > self._limit:
+            self._skip()
         if self._skipping:
             return None
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
-            self._add(value)
+            self._data.append(value)
+            self._size += len(value) + 1
         elif field == b"event":
             self._name = value
         elif field == b"id":
             self._has_id = True
         return None
-
-    def _add(self, value: bytes) -> None:
-        self._size += len(value)
-        if self._size > self._limit:
-            self._skip()
-        else:
-            self._data.append(value)
 
     def _finish(self) -> Event | None:
         event = None
