@@ -40,6 +40,7 @@ ALERT = "ComposeCheck"
 SUMMARY = "A trial of the way to the inbox"
 SECONDS_TO_HEALTH = 180
 SECONDS_TO_SEE = 120
+LINES_OF_LOG = "20"
 KEPT = "kept over down and up"
 
 
@@ -50,6 +51,9 @@ def main() -> int:
         stack.run("config", "--quiet")
         try:
             _check(stack, build=not options.no_build)
+        except CheckError:
+            stack.run("logs", "--tail", LINES_OF_LOG)
+            raise
         finally:
             if not options.keep:
                 stack.run("down", "--volumes")
