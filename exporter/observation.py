@@ -42,7 +42,7 @@ class Observer:
 
     def __init__(self, recorder: ServerRecorder) -> None:
         self.recorder = recorder
-        self.tools_heard: Callable[[bytes], None] = self._admit_tools
+        self.tools_heard: Callable[[bytes, str | None], None] = self._admit_tools
         self.list_changed: Callable[[], None] = _nothing
         self.alive: Callable[[], None] = _nothing
         self.lost: Callable[[str], None] = _nothing_of
@@ -71,14 +71,15 @@ class Observer:
 
         ``own`` are the requests of the same POST: they are looked at before the exchange's.
         """
-        messages = jsonrpc.read_all(data)
-        if messages is None:
+        parts = jsonrpc.split(data) if jsonrpc.is_batch(data) else [data]
+        heard = [(message, part) for part in parts if (message := jsonrpc.read(part)) is not None]
+        if not heard:
             self.recorder.unparsed("not_json")
             return
         self.alive()
-        for message in messages:
+        for message, part in heard:
             if message.is_reply:
-                self._server_replied(exchange, message, data, own, now)
+                self._server_replied(exchange, message, part, own, now)
             elif message.is_request:
                 exchange.begin(message, now, to_server=False)
             elif message.is_notification:
@@ -157,10 +158,10 @@ class Observer:
             self.recorder.unparsed("unmatched_reply")
             return
         if pending.method == "tools/list":
-            self.tools_heard(data)
+            self.tools_heard(data, pending.cursor)
         exchange.finish(pending, message, len(data), now)
 
-    def _admit_tools(self, data: bytes) -> None:
+    def _admit_tools(self, data: bytes, cursor: str | None) -> None:  # noqa: ARG002
         page = jsonrpc.read_tools(data)
         if page is not None:
             self.recorder.listed(page[0])
