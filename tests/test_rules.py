@@ -148,6 +148,10 @@ WITHOUT_GUARDS: dict[str, tuple[str, Callable[[str], str]]] = {
         "tools",
         lambda text: re.sub(r"\n +and\n +round\(900 \* [^\n]*", "", text),
     ),
+    "tools: short window": (
+        "tools",
+        lambda text: re.sub(r"\n +and\n +instance_server_tool[^\n]*ratio_rate5m[^\n]*", "", text),
+    ),
     "tools: idle": ("tools", lambda text: text.replace(" > 0)", ")")),
     "tools: restart": ("tools", lambda text: text.replace("rate(mcp", "-deriv(mcp")),
     "tools: restart, timeouts": ("tools", lambda text: text.replace("increase(", "-delta(")),
@@ -258,7 +262,7 @@ BAD_SETTINGS: list[tuple[str, Any, str]] = [
         "alerts.server_down.for: 60 is no duration; write one such as 30s or 5m",
     ),
     ("alerts/tool_error_ratio/ratio", "many", "alerts.tool_error_ratio.ratio: 'many' is no number"),
-    ("alerts/server_down/until", "1m", "alerts.server_down: 'until' is unknown; use for"),
+    ("alerts/exporter_down/until", "1m", "alerts.exporter_down: 'until' is unknown; use for"),
 ]
 
 

@@ -35,6 +35,7 @@ def alert(
     text: Text,
     *,
     hold: str = "",
+    keep: str = "",
     linked: tuple[str, tuple[str, ...]] | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> Alert:
@@ -46,6 +47,7 @@ def alert(
         scope=scope,
         expr=expr,
         hold=hold,
+        keep=keep,
         summary=text.summary,
         description=text.description,
         value=text.value,

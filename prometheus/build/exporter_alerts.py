@@ -12,7 +12,7 @@ EXPORTER = "job, instance"
 
 def groups(settings: Settings) -> list[Group]:
     """One group: they are read together."""
-    makers = (_down, _absent, _reload, _overflow, _internal, _rejected, _slow)
+    makers = (_down, _absent, _restarts, _reload, _overflow, _internal, _rejected, _slow)
     return [Group("mcp-exporter", [make(settings) for make in makers])]
 
 
@@ -47,6 +47,25 @@ def _absent(settings: Settings) -> Alert:
         ),
         hold=thresholds(settings, "exporter_absent")["for"],
         linked=("mcp-exporter", ("job",)),
+    )
+
+
+def _restarts(settings: Settings) -> Alert:
+    """One that is up again at each scrape is never down for long, and loses every session."""
+    limits = thresholds(settings, "exporter_restart_loop")
+    started = select("process_start_time_seconds", job=settings.job)
+    return alert(
+        settings,
+        "MCPExporterRestartLoop",
+        "warning",
+        "exporter",
+        f"changes({started}[{limits['window']}]) >= {limits['restarts']}",
+        Text(
+            "MCP exporter {{ $labels.instance }} keeps restarting",
+            "{{ $labels.instance }} started {{ $value | humanize }} times in the last"
+            f" {limits['window']}. Each time every session behind it ends.",
+            f"{{{{ $value | humanize }}}} starts in {limits['window']}",
+        ),
     )
 
 

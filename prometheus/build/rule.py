@@ -27,7 +27,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert rule. ``hold`` is Prometheus' ``for``: empty fires at once.
+    """An alert rule. ``hold`` is Prometheus' ``for``: empty fires at once. ``keep`` is its
+    ``keep_firing_for``: how long the trouble must be over.
 
     ``scope`` says what is in trouble (``exporter``, ``server``, ``tool``, ``monitoring``) and is
     what inhibition goes by. ``value`` is the template of the value that notifications show.
@@ -43,13 +44,15 @@ class Alert:
     dashboard: str
     runbook: str
     hold: str = ""
+    keep: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The rule as Prometheus reads it."""
         hold = {"for": self.hold} if self.hold else {}
+        keep = {"keep_firing_for": self.keep} if self.keep else {}
         labels = {"severity": self.severity, "scope": self.scope, **self.labels}
-        return {"alert": self.name, "expr": self.expr, **hold, "labels": labels} | {
+        return {"alert": self.name, "expr": self.expr, **hold, **keep, "labels": labels} | {
             "annotations": {
                 "summary": self.summary,
                 "description": self.description,

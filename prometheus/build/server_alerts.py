@@ -17,7 +17,11 @@ def groups(settings: Settings) -> list[Group]:
 
 
 def _down(settings: Settings) -> Alert:
-    """``last_over_time`` bridges a failed scrape, which would otherwise resolve the alert."""
+    """``last_over_time`` bridges a failed scrape, which would otherwise resolve the alert.
+
+    It fires on for a while after the recovery: one page for a server that goes up and down, and
+    what it hides has passed when it ends.
+    """
     limits = thresholds(settings, "server_down")
     failures = select("mcp_server_consecutive_failures", job=settings.job)
     error = select("mcp_server_health_state", job=settings.job, state="error")
@@ -34,6 +38,7 @@ def _down(settings: Settings) -> Alert:
             "{{ $value | humanize }} failures in a row",
         ),
         hold=limits["for"],
+        keep=limits["keep_firing_for"],
     )
 
 
@@ -116,6 +121,7 @@ def _restarts(settings: Settings) -> Alert:
             f" {{{{ $labels.instance }}}} ended with an error or a signal in {limits['window']}.",
             f"{{{{ $value | humanize }}}} exits in {limits['window']}",
         ),
+        hold=limits["for"],
     )
 
 

@@ -14,18 +14,19 @@ from exporter.metrics import DURATION_BUCKETS
 
 OBJECTIVES = ("availability", "latency")
 ALERTS = {
-    "server_down": {"for"},
+    "server_down": {"for", "keep_firing_for"},
     "server_degraded": {"window", "share", "for"},
     "server_flapping": {"window", "failures"},
     "server_no_success": {"after", "for"},
-    "process_restart_loop": {"window", "exits"},
+    "process_restart_loop": {"window", "exits", "for"},
     "process_memory_growing": {"factor", "bytes", "for"},
     "tool_definitions_changed": {"window"},
     "tool_error_ratio": {"ratio", "failures", "for"},
-    "tool_timeouts": {"ratio", "timeouts"},
+    "tool_timeouts": {"ratio", "timeouts", "for"},
     "tool_calls_stuck": {"window"},
     "exporter_down": {"for"},
     "exporter_absent": {"for"},
+    "exporter_restart_loop": {"window", "restarts"},
     "exporter_reload_failed": {"for"},
     "exporter_label_overflow": {"window", "values"},
     "exporter_internal_errors": {"window"},
@@ -33,7 +34,7 @@ ALERTS = {
     "exporter_scrape_slow": {"window", "seconds", "for"},
     "notifications_failing": {"window"},
 }
-DURATIONS = ("after", "for", "window")
+DURATIONS = ("after", "for", "keep_firing_for", "window")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

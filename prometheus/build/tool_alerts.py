@@ -19,15 +19,22 @@ def groups(settings: Settings) -> list[Group]:
 
 
 def _errors(settings: Settings) -> Alert:
+    """The short window ends it soon after the trouble."""
     limits = thresholds(settings, "tool_error_ratio")
-    ratio = f"instance_server_tool:mcp_tool_call_errors:ratio_rate{WINDOW}{KNOWN}"
+    ratio = "instance_server_tool:mcp_tool_call_errors:ratio_rate"
     errors = f"instance_server_tool:mcp_tool_call_errors:rate{WINDOW}{KNOWN}"
     return alert(
         settings,
         "MCPToolErrorRatio",
         "warning",
         "tool",
-        f"{ratio} > {limits['ratio']}\nand\nround({SECONDS} * {errors}) >= {limits['failures']}",
+        "\nand\n".join(
+            (
+                f"{ratio}{WINDOW}{KNOWN} > {limits['ratio']}",
+                f"{ratio}5m{KNOWN} > {limits['ratio']}",
+                f"round({SECONDS} * {errors}) >= {limits['failures']}",
+            )
+        ),
         Text(
             "MCP tool {{ $labels.tool }} of {{ $labels.server }} fails often",
             "{{ $value | humanizePercentage }} of the calls to {{ $labels.tool }} of"
@@ -56,6 +63,7 @@ def _timeouts(settings: Settings) -> Alert:
             f" reply within the exporter's deadline in the last {WINDOW}.",
             f"{{{{ $value | humanize }}}} timeouts in {WINDOW}",
         ),
+        hold=limits["for"],
     )
 
 
