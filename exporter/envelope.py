@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from exporter import message as jsonrpc
 from exporter import refusal
 from exporter.listener import Request
 from exporter.message import CAPABILITIES_KEY, VERSION_KEY, Message
@@ -77,7 +78,7 @@ def check(request: Request, message: Message) -> Violation | None:
 
 def _params(body: bytes) -> dict[str, object]:
     try:
-        return msgspec.json.decode(body, type=_Body).params
+        return msgspec.json.decode(jsonrpc.readable(body), type=_Body).params
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
 

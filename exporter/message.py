@@ -47,6 +47,7 @@ class Params(Struct, frozen=True):
     progress_token: Id | UnsetType = field(name="progressToken", default=UNSET)
     protocol_version: str | None = field(name="protocolVersion", default=None)
     client_info: Implementation | None = field(name="clientInfo", default=None)
+    cursor: str | None = None
     meta: Meta | None = field(name="_meta", default=None)
 
 
@@ -169,13 +170,16 @@ def read_all(data: bytes) -> tuple[Message, ...] | None:
 
 
 def _read_leniently(data: bytes | bytearray | memoryview) -> Message | None:
-    found = _salvage(_without_surrogates(data), Message)
+    found = _salvage(readable(data), Message)
     return found if isinstance(found, Message) else None
 
 
-def _without_surrogates(data: bytes | bytearray | memoryview) -> bytes:
-    # JavaScript writes half an emoji as a lone surrogate, which the decoder refuses whole.
-    # The copy that is read loses it; the structure around it stays what it was.
+def readable(data: bytes | bytearray | memoryview) -> bytes:
+    """A copy for the decoder, which refuses a text with a lone surrogate whole.
+
+    JavaScript writes half an emoji so. The copy loses it; the structure around it and every
+    length stay what they were.
+    """
     return _LONE_SURROGATE.sub(rb"\\ufffd", data)
 
 
@@ -212,7 +216,7 @@ def split(data: bytes) -> list[bytes]:
     except _UNREADABLE:
         pass
     try:
-        _many.decode(_without_surrogates(data))
+        _many.decode(readable(data))
     except _UNREADABLE:
         return []
     return _parts(data)
@@ -224,13 +228,13 @@ def members(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
         return _object.decode(data)
     except _UNREADABLE:
         data = bytes(data)
-    _object.decode(_without_surrogates(data))
+    _object.decode(readable(data))
     found = {}
     for part in _parts(data):
         name = _TOKEN.match(part)
         if name is not None:
             value = part[name.end() :].lstrip().removeprefix(b":").lstrip()
-            found[_name.decode(_without_surrogates(name[0]))] = msgspec.Raw(value)
+            found[_name.decode(readable(name[0]))] = msgspec.Raw(value)
     return found
 
 
@@ -269,7 +273,7 @@ def read_tools(data: bytes) -> tuple[dict[str, bytes], str | None] | None:
     ``None`` where the reply is not one.
     """
     try:
-        page = msgspec.json.decode(_without_surrogates(data), type=_ToolReply).result
+        page = msgspec.json.decode(readable(data), type=_ToolReply).result
     except _UNREADABLE:
         return None
     return {name: bytes(raw) for raw in page.tools if (name := _tool_name(raw))}, page.next_cursor

@@ -50,9 +50,9 @@ class Ticket:
     def disguise(self, body: bytes) -> bytes:
         """The request as the child sees it: with a number for its id and progress token."""
         number = msgspec.Raw(b"%d" % self.number)
-        members = _members(body)
+        members = jsonrpc.members(body)
         self.client_id, members["id"] = members["id"], number
-        meta = _members(params["_meta"]) if "_meta" in (params := _params(members)) else {}
+        meta = jsonrpc.members(params["_meta"]) if "_meta" in (params := _params(members)) else {}
         if "progressToken" in meta:
             self.token, meta["progressToken"] = meta["progressToken"], number
             params["_meta"] = _raw(meta)
@@ -218,20 +218,19 @@ class SharedChild:
 
 def _replace(data: bytes | msgspec.Raw, path: tuple[str, ...], value: msgspec.Raw) -> bytes:
     """Change one member; every other one keeps its bytes. A missing place stays missing."""
-    members = _members(data)
     name, *rest = path
+    try:
+        members = jsonrpc.members(data)
+    except ValueError:
+        return bytes(data)  # no object, though the peer should have sent one
     if name not in members:
         return bytes(data)
     members[name] = msgspec.Raw(_replace(members[name], tuple(rest), value)) if rest else value
     return msgspec.json.encode(members)
 
 
-def _members(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
-    return msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-
-
 def _params(members: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
-    return _members(members["params"]) if "params" in members else {}
+    return jsonrpc.members(members["params"]) if "params" in members else {}
 
 
 def _raw(members: dict[str, msgspec.Raw]) -> msgspec.Raw:

@@ -14,7 +14,7 @@ import selectors
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, cast
 from unittest.mock import patch
 
 import httptools
@@ -353,3 +353,16 @@ class Books:
     @property
     def in_flight(self) -> float | None:
         return self.value("mcp_requests_in_flight")
+
+
+def bare_request(
+    body: bytes | object = b"", method: bytes = b"POST", **headers: str | bytes
+) -> Request:
+    """A request that came over no connection; ``_`` in a header's name stands for ``-``."""
+    found = Request(cast("Connection", None))
+    found.method = method
+    found.body = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    for name, value in headers.items():
+        text = value if isinstance(value, bytes) else value.encode()
+        found.headers.append((name.replace("_", "-").encode(), text))
+    return found
