@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_CONTROL = re.compile(r"[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]")
+"""What a server could write to its stderr to forge a line, or to move a terminal's cursor."""
 
 
 def configure(level: str, style: str) -> None:
@@ -24,7 +28,7 @@ class TextFormatter(logging.Formatter):
         """The record on one line, however many its message has."""
         values = "".join(f" {key}={_plain(value)}" for key, value in _extras(record).items())
         text = f"{_time(record)} {record.levelname:<7} {record.getMessage()}{values}"
-        return (text + _trace(self, record)).replace("\n", "\\n")
+        return _CONTROL.sub(lambda sign: repr(sign[0])[1:-1], text + _trace(self, record))
 
 
 class JsonFormatter(logging.Formatter):
