@@ -104,11 +104,11 @@ def _table() -> table.Panel:
             "no server is configured",
         ),
         [
-            rows(q.objective_target(), "A"),
-            rows(q.objective_attained(), "B"),
-            rows(q.budget_left(), "C"),
-            drawn(q.budget_left(), EACH, "D"),
-            *(rows(q.burn(window), ref) for window, ref in burns.items()),
+            rows(q.keyed(q.objective_target(), "server", "objective"), "A"),
+            rows(_keyed(q.objective_attained()), "B"),
+            rows(_keyed(q.budget_left()), "C"),
+            drawn(_keyed(q.budget_left()), "{{key}}", "D"),
+            *(rows(_keyed(q.burn(window)), ref) for window, ref in burns.items()),
         ],
         [
             Column("server", "Server", link=ROW_SERVER),
@@ -139,8 +139,13 @@ def _table() -> table.Panel:
             ),
         ],
         (24, 8),
+        join="key",
         sort=("Budget left", False),
     )
+
+
+def _keyed(vector: str) -> str:
+    return q.by_key(vector, "server", "objective")
 
 
 def _budgets() -> list[Panel]:

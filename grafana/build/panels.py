@@ -313,11 +313,17 @@ def listing(
     columns: Sequence[Column],
     size: Size,
     *,
+    join: str = "server",
     sort: tuple[str, bool] | None = None,
 ) -> table.Panel:
-    """A table: the queries' series joined on their common labels, the columns named and ordered."""
+    """A table: the queries' answers joined on one label, the columns chosen, named and ordered."""
     panel = _described(table.Panel(), about, queries, size).unit("string")
-    for transformation in _joined(queries, columns):
+    for transformation in [
+        *_trends(columns),
+        *([_joined(join)] if len(queries) > 1 else []),
+        _chosen(columns),
+        _named(columns),
+    ]:
         panel = panel.with_transformation(transformation)
     panel = panel.filterable(False).cell_height(shapes.TableCellHeight.SM).thresholds(_steps(()))
     for column in columns:
@@ -367,36 +373,39 @@ def _linked(panel: Drawn, link: Link | None) -> Drawn:
     return panel.override_by_field_type("number", [model.DynamicConfigValue("links", [link])])
 
 
-def _joined(
-    queries: Sequence[prometheus.Dataquery], columns: Sequence[Column]
-) -> list[model.DataTransformerConfig]:
-    trends = {
-        column.source.removeprefix("Trend #"): column for column in columns if column.sparkline
-    }
-    order = {column.source: place for place, column in enumerate(columns)}
-    hidden = {"Time": True} | {
-        name: True for name in _values(queries, set(trends)) if name not in order
-    }
-    organized: dict[str, object] = {
-        "indexByName": order,
-        "renameByName": {column.source: column.title for column in columns},
-        "excludeByName": hidden,
-    }
-    steps = [
-        model.DataTransformerConfig("merge", options={}),
-        model.DataTransformerConfig("organize", options=organized),
+def _trends(columns: Sequence[Column]) -> list[model.DataTransformerConfig]:
+    """Series into sparklines, each query apart.
+
+    Without the filter Grafana takes a table of one row for a series too, and it is lost.
+    """
+    refs = [column.source.removeprefix("Trend #") for column in columns if column.sparkline]
+    return [
+        model.DataTransformerConfig(
+            "timeSeriesTable",
+            filter_val=model.MatcherConfig("byRefId", ref),
+            options={ref: {"stat": "lastNotNull"}},
+        )
+        for ref in refs
     ]
-    if trends:
-        options = {ref: {"stat": "lastNotNull"} for ref in trends}
-        steps.insert(0, model.DataTransformerConfig("timeSeriesTable", options=options))
-    return steps
 
 
-def _values(queries: Sequence[prometheus.Dataquery], trends: set[str]) -> list[str]:
-    refs = [query.build().ref_id for query in queries]
-    if len(refs) == 1:
-        return ["Value"]
-    return [f"Value #{ref}" for ref in refs if ref not in trends]
+def _joined(label: str) -> model.DataTransformerConfig:
+    """Join on a label: a query without an answer leaves its column empty, and nothing else."""
+    return model.DataTransformerConfig("joinByField", options={"byField": label, "mode": "outer"})
+
+
+def _chosen(columns: Sequence[Column]) -> model.DataTransformerConfig:
+    names = [column.source for column in columns]
+    return model.DataTransformerConfig("filterFieldsByName", options={"include": {"names": names}})
+
+
+def _named(columns: Sequence[Column]) -> model.DataTransformerConfig:
+    options: dict[str, object] = {
+        "indexByName": {column.source: place for place, column in enumerate(columns)},
+        "renameByName": {column.source: column.title for column in columns},
+        "excludeByName": {},
+    }
+    return model.DataTransformerConfig("organize", options=options)
 
 
 def _cell(column: Column) -> list[model.DynamicConfigValue]:

@@ -77,6 +77,16 @@ def latest(metric: str, selector: str, by: str = "") -> str:
     return f"max{_by(by)} ({metric}{{{selector}}}) * 1000 > 0"
 
 
+def keyed(vector: str, first: str, second: str) -> str:
+    """The vector with a label ``key`` of two others: Grafana joins tables on one field."""
+    return f'label_join({vector}, "key", " ", "{first}", "{second}")'
+
+
+def by_key(vector: str, first: str, second: str) -> str:
+    """The vector with nothing but that label: the first query of the table has the others."""
+    return f"max by (key) ({keyed(vector, first, second)})"
+
+
 def _by(labels: str) -> str:
     return f" by ({labels})" if labels else ""
 

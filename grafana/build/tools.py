@@ -152,16 +152,16 @@ def _all() -> table.Panel:
             "no tool is listed",
         ),
         [
-            rows(q.calls_in_range(q.EACH), "A"),
-            drawn(q.calls(q.EACH), "{{server}} {{tool}}", "B"),
-            rows(q.failed_in_range(q.EACH), "C"),
-            rows(q.failed_share(q.EACH), "D"),
-            rows(q.seconds("0.5", q.EACH, "$__range"), "E"),
-            rows(q.seconds("0.9", q.EACH, "$__range"), "F"),
-            rows(q.seconds("0.99", q.EACH, "$__range"), "G"),
-            rows(q.SECONDS_MEAN_IN_RANGE, "H"),
-            rows(q.RESULT_BYTES_MEAN, "I"),
-            rows(q.LAST_CALL, "J"),
+            rows(q.keyed(q.calls_in_range(q.EACH), "server", "tool"), "A"),
+            drawn(_keyed(q.calls(q.EACH)), "{{key}}", "B"),
+            rows(_keyed(q.failed_in_range(q.EACH)), "C"),
+            rows(_keyed(q.failed_share(q.EACH)), "D"),
+            rows(_keyed(q.seconds("0.5", q.EACH, "$__range")), "E"),
+            rows(_keyed(q.seconds("0.9", q.EACH, "$__range")), "F"),
+            rows(_keyed(q.seconds("0.99", q.EACH, "$__range")), "G"),
+            rows(_keyed(q.SECONDS_MEAN_IN_RANGE), "H"),
+            rows(_keyed(q.RESULT_BYTES_MEAN), "I"),
+            rows(_keyed(q.LAST_CALL), "J"),
         ],
         [
             Column("server", "Server", link=ROW_SERVER),
@@ -186,8 +186,13 @@ def _all() -> table.Panel:
             Column("Value #J", "Last call", "dateTimeFromNow", width=140, link=ROW_TOOL),
         ],
         (24, 10),
+        join="key",
         sort=("Calls", True),
     )
+
+
+def _keyed(vector: str) -> str:
+    return q.by_key(vector, "server", "tool")
 
 
 def _rankings() -> list[Panel]:

@@ -7,11 +7,12 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import requests
 
 from grafana.asking import Prometheus, Window
-from grafana.pictures.canvas import DPI, Page
+from grafana.pictures.canvas import Page
 from grafana.pictures.shapes import draw
 
 DASHBOARDS = Path(__file__).resolve().parents[1] / "dashboards"
@@ -24,23 +25,27 @@ def main() -> int:
     window = Window(end - options.since * 60, end, options.scrape_interval)
     options.folder.mkdir(parents=True, exist_ok=True)
     try:
-        for path in sorted(DASHBOARDS.glob("*.json")):
-            _picture(path, options.folder, Prometheus(options.prometheus), window)
+        draw_all(options.folder, Prometheus(options.prometheus), window)
     except requests.RequestException as error:
         sys.stderr.write(f"{options.prometheus} does not answer: {error}\n")
         return 1
     return 0
 
 
-def _picture(path: Path, folder: Path, prometheus: Prometheus, window: Window) -> None:
-    board = json.loads(path.read_text())
+def draw_all(folder: Path, prometheus: Prometheus, window: Window) -> None:
+    """Write one PNG a dashboard; raises requests.RequestException where a query fails."""
+    for path in sorted(DASHBOARDS.glob("*.json")):
+        _page(json.loads(path.read_text()), prometheus, window).save(folder / f"{path.stem}.png")
+
+
+def _page(board: dict[str, Any], prometheus: Prometheus, window: Window) -> Page:
     page = Page(board)
     for panel in board["panels"]:
         if panel["type"] == "row":
             page.heading(panel)
         else:
             draw(page, panel, prometheus, window)
-    page.figure.savefig(folder / f"{path.stem}.png", dpi=DPI)
+    return page
 
 
 def _options() -> argparse.Namespace:

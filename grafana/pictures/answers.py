@@ -11,7 +11,6 @@ from typing import Any
 from grafana.asking import ALL, CHOSEN, Prometheus, Series, Window, interpolated
 
 Json = dict[str, Any]
-Key = tuple[str, ...]
 
 _LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
@@ -42,15 +41,15 @@ def named(panel: Json, prometheus: Prometheus, window: Window) -> list[Named]:
 
 
 def table(panel: Json, prometheus: Prometheus, window: Window) -> list[Row]:
-    """The rows of a table: its queries' series joined on the labels that all of them have."""
-    answers = {t["refId"]: _asked(t, prometheus, window) for t in panel["targets"]}
-    keys = _common(series for found in answers.values() for series in found)
-    found: dict[Key, Row] = {}
+    """The rows of a table: its queries' series joined on one label, or one row a series."""
+    steps = {step["id"]: step["options"] for step in panel["transformations"]}
+    label = steps.get("joinByField", {}).get("byField")
+    found: dict[object, Row] = {}
     for target in panel["targets"]:
-        for series in answers[target["refId"]]:
-            row = found.setdefault(tuple(series.labels[key] for key in keys), Row())
+        for number, series in enumerate(_asked(target, prometheus, window)):
+            row = found.setdefault(series.labels.get(label, number), Row())
             row.cells.update(series.labels)
-            _put(row, target, series, single=len(answers) == 1)
+            _put(row, target, series, single=label is None)
     return list(found.values())
 
 
@@ -59,11 +58,6 @@ def _put(row: Row, target: Json, series: Series, *, single: bool) -> None:
         row.cells["Value" if single else f"Value #{target['refId']}"] = series.last
     else:
         row.trends[f"Trend #{target['refId']}"] = series
-
-
-def _common(answers: Any) -> list[str]:
-    names = [set(series.labels) - {"__name__"} for series in answers]
-    return sorted(set.intersection(*names)) if names else []
 
 
 def _asked(target: Json, prometheus: Prometheus, window: Window) -> list[Series]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -98,6 +99,10 @@ class Page:
             self.text(box.x + 14, y, _short(name, box.width - 146))
             for column, value in enumerate(reversed(values)):
                 self.text(right - column * 66, y, value, ha="right", size=7)
+
+    def save(self, path: Path) -> None:
+        """Write the page as a picture."""
+        self.figure.savefig(path, dpi=DPI)
 
     def _place(self, panel: Json) -> Box:
         grid = panel["gridPos"]

@@ -80,11 +80,10 @@ def _halves(panel: Json, box: Box) -> tuple[Box, Box]:
 def _statetimeline(page: Page, box: Box, panel: Json, found: list[Named], window: Window) -> None:
     axes = _over_time(page, box.inside(64, 4, 8, 18), window)
     options = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
-    step = window.step
     for place, each in enumerate(reversed(found)):
-        for moment, value in each.series.points:
-            tint = colour(options[f"{value:.0f}"]["color"])
-            axes.barh(place, step, left=moment, height=0.75, color=tint)
+        spans = [(moment, window.step) for moment, _ in each.series.points]
+        tints = [colour(options[f"{value:.0f}"]["color"]) for _, value in each.series.points]
+        axes.broken_barh(spans, (place - 0.375, 0.75), facecolors=tints, linewidth=0)
     axes.set_yticks(range(len(found)), [each.name for each in reversed(found)])
     axes.grid(visible=False)
 
