@@ -14,8 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from exporter import __version__
 from exporter.call import ConfigError
+from exporter.checkup import Checkup
 from exporter.config import Config, Server
 from exporter.gateway import Gateway
+from exporter.history import History
 from exporter.http_upstream import HttpUpstream
 from exporter.listener import Listener, ListenerLimits
 from exporter.metrics import Metrics
@@ -27,6 +29,9 @@ from exporter.recorder import ServerRecorder
 from exporter.stdio_upstream import StdioUpstream
 from exporter.vitals import Vitals
 from exporter.web import ServerRow, Web, WebThread
+
+START_SPACING = 0.005
+"""Seconds between the first probes of two servers: not all children are to start at once."""
 
 DRAIN_TIME = 10.0
 """Seconds that requests in flight are given when the exporter stops."""
@@ -70,6 +75,7 @@ class App:
             tools_total=limits.tools_total,
         )
         self.metrics.collect_runtime(__version__, revision)
+        self.history = History()
         self._reaper = Reaper()
         self._watched: dict[str, Watched] = {}
         self._gateway: Gateway | None = None
@@ -90,8 +96,8 @@ class App:
         self._is_ready = True
         self.metrics.reload_successful.set(1)
         self.metrics.reload_timestamp.set(time())
-        for watched in self._watched.values():
-            watched.prober.start()
+        for position, watched in enumerate(self._watched.values()):
+            watched.prober.start(delay=position * START_SPACING)
         log.info(
             "mcp-exporter is ready",
             extra={
@@ -134,17 +140,18 @@ class App:
 
     def _add(self, server: Server) -> None:
         recorder = ServerRecorder(self.metrics, server.name, server.transport)
-        vitals = Vitals(recorder)
+        vitals = Vitals(recorder, is_probed=server.probe.enabled)
+        prober = Prober(Checkup(server, recorder, vitals, self._reaper), self.history)
         observer = Observer(recorder)
+        observer.tools_heard, observer.list_changed = prober.tools_heard, prober.list_soon
         if server.probe.passive:
-            observer.alive, observer.lost = vitals.succeed, vitals.fail
+            observer.alive, observer.lost = vitals.heard, vitals.missed
         upstream: HttpUpstream | StdioUpstream
         if server.transport == "stdio":
             upstream = StdioUpstream(server, observer, recorder, self._reaper, self._loop)
         else:
             observed = self._config.limits.observed_bytes
             upstream = HttpUpstream(server, observer, self._loop, observed, self._own_url)
-        prober = Prober(server, recorder, vitals, self._reaper)
         self._watched[server.name] = Watched(server, upstream, vitals, prober)
         if self._gateway is not None:
             self._gateway.upstreams[server.name] = upstream

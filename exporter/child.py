@@ -12,7 +12,7 @@ import logging
 import os
 import shlex
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Protocol, cast
 
@@ -61,6 +61,9 @@ class Ledger(Protocol):
     def process_started(self, pid: int) -> None:
         """A child process runs."""
 
+    def process_stopping(self, pid: int) -> None:
+        """It is about to be stopped."""
+
     def process_exited(self, pid: int, reason: str) -> None:
         """It has ended: ``clean``, ``error``, ``signal`` or ``killed``."""
 
@@ -90,6 +93,7 @@ class Child(asyncio.SubprocessProtocol):
         self._exited: asyncio.Future[None] = self._loop.create_future()
         self._birth = self._loop.create_task(self._spawn())
         self._stop_task: asyncio.Task[None] | None = None
+        self.on_stderr: Callable[[bytes], None] = _unheard
 
     def send(self, line: bytes) -> None:
         """Write one message; ``line`` has no newline."""
@@ -186,6 +190,8 @@ class Child(asyncio.SubprocessProtocol):
     async def _stop(self) -> None:
         self._stopping = True
         await asyncio.wait([self._birth])
+        if self._pid and not self._exited.done():
+            self._ledger.process_stopping(self._pid)
         if self._stdin is not None:
             self._stdin.close()
         for sign in (None, signal.SIGTERM, signal.SIGKILL):
@@ -212,6 +218,7 @@ class Child(asyncio.SubprocessProtocol):
             if dropped:
                 log.warning("%d lines of its stderr were not logged", dropped, extra=extra)
             log.info("stderr: %s", line.decode(errors="replace")[:2000], extra=extra)
+            self.on_stderr(line)
 
 
 class LineBuffer:
@@ -289,3 +296,7 @@ def _spawn_error(server: Server, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"the command {command} was not found on PATH"
     return f"{command}: {error}"
+
+
+def _unheard(line: bytes) -> None:
+    """Nobody but the log wants it."""

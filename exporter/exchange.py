@@ -31,12 +31,16 @@ class Recorder(Protocol):
 class Pending:
     """A request that waits for its reply."""
 
-    __slots__ = ("done", "id", "method", "previous", "started", "to_server", "tool", "traceparent")
+    __slots__ = (
+        "cursor", "done", "id", "method", "previous", "started", "to_server", "tool",
+        "traceparent",
+    )  # fmt: skip
 
     def __init__(self, message: Message, now: float, to_server: bool) -> None:
         self.id = message.id
         self.method = message.method or ""
         self.tool = message.tool
+        self.cursor = message.params.cursor if message.params is not None else None
         self.traceparent = message.traceparent
         self.started = now
         self.to_server = to_server

@@ -43,6 +43,17 @@ class Health:
         self.consecutive_failures = 0
         return self._enter(State.DEGRADED if self.state is State.ERROR else State.OK)
 
+    def reassure(self) -> Transition | None:
+        """Note a good sign among bad ones: it ends the row of failures and ``error``.
+
+        It does not end ``degraded``: where one call in a hundred fails, the calls between would
+        change the state with every failure.
+        """
+        if self.state is not State.DEGRADED:
+            return self.succeed()
+        self.consecutive_failures = 0
+        return None
+
     def fail(self) -> Transition | None:
         """Note a failure; answers the change of state, if there was one."""
         self.consecutive_failures += 1

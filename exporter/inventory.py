@@ -1,11 +1,24 @@
-"""The tools that one server lists, and how the list changes."""
+"""The tools that one server lists, and how the list changes: pure.
+
+Two see the list: the prober, and whoever reads the clients' traffic. A server may show its
+users other tools than the prober, or show the prober none. What the prober lists is compared
+with what it listed before; of what the clients list, a name or a definition that nobody has
+seen counts as a change, once.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+ADDED = "added"
+REMOVED = "removed"
+MODIFIED = "modified"
+
+DIFF_LENGTH = 4000
+MAX_TOOLS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,33 +30,161 @@ class Change:
     diff: str = ""
 
 
+@dataclass(slots=True)
+class _Tool:
+    definition: bytes
+    seen: float
+    is_own: bool = False
+    was_counted: bool = False
+    variants: set[bytes] = field(default_factory=set)
+
+
 class Inventory:
-    """Remembers the definitions; the first listing is no change."""
+    """Remembers the definitions. ``patience``: seconds after which a tool that only clients saw,
+    and see no more, counts as removed."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._tools: dict[str, _Tool] = {}
+        self._has_own = False
+        self._has_heard = False
+        self._fickle: set[str] = set()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any complete listing has been seen."""
+        return self._has_own or self._has_heard
+
+    @property
+    def definitions(self) -> dict[str, bytes]:
+        """The tools that the server lists now, to whomever."""
+        return {name: tool.definition for name, tool in self._tools.items()}
+
+    def differs(self, tools: Mapping[str, bytes]) -> bool:
+        """Whether a client was shown something else than what is known."""
+        own = {name for name, tool in self._tools.items() if tool.is_own}
+        return not own <= tools.keys() or any(
+            name not in self._tools or self._tools[name].definition != definition
+            for name, definition in tools.items()
+        )
+
+    def list_own(self, tools: Mapping[str, bytes], now: float) -> list[Change]:
+        """Take what the prober listed; answers what changed since the last time."""
+        is_first, self._has_own = not self._has_own, True
+        changes = []
+        for name, definition in tools.items():
+            known = self._tools.get(name)
+            if known is None:
+                self._tools[name] = _Tool(definition, now, True, not is_first)
+                changes.append(Change(ADDED, name))
+                continue
+            if not known.is_own and not known.was_counted:
+                changes.append(Change(ADDED, name))
+                known.was_counted = not is_first
+            changes += _take_own(name, known, definition, now)
+        gone = [name for name, tool in self._tools.items() if tool.is_own and name not in tools]
+        changes += self._remove(gone)
+        return [] if is_first else changes
+
+    def hear(self, tools: Mapping[str, bytes], now: float) -> list[Change]:
+        """Take what a client was shown; answers what nobody has seen before."""
+        is_first, self._has_heard = not self._has_heard, True
+        changes = []
+        for name, definition in tools.items():
+            known = self._tools.get(name)
+            if known is not None:
+                changes += _take_heard(name, known, definition, now)
+            elif len(self._tools) < MAX_TOOLS:
+                counts = not is_first and name not in self._fickle
+                self._tools[name] = _Tool(definition, now, was_counted=counts)
+                changes += [Change(ADDED, name)] if counts else []
+        return changes + self._remove(list(self._overdue(tools, now)))
+
+    def _overdue(self, tools: Mapping[str, bytes], now: float) -> Iterator[str]:
+        for name, tool in self._tools.items():
+            is_missing = not tool.is_own and name not in tools
+            if is_missing and now - tool.seen > self._patience and name not in self._fickle:
+                # If it comes back it belongs to some users only, and its coming and going
+                # says nothing.
+                yield name
+
+    def _remove(self, names: list[str]) -> list[Change]:
+        for name in names:
+            if not self._tools.pop(name).is_own and len(self._fickle) < MAX_TOOLS:
+                self._fickle.add(name)
+        return [Change(REMOVED, name) for name in names]
+
+
+class Pages:
+    """Puts listings together that pass by page by page."""
+
+    _KEPT = 8
 
     def __init__(self) -> None:
-        self._tools: dict[str, bytes] | None = None
+        self._begun: dict[str, dict[str, bytes]] = {}
 
-    def update(self, tools: Mapping[str, bytes]) -> list[Change]:
-        """Take a complete listing; answers what changed since the last one."""
-        before, self._tools = self._tools, dict(tools)
-        if before is None:
-            return []
-        changes = [Change("added", name) for name in tools if name not in before]
-        changes += [Change("removed", name) for name in before if name not in tools]
-        for name, definition in tools.items():
-            if name in before and before[name] != definition:
-                changes.append(Change("modified", name, _diff(before[name], definition)))
-        return [change for change in changes if change.kind != "modified" or change.diff]
+    def take(
+        self, tools: Mapping[str, bytes], cursor: str | None, next_cursor: str | None
+    ) -> dict[str, bytes] | None:
+        """Take the page that was asked for with ``cursor``; answers a listing that is complete."""
+        before = self._begun.pop(cursor, None) if cursor else {}
+        if before is None or len(before) > MAX_TOOLS:
+            return None  # its beginning was not seen, or it has no end
+        listing = {**before, **tools}
+        if not next_cursor:
+            return listing
+        self._begun[next_cursor] = listing
+        if len(self._begun) > self._KEPT:
+            del self._begun[next(iter(self._begun))]
+        return None
+
+
+def _take_own(name: str, known: _Tool, definition: bytes, now: float) -> list[Change]:
+    known.is_own, known.seen = True, now
+    if definition == known.definition:
+        known.variants.clear()  # what clients were shown is what the server lists now
+        return []
+    if definition in known.variants:
+        return []  # clients are shown another one, which was counted
+    known.variants.clear()
+    return _modify(name, known, definition)
+
+
+def _take_heard(name: str, known: _Tool, definition: bytes, now: float) -> list[Change]:
+    known.seen = now
+    if definition == known.definition or definition in known.variants:
+        return []
+    if len(known.variants) < 8:
+        known.variants.add(known.definition)
+    return _modify(name, known, definition)
+
+
+def _modify(name: str, known: _Tool, definition: bytes) -> list[Change]:
+    before, known.definition = known.definition, definition
+    diff = _diff(before, definition)
+    return [Change(MODIFIED, name, diff)] if diff else []
 
 
 def _diff(before: bytes, after: bytes) -> str:
     lines = difflib.unified_diff(
         _pretty(before), _pretty(after), "before", "after", lineterm="", n=1
     )
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    return text if len(text) <= DIFF_LENGTH else f"{text[:DIFF_LENGTH]}…"
 
 
 def _pretty(definition: bytes) -> list[str]:
-    return json.dumps(json.loads(definition), indent=1, sort_keys=True, ensure_ascii=False).split(
-        "\n"
+    try:
+        members = json.loads(definition)
+    except (ValueError, RecursionError):
+        return [_visible(definition.decode(errors="replace"))]
+    text = json.dumps(members, indent=1, sort_keys=True, ensure_ascii=False)
+    return [_visible(line) for line in text.split("\n")]
+
+
+def _visible(line: str) -> str:
+    """The line with what a reader would not see written out: it may speak to models alone."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in line
     )

@@ -7,18 +7,22 @@ and kept: a labelled look-up costs three times the observation itself.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from time import time
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client import disable_created_metrics as _disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from exporter.call import OTHER, Outcome
 from exporter.labels import Clients, ToolBudget, Tools, method_label
+from exporter.processes import Processes, Usage
 
 DURATION_BUCKETS = (
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300,
@@ -30,6 +34,24 @@ OVERHEAD_BUCKETS = (
 )  # fmt: skip
 SIZE_BUCKETS = tuple(float(4**power) for power in range(3, 14))
 SESSION_BUCKETS = (1, 10, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400)
+
+PROBE_FAMILIES = frozenset(
+    {
+        "mcp_probe_duration_seconds",
+        "mcp_probes",
+        "mcp_server_consecutive_failures",
+        "mcp_server_health_state",
+        "mcp_server_info",
+        "mcp_server_last_success_timestamp_seconds",
+        "mcp_server_process_cpu_seconds",
+        "mcp_server_process_resident_memory_bytes",
+        "mcp_server_processes",
+        "mcp_server_tool_definition_bytes",
+        "mcp_server_tools",
+        "mcp_server_up",
+    }
+)
+"""What one probe can say of a server."""
 
 Family = TypeVar("Family", bound=MetricWrapperBase)
 
@@ -55,8 +77,20 @@ class Metrics:
         self._define_traffic()
         self._define_servers()
         self._define_exporter()
+        self.children = Processes()
+        registry.register(ProcessUsage(self.children))
         self.clients = Clients(clients, self.overflowed)
         self._budget = ToolBudget(tools_total)
+
+    @classmethod
+    def throwaway(cls) -> Metrics:
+        """Metrics on a registry of their own, for a probe that only explains."""
+        return cls(CollectorRegistry(), clock=time)
+
+    def probe_view(self) -> ProbeView:
+        """What a probe has found, as it is now."""
+        found = [family for family in self.registry.collect() if family.name in PROBE_FAMILIES]
+        return ProbeView([family for family in found if family.samples])
 
     def tools(self) -> Tools:
         """The admitted tool names of one server, within the budget of all."""
@@ -66,6 +100,7 @@ class Metrics:
         """Drop every series of a server that is no longer configured."""
         for family in self._per_server:
             family.remove_by_labels({"server": server})
+        self.children.forget(server)
 
     def overflowed(self, label: str) -> None:
         """Count a label value that was folded into ``_other``."""
@@ -258,3 +293,47 @@ class Metrics:
         if "server" in labels:
             self._per_server.append(family)
         return family
+
+
+class ProbeView:
+    """Families that can be encoded like a registry."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        """The families."""
+        return self._families
+
+
+class ProcessUsage(Collector):
+    """Reads what the servers' children use at the moment of the scrape."""
+
+    def __init__(self, children: Processes) -> None:
+        self._children = children
+
+    def describe(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """The families without samples."""
+        return self._families({})
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """The families with a sample for every server that runs as a child process."""
+        return self._families(self._children.usage())
+
+    @staticmethod
+    def _families(usage: dict[str, Usage]) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        memory = GaugeMetricFamily(
+            "mcp_server_process_resident_memory_bytes",
+            "Resident memory of the server's child processes and their descendants.",
+            labels=["server"],
+        )
+        cpu = CounterMetricFamily(
+            "mcp_server_process_cpu_seconds",
+            "Processor time of the server's child processes and their descendants.",
+            labels=["server"],
+        )
+        for server, used in usage.items():
+            memory.add_metric([server], used.memory)
+            cpu.add_metric([server], used.cpu)
+        yield memory
+        yield cpu

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from time import monotonic
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
@@ -19,6 +20,9 @@ from msgspec import UNSET
 from exporter import __version__
 from exporter import message as jsonrpc
 from exporter.call import Fault, UpstreamError
+from exporter.config import Server
+from exporter.dialogue import Dialogue
+from exporter.mask import Mask
 from exporter.message import CAPABILITIES_KEY, CLIENT_KEY, VERSION_KEY, Message
 from exporter.observation import MODERN
 
@@ -26,45 +30,41 @@ LEGACY = "2025-11-25"
 """The version that the prober offers a server that does not speak the newest one."""
 
 CLIENT_INFO = {"name": "mcp-exporter", "version": __version__}
+INITIALIZED = msgspec.json.encode({"jsonrpc": "2.0", "method": "notifications/initialized"})
+
+DISCOVER_SHARE = 0.4
+"""The part of the timeout after which a silent ``server/discover`` is followed by the older
+``initialize``: some older servers ignore what they do not know."""
+
 SUCCESS = "success"
 UNAUTHORIZED = "unauthorized"
 
-_TEXT_LENGTH = 2000
 _MAX_PAGES = 100
+_MAX_LISTING = 16 * 1024 * 1024
+_ENVELOPE = {VERSION_KEY: MODERN, CAPABILITIES_KEY: {}, CLIENT_KEY: CLIENT_INFO}
+
+Replied = tuple[Message, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that was said, ``seconds`` after the probe began."""
+class Era(StrEnum):
+    """What is known of the protocol that a server speaks."""
 
-    seconds: float
-    speaker: str
-    text: str
-
-
-class Dialogue:
-    """What was said in one probe."""
-
-    def __init__(self) -> None:
-        self.began = monotonic()
-        self.steps: list[Step] = []
-
-    def note(self, speaker: str, text: str | bytes) -> None:
-        """Write one step down, cut to a readable length."""
-        words = text.decode(errors="replace") if isinstance(text, bytes) else text
-        if len(words) > _TEXT_LENGTH:
-            words = f"{words[:_TEXT_LENGTH]}… ({len(words)} characters)"
-        self.steps.append(Step(monotonic() - self.began, speaker, words))
+    UNKNOWN = "unknown"
+    MODERN = "modern"
+    LEGACY = "legacy"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How a probe ended: ``result`` is a value of ``mcp_probes_total``."""
+    """How a probe ended: ``result`` is a value of ``mcp_probes_total``.
+
+    ``rest`` is how many seconds the server asked to be left alone.
+    """
 
     result: str
     seconds: float
-    text: str
-    steps: list[Step] = field(repr=False)
+    text: str = ""
+    rest: float = 0.0
 
     @property
     def is_alive(self) -> bool:
@@ -79,60 +79,73 @@ class Identity:
     name: str = ""
     version: str = ""
     protocol_version: str = ""
+    has_tools: bool = True
+    tells_changes: bool = False
 
 
-class UnauthorizedError(Exception):
-    """The server answered 401 or 403."""
+class ReachedError(Exception):
+    """The server answered, but did not let the question in, or refused every greeting."""
+
+    def __init__(self, text: str, result: str = SUCCESS, rest: float = 0.0) -> None:
+        super().__init__(text)
+        self.result = result
+        self.rest = rest
 
 
 class Probe(ABC):
     """Probes one server, again and again; keeps what it has found out between times."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.mask = Mask(server)
         self.identity: Identity | None = None
-        self.list_changed = False
-        self._timeout = timeout
-        self._modern: bool | None = None
+        self.era = Era.UNKNOWN
+        self.on_list_changed: Callable[[], None] = _nothing
+        self._dialogue = Dialogue(self.mask)
+        self._timeout = server.probe.timeout
         self._last_id = 0
-        self._dialogue = Dialogue()
+        self._waiting_for = ""
 
-    async def run(self) -> Finding:
-        """Probe once, within the timeout. Never raises but for cancellation."""
-        self._dialogue = Dialogue()
-        result, text = SUCCESS, ""
+    async def run(self, dialogue: Dialogue, patience: float) -> Finding:
+        """Probe once, within ``patience`` seconds. Never raises but for cancellation."""
+        self._dialogue = dialogue
+        self._timeout = patience
+        result, text, rest = SUCCESS, "", 0.0
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(patience):
                 await self._check()
-        except UnauthorizedError as error:
-            result, text = UNAUTHORIZED, str(error)
+        except ReachedError as reached:
+            result, text, rest = reached.result, str(reached), reached.rest
         except TimeoutError:
-            result, text = Fault.TIMEOUT, f"no reply within {self._timeout:g} s"
+            result, text = Fault.TIMEOUT, self._describe_silence(patience)
         except UpstreamError as error:
             result, text = error.fault, str(error)
-        if text:
-            self._dialogue.note("result", f"{result}: {text}")
-        seconds = monotonic() - self._dialogue.began
-        return Finding(result, seconds, text, self._dialogue.steps)
+        return Finding(result, dialogue.seconds, self.mask(text), rest)
 
     async def tools(self) -> dict[str, bytes]:
         """The tools that the server lists, over all pages. Raises as ``_ask`` does."""
         tools: dict[str, bytes] = {}
         cursor: str | None = None
+        size = 0
         for _ in range(_MAX_PAGES):
-            _, data = await self._ask("tools/list", {"cursor": cursor} if cursor else {})
+            message, data = await self._ask("tools/list", {"cursor": cursor} if cursor else {})
             page = jsonrpc.read_tools(data)
+            if page is None and self.identity is not None and not self.identity.has_tools:
+                return tools  # it never said that it had any
             if page is None:
-                raise UpstreamError("replied to tools/list without tools", Fault.PROTOCOL)
+                raise UpstreamError(refusal_of("tools/list", message), Fault.PROTOCOL)
             tools.update(page[0])
             cursor = page[1]
+            size += len(data)
             if not cursor:
+                return tools
+            if size > _MAX_LISTING:
                 break
-        return tools
+        raise UpstreamError("lists more tools than are read", Fault.PROTOCOL)
 
-    @property
-    def is_acquainted(self) -> bool:
-        """Whether the server's era is known."""
-        return self._modern is not None
+    def hush(self) -> None:
+        """The probe is over: what comes from now on belongs to no dialogue that is kept."""
+        self._dialogue = Dialogue(self.mask)
 
     @abstractmethod
     async def close(self) -> None:
@@ -140,50 +153,59 @@ class Probe(ABC):
 
     @abstractmethod
     async def _check(self) -> None:
-        """Ask for a sign of life. Raises ``UpstreamError`` or ``UnauthorizedError``."""
+        """Ask for a sign of life. Raises ``UpstreamError`` or ``ReachedError``."""
 
     @abstractmethod
-    async def _ask(self, method: str, params: dict[str, object]) -> tuple[Message, bytes]:
+    async def _ask(self, method: str, params: Mapping[str, object]) -> Replied:
         """Send a request; answers the reply. Raises as ``_check`` does."""
 
-    def _compose(self, method: str, params: dict[str, object], modern: bool) -> tuple[int, bytes]:
+    def _describe_silence(self, timeout: float) -> str:
+        return f"no reply to {self._waiting_for} within {timeout:g} s"
+
+    def _compose(self, method: str, params: Mapping[str, object]) -> tuple[int, bytes]:
         self._last_id += 1
-        if modern:
+        self._waiting_for = method
+        if self.era is Era.MODERN or method == "server/discover":
             params = {**params, "_meta": _ENVELOPE}
         body: dict[str, object] = {"jsonrpc": "2.0", "id": self._last_id, "method": method}
-        if params or method == "initialize":
+        if params:
             body["params"] = params
         return self._last_id, msgspec.json.encode(body)
 
-    def _initialize(self) -> tuple[int, bytes]:
+    def _compose_initialize(self) -> tuple[int, bytes]:
         params: dict[str, object] = {
             "protocolVersion": LEGACY,
             "capabilities": {},
             "clientInfo": CLIENT_INFO,
         }
-        return self._compose("initialize", params, modern=False)
+        return self._compose("initialize", params)
 
     def _meet_modern(self, data: bytes) -> None:
-        self._modern = True
-        meta = _read(data, _DiscoverReply).result.meta
-        self.identity = Identity(meta.info.name, meta.info.version, MODERN)
+        self.era = Era.MODERN
+        result = _read(data, _DiscoverReply).result
+        self.identity = _identify(result.meta.info, MODERN, result.capabilities)
 
     def _meet_legacy(self, data: bytes) -> None:
-        self._modern = False
+        self.era = Era.LEGACY
         result = _read(data, _InitializeReply).result
-        self.identity = Identity(result.info.name, result.info.version, result.version)
+        is_sound = result.version.isascii() and result.version.isprintable()
+        version = result.version if result.version and is_sound else LEGACY
+        self.identity = _identify(result.info, version, result.capabilities)
 
 
-INITIALIZED = msgspec.json.encode({"jsonrpc": "2.0", "method": "notifications/initialized"})
-
-Reply = TypeVar("Reply", bound=msgspec.Struct)
-
-_ENVELOPE = {VERSION_KEY: MODERN, CAPABILITIES_KEY: {}, CLIENT_KEY: CLIENT_INFO}
-
-
-def is_discovered(message: Message) -> bool:
+def is_discovered(data: bytes) -> bool:
     """Whether a reply to ``server/discover`` says that the server is of the newest era."""
-    return message.result is not UNSET
+    return MODERN in _read(data, _VersionsReply).result.versions
+
+
+def refusal_of(method: str, message: Message) -> str:
+    """What a reply says that is not what was asked for, for a person."""
+    if message.error is UNSET:
+        return f"replied to {method} with something else"
+    return f"replied to {method} with JSON-RPC error {message.error.code:g}"
+
+
+Read = TypeVar("Read", bound=msgspec.Struct)
 
 
 class _Info(msgspec.Struct):
@@ -191,11 +213,28 @@ class _Info(msgspec.Struct):
     version: str = ""
 
 
+class _Tools(msgspec.Struct):
+    list_changed: bool = msgspec.field(name="listChanged", default=False)
+
+
+class _Capabilities(msgspec.Struct):
+    tools: _Tools | None = None
+
+
 class _DiscoverMeta(msgspec.Struct):
     info: _Info = msgspec.field(name="io.modelcontextprotocol/serverInfo", default_factory=_Info)
 
 
+class _VersionsResult(msgspec.Struct):
+    versions: list[str] = msgspec.field(name="supportedVersions", default_factory=list)
+
+
+class _VersionsReply(msgspec.Struct):
+    result: _VersionsResult = msgspec.field(default_factory=_VersionsResult)
+
+
 class _DiscoverResult(msgspec.Struct):
+    capabilities: _Capabilities | None = None
     meta: _DiscoverMeta = msgspec.field(name="_meta", default_factory=_DiscoverMeta)
 
 
@@ -206,14 +245,30 @@ class _DiscoverReply(msgspec.Struct):
 class _InitializeResult(msgspec.Struct):
     info: _Info = msgspec.field(name="serverInfo", default_factory=_Info)
     version: str = msgspec.field(name="protocolVersion", default="")
+    capabilities: _Capabilities | None = None
 
 
 class _InitializeReply(msgspec.Struct):
     result: _InitializeResult = msgspec.field(default_factory=_InitializeResult)
 
 
-def _read(data: bytes, kind: type[Reply]) -> Reply:
+def _read(data: bytes, kind: type[Read]) -> Read:
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return kind()
+
+
+def _identify(info: _Info, version: str, capabilities: _Capabilities | None) -> Identity:
+    tools = capabilities.tools if capabilities is not None else None
+    return Identity(
+        info.name,
+        info.version,
+        version,
+        has_tools=capabilities is None or tools is not None,
+        tells_changes=tools is not None and tools.list_changed,
+    )
+
+
+def _nothing() -> None:
+    """Nobody listens."""

@@ -1,29 +1,23 @@
-"""The schedule of one server's probes: at start, then at intervals with jitter."""
+"""Keeps one server's checkups to their schedule, and takes the signs of real traffic."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable
 from time import monotonic
 
-from exporter.call import UpstreamError
-from exporter.child import Ledger
-from exporter.config import Server
-from exporter.http_probe import HttpProbe
-from exporter.inventory import Inventory
-from exporter.probe import Finding, Probe, UnauthorizedError
-from exporter.reaper import Reaper
-from exporter.recorder import ServerRecorder
+from exporter.checkup import Checkup
+from exporter.dialogue import Dialogue
+from exporter.history import History
+from exporter.schedule import JITTER, Schedule
 from exporter.stdio_probe import StdioProbe
-from exporter.vitals import Vitals
 
-JITTER = 0.1
-"""The part of the interval by which probes are spread, so that servers are not hit in step."""
+LATE = 1.0
+"""Seconds; a probe that starts later than this says so in the log."""
 
-URGENT_SHARE = 0.25
-"""The part of the interval after which a probe follows one that leaves the state in doubt."""
+_FOREVER = float("inf")
+_EARLY = 0.01  # seconds by which a timer may be early
 
 log = logging.getLogger(__name__)
 
@@ -31,22 +25,22 @@ log = logging.getLogger(__name__)
 class Prober:
     """Probes one server on a task of its own; no other server waits for it."""
 
-    def __init__(
-        self, server: Server, recorder: ServerRecorder, vitals: Vitals, reaper: Reaper
-    ) -> None:
-        self._server = server
-        self._settings = server.probe
-        self._recorder = recorder
-        self._vitals = vitals
-        self._inventory = Inventory()
-        self._probe: Probe = make_probe(server, recorder, reaper, self._exited)
+    def __init__(self, checkup: Checkup, history: History) -> None:
+        self._checkup = checkup
+        self._history = history
+        self._settings = checkup.server.probe
+        self._schedule = Schedule(self._settings, _FOREVER, _jitter)
         self._task: asyncio.Task[None] | None = None
-        self._next_listing = 0.0
         self._wake = asyncio.Event()
+        checkup.vitals.on_doubt = self.probe_soon
+        checkup.probe.on_list_changed = self.list_soon
+        if isinstance(checkup.probe, StdioProbe):
+            checkup.probe.on_exit = self._exited
 
-    def start(self) -> None:
-        """Begin, unless probing is switched off for this server."""
+    def start(self, delay: float = 0.0) -> None:
+        """Begin after ``delay`` seconds, unless probing is switched off for this server."""
         if self._settings.enabled:
+            self._schedule = Schedule(self._settings, monotonic() + delay, _jitter)
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
@@ -54,79 +48,83 @@ class Prober:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        await self._probe.close()
+        await self._checkup.probe.close()
+
+    def probe_soon(self) -> None:
+        """Real traffic leaves the server's state in doubt."""
+        self._schedule.hurry(monotonic())
+        self._wake.set()
 
     def list_soon(self) -> None:
-        """The server said that its tools changed: list them with the next probe, which is now."""
-        self._next_listing = 0.0
+        """The server said that its tools changed."""
+        self._schedule.tools_changed(monotonic())
         self._wake.set()
+
+    def tools_heard(self, data: bytes, cursor: str | None) -> None:
+        """A client was sent a page of tools."""
+        if self._checkup.heard(data, cursor):
+            self.list_soon()
 
     async def _run(self) -> None:
         while True:
+            await self._wait()
             try:
-                await self._once()
-            except Exception:  # a fault of ours must not end the schedule
-                log.exception("probe failed in itself", extra={"server": self._server.name})
-                self._recorder.failed("probe")
+                await self._do_what_is_due()
+            except Exception:  # noqa: BLE001  a fault of ours must not end the schedule
+                self._checkup.failed()
+                self._schedule.probed(monotonic(), monotonic(), is_settled=True)
+
+    async def _wait(self) -> None:
+        while True:
             self._wake.clear()
+            pause = self._schedule.next_at(self._checkup.can_list) - monotonic()
+            if pause <= _EARLY:
+                return
             try:
-                async with asyncio.timeout(self._pause()):
+                async with asyncio.timeout(pause):
                     await self._wake.wait()
             except TimeoutError:
-                continue
+                return
 
-    async def _once(self) -> None:
-        self._note(await self._probe.run())
-        if self._probe.identity is not None:
-            identity = self._probe.identity
-            self._recorder.is_known_as(identity.name, identity.version, identity.protocol_version)
-        if self._probe.is_acquainted and self._is_listing_due():
+    async def _do_what_is_due(self) -> None:
+        now = monotonic()
+        late = now - self._schedule.probe_at
+        if late >= -_EARLY:
+            if late > LATE:
+                extra = {"server": self._name, "seconds": round(late, 3)}
+                log.warning("probe starts late", extra=extra)
+            await self._probe(now)
+        elif self._checkup.can_list and now >= self._schedule.list_at - _EARLY:
             await self._list()
 
-    def _note(self, finding: Finding) -> None:
-        self._recorder.probed(finding.result, finding.seconds)
-        if finding.is_alive:
-            self._vitals.succeed()
-        else:
-            self._vitals.fail(finding.text)
-
-    def _is_listing_due(self) -> bool:
-        changed, self._probe.list_changed = self._probe.list_changed, False
-        return changed or monotonic() >= self._next_listing
+    async def _probe(self, now: float) -> None:
+        is_listing_due = now >= self._schedule.list_at
+        ends_at = now + self._settings.interval * (1 - JITTER) if is_listing_due else None
+        record = await self._checkup.run(self._settings.timeout, ends_at)
+        self._history.add(record)
+        settled = self._checkup.vitals.is_settled
+        self._schedule.probed(now, monotonic(), settled, record.finding.rest)
+        if is_listing_due:
+            self._note_listing(record.tools is not None)
 
     async def _list(self) -> None:
-        try:
-            async with asyncio.timeout(self._settings.timeout):
-                tools = await self._probe.tools()
-        except (UpstreamError, UnauthorizedError, TimeoutError) as error:
-            extra = {"server": self._server.name, "reason": str(error) or "timeout"}
-            log.info("tools could not be listed", extra=extra)
-            return
-        self._next_listing = monotonic() + self._settings.list_interval
-        self._recorder.listed(tools)
-        self._recorder.set_tools(tools)
-        for change in self._inventory.update(tools):
-            self._recorder.tool_changed(change.kind)
-            extra = {"server": self._server.name, "tool": change.tool, "change": change.kind}
-            log.warning("tool definition changed %s", change.diff, extra=extra)
+        self._note_listing(await self._checkup.list_tools(self._schedule.probe_at))
 
-    def _exited(self, reason: str) -> None:
-        """The prober's child ended between two probes: that is a failed one."""
+    def _note_listing(self, is_done: bool) -> None:
+        if is_done:
+            self._schedule.listed(monotonic())
+        else:
+            self._schedule.not_listed(monotonic())
+
+    def _exited(self, reason: str, dialogue: Dialogue) -> None:
         if self._task is not None and not self._task.done():
-            self._recorder.probed("process_exit", 0.0)
-            self._vitals.fail(reason)
+            self._history.add(self._checkup.exited(reason, dialogue))
+            self.probe_soon()
 
-    def _pause(self) -> float:
-        interval = self._settings.interval
-        if not self._vitals.is_settled:
-            interval = max(interval * URGENT_SHARE, min(1.0, interval))
-        return interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  not a secret
+    @property
+    def _name(self) -> str:
+        return self._checkup.server.name
 
 
-def make_probe(
-    server: Server, ledger: Ledger, reaper: Reaper, on_exit: Callable[[str], None]
-) -> Probe:
-    """The probe for a server's transport."""
-    if server.transport == "stdio":
-        return StdioProbe(server, ledger, reaper, on_exit)
-    return HttpProbe(server)
+def _jitter() -> float:
+    return random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  not a secret

@@ -63,6 +63,7 @@ class ServerRecorder:
             False: metrics.message_bytes.labels(name, "to_client"),
         }
         self._overhead = metrics.overhead.labels(transport)
+        self._last_success = metrics.last_success.labels(name)
         self._requests: dict[tuple[str, Outcome], tuple[Observe, Observe]] = {}
         self._calls: dict[tuple[str, Outcome], tuple[Observe, Observe]] = {}
         self._results: dict[str, tuple[Observe, Observe]] = {}
@@ -145,13 +146,19 @@ class ServerRecorder:
             for outcome in KNOWN_ZERO:
                 self._call(tool, outcome)
 
-    def process_started(self, pid: int) -> None:  # noqa: ARG002
+    def process_started(self, pid: int) -> None:
         """A child process runs."""
+        self.metrics.children.started(self.name, pid)
         self.metrics.process_starts.labels(self.name).inc()
         self.metrics.processes.labels(self.name).inc()
 
-    def process_exited(self, pid: int, reason: str) -> None:  # noqa: ARG002
+    def process_stopping(self, pid: int) -> None:
+        """A child process is about to be stopped."""
+        self.metrics.children.ending(self.name, pid)
+
+    def process_exited(self, pid: int, reason: str) -> None:
         """A child process ended."""
+        self.metrics.children.exited(self.name, pid)
         self.metrics.process_exits.labels(self.name, reason).inc()
         self.metrics.processes.labels(self.name).dec()
 
@@ -183,7 +190,7 @@ class ServerRecorder:
 
     def succeeded(self) -> None:
         """The server has just proved to be alive."""
-        self.metrics.last_success.labels(self.name).set(self.metrics.clock())
+        self._last_success.set(self.metrics.clock())
 
     def is_known_as(self, server_name: str, server_version: str, protocol_version: str) -> None:
         """What the server says it is; replaces what it said before."""
@@ -253,9 +260,9 @@ class ServerRecorder:
             self.metrics.transitions.labels(self.name, before, after)
         for change in TOOL_CHANGES:
             self.metrics.tool_changes.labels(self.name, change)
-        for family in (self.metrics.last_success, self.metrics.probe_duration):
-            family.labels(self.name)
+        self.metrics.probe_duration.labels(self.name)
         if self.transport == "stdio":
+            self.metrics.children.expect(self.name)
             self.metrics.processes.labels(self.name)
             self.metrics.process_starts.labels(self.name)
             for reason in EXIT_REASONS:

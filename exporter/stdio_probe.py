@@ -8,129 +8,169 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 
-from exporter import message as jsonrpc
+from msgspec import UNSET
+
+from exporter import refusal
 from exporter.call import Fault, UpstreamError
 from exporter.child import Child, Ledger
 from exporter.config import Server
-from exporter.message import Message
-from exporter.observation import LIST_CHANGED
-from exporter.probe import INITIALIZED, Probe, is_discovered
+from exporter.dialogue import Dialogue
+from exporter.probe import (
+    DISCOVER_SHARE,
+    INITIALIZED,
+    Era,
+    ReachedError,
+    Replied,
+    is_discovered,
+    refusal_of,
+)
 from exporter.reaper import Reaper
-
-_DISCOVER_SHARE = 0.4
-"""The part of the timeout after which a silent ``server/discover`` is followed by the older
-``initialize``: some older servers ignore what they do not know."""
-
-Replied = tuple[Message, bytes]
+from exporter.wire_probe import SILENCE, WireProbe
 
 
-class StdioProbe(Probe):
+class StdioProbe(WireProbe):
     """Meets the server in the newest era it speaks, then asks ``server/discover`` or ``ping``."""
 
-    def __init__(
-        self, server: Server, ledger: Ledger, reaper: Reaper, on_exit: Callable[[str], None]
-    ) -> None:
-        super().__init__(server.probe.timeout)
-        self._server = server
+    def __init__(self, server: Server, ledger: Ledger, reaper: Reaper) -> None:
+        super().__init__(server)
+        self.on_exit: Callable[[str, Dialogue], None] = _nothing
         self._ledger = ledger
         self._reaper = reaper
-        self._on_exit = on_exit
         self._child: Child | None = None
-        self._replies: dict[int, asyncio.Future[Replied]] = {}
-        self._greetings: list[asyncio.Future[Replied]] = []
+        self._discovery: asyncio.Future[Replied] | None = None
+        self._initialization: asyncio.Future[Replied] | None = None
+        self._greeted_at = 0.0
+        self._stopping: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Stop the child."""
-        if self._child is not None:
-            await self._child.stop()
+        self._give_up()
+        if self._stopping:
+            await asyncio.wait(self._stopping)
 
     # The child's owner
 
     def child_said(self, line: bytes) -> None:
-        """Hand a reply to whoever waits for it; the rest is of no interest here."""
-        self._dialogue.note("received", line)
-        message = jsonrpc.read(line)
-        if message is None:
-            return
-        if message.method == LIST_CHANGED:
-            self.list_changed = True
-        reply = self._replies.pop(message.id, None) if isinstance(message.id, int) else None
-        if message.is_reply and reply is not None and not reply.done():
-            reply.set_result((message, line))
+        """The child wrote one line."""
+        self._said(line)
 
     def child_lost(self, error: UpstreamError) -> None:
         """The child is gone: whatever was asked fails, and the next probe starts another."""
         self._child = None
-        self._modern = None
-        waiting = [reply for reply in self._replies.values() if not reply.done()]
-        self._replies.clear()
-        self._greetings.clear()
-        for reply in waiting:
-            reply.set_exception(error)
-            reply.exception()  # somebody may have stopped waiting for it
-        if not waiting:
-            self._on_exit(str(error))
+        self._discovery = self._initialization = None
+        if not self._lost(error):
+            dialogue = self._dialogue
+            self.hush()
+            self.on_exit(str(error), dialogue)
 
     # Probe
 
     async def _check(self) -> None:
+        if self._is_hung:
+            self._dialogue.note("note", f"silent for {SILENCE:g} s: starting it anew")
+            self._give_up()
         if self._child is None:
-            self._dialogue.note("note", f"starting {self._server.command}")
-            self._child = Child(self._server, self, self._ledger, self._reaper, "probe")
-        if self._modern is None:
+            self._start()
+        if self.era is Era.UNKNOWN:
             await self._greet()
-        elif self._modern:
-            _, data = await self._ask("server/discover", {})
-            self._meet_modern(data)
-        else:
-            await self._ask("ping", {})
+        await self._ask_for_life()
 
-    async def _ask(self, method: str, params: dict[str, object]) -> Replied:
-        number, body = self._compose(method, params, bool(self._modern))
-        return await self._send(number, body)
+    async def _ask_for_life(self) -> None:
+        # Asked even of one just met: some exit as soon as they have replied to the greeting.
+        method = "server/discover" if self.era is Era.MODERN else "ping"
+        message, _ = await self._ask(method, {})
+        if message.error is UNSET:
+            return
+        if self.era is Era.MODERN or message.error.code != refusal.METHOD_NOT_FOUND:
+            self.era = Era.UNKNOWN  # as a server says whose wrapper has started it anew
+        raise ReachedError(refusal_of(method, message))
+
+    def _start(self) -> None:
+        self._dialogue.note("note", f"starting {self.server.command}")
+        self._child = Child(self.server, self, self._ledger, self._reaper, "probe")
+        self._child.on_stderr = self._complained
+
+    def _complained(self, line: bytes) -> None:
+        self._dialogue.overhear("stderr", line)
+
+    def _give_up(self) -> None:
+        if self._child is not None:
+            task = self._child.stop()
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+        self._child = None
+        self._discovery = self._initialization = None
+        self._lost(UpstreamError("was stopped", Fault.EXIT))
 
     async def _greet(self) -> None:
-        """Ask in the newest era; after some silence also in the older one; the first counts.
+        """Ask in the newest era, after a silence or a refusal also in the older one.
 
         Both questions stay open from one probe to the next: a server that takes long to start
         must not be started anew each time.
         """
-        if not self._greetings:
-            self._greetings.append(self._send(*self._compose("server/discover", {}, modern=True)))
-        if len(self._greetings) == 1:
-            patience = self._timeout * _DISCOVER_SHARE
-            done, _ = await asyncio.wait(self._greetings, timeout=patience)
-            if not done or not is_discovered(_first(done)[0]):
-                self._greetings.append(self._send(*self._initialize()))
-        waiting = [reply for reply in self._greetings if not _is_refusal(reply)]
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        message, data = _first(done)
-        if not is_discovered(message):
-            self._greetings.clear()
-            raise UpstreamError("refused both server/discover and initialize", Fault.PROTOCOL)
-        if next(iter(done)) is self._greetings[0]:
+        if self._discovery is None:
+            self._greeted_at = monotonic()
+            self._discovery = self._send(*self._compose("server/discover", {}))
+        elif not self._discovery.done():
+            self._dialogue.note("note", "still waiting for the reply to an earlier greeting")
+        patience = self._timeout * DISCOVER_SHARE - (monotonic() - self._greeted_at)
+        discovery = self._discovery
+        await asyncio.wait([discovery], timeout=max(0.0, patience))
+        if not self._is_modern(discovery):
+            initialization = self._initialization or self._send(*self._compose_initialize())
+            self._initialization = initialization
+            await self._wait_for_either(discovery, initialization)
+
+    async def _wait_for_either(
+        self, discovery: asyncio.Future[Replied], initialization: asyncio.Future[Replied]
+    ) -> None:
+        self._waiting_for = "server/discover and initialize"
+        while not (self._is_modern(discovery) or self._is_legacy(initialization)):
+            open_ones = [reply for reply in (discovery, initialization) if not reply.done()]
+            if not open_ones:
+                self._forget_greetings()
+                raise ReachedError(refusal_of("initialize", initialization.result()[0]))
+            await asyncio.wait(open_ones, return_when=asyncio.FIRST_COMPLETED)
+
+    def _is_modern(self, discovery: asyncio.Future[Replied]) -> bool:
+        """Whether the server has said so by now. Raises ``UpstreamError`` if it is gone."""
+        if not discovery.done():
+            return False
+        _, data = discovery.result()
+        if is_discovered(data):
+            self._forget_greetings()
             self._meet_modern(data)
-        else:
+            self._listen()
+        return self.era is Era.MODERN
+
+    def _is_legacy(self, initialization: asyncio.Future[Replied]) -> bool:
+        """Whether the server has said so by now. Raises ``UpstreamError`` if it is gone."""
+        if not initialization.done():
+            return False
+        message, data = initialization.result()
+        if message.error is UNSET:
+            self._forget_greetings()
             self._meet_legacy(data)
             self._tell(INITIALIZED)
-        self._greetings.clear()
+        return self.era is Era.LEGACY
 
-    def _send(self, number: int, body: bytes) -> asyncio.Future[Replied]:
-        reply: asyncio.Future[Replied] = asyncio.get_running_loop().create_future()
-        self._replies[number] = reply
-        self._tell(body)
-        return reply
+    def _forget_greetings(self) -> None:
+        self._discovery = self._initialization = None
+        self._replies.clear()
 
-    def _tell(self, body: bytes) -> None:
-        self._dialogue.note("sent", body)
+    def _listen(self) -> None:
+        """At 2026-07-28 a server tells of changes only those who listen."""
+        if self.identity is not None and self.identity.tells_changes:
+            wanted = {"notifications": {"toolsListChanged": True}}
+            _, body = self._compose("subscriptions/listen", wanted)
+            self._tell(body)
+
+    def _write(self, body: bytes) -> None:
         if self._child is not None:
             self._child.send(body)
 
 
-def _first(done: set[asyncio.Future[Replied]]) -> Replied:
-    return next(iter(done)).result()
-
-
-def _is_refusal(reply: asyncio.Future[Replied]) -> bool:
-    return reply.done() and reply.exception() is None and not is_discovered(reply.result()[0])
+def _nothing(reason: str, dialogue: Dialogue) -> None:
+    """Nobody listens."""
