@@ -13,9 +13,18 @@ from mcp.server.streamable_http import EventMessage
 from mcp.types import JSONRPCNotification
 
 from tests.conformance.__main__ import skip
-from tests.conformance.comparison import Result, Run, difference, faults, read_checks, report
+from tests.conformance.comparison import (
+    Result,
+    Results,
+    Run,
+    difference,
+    faults,
+    read_checks,
+    report,
+)
 from tests.conformance.fixture.journal import Journal
 from tests.conformance.processes import FIXTURE
+from tests.conformance.runs import settle
 from tests.conformance.toolchain import HERE, REPOSITORY, ToolchainError, install
 
 GOOD = Result(True, Counter({("answers", "SUCCESS"): 2}))
@@ -103,6 +112,28 @@ def test_the_report_marks_what_is_excused_and_gives_the_reason() -> None:
     text = report(one(GOOD, BAD, excused="answers"))
     assert "pass 1/1*" in text
     assert "* not compared: answers: no relay can" in text
+
+
+def test_a_few_faults_get_a_second_try_and_its_results_count() -> None:
+    tried: list[list[str]] = []
+
+    def again(only: list[str]) -> tuple[Results, Results]:
+        tried.append(only)
+        return {"ping": GOOD}, {"ping": GOOD}
+
+    assert faults(settle(one(GOOD, BAD), again)) == {}
+    assert tried == [["ping"]]
+
+
+def test_a_fault_which_stays_is_a_fault() -> None:
+    assert faults(settle(one(GOOD, BAD), lambda _only: ({}, {"ping": BAD})))
+
+
+def test_without_faults_nothing_is_tried_again() -> None:
+    def again(only: list[str]) -> tuple[Results, Results]:
+        raise AssertionError(only)
+
+    assert settle(one(GOOD, GOOD), again) == one(GOOD, GOOD)
 
 
 def test_every_locked_package_has_a_hash_and_no_address() -> None:

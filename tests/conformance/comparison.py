@@ -38,7 +38,7 @@ class Result:
 
 
 MISSING = Result(completed=False)
-Results = Mapping[str, Result]
+Results = dict[str, Result]
 
 
 @dataclass(frozen=True)

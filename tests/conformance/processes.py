@@ -77,7 +77,8 @@ def _await_ready(process: subprocess.Popen[str], address: str, log: Path) -> Non
                 if session.get(f"http://{address}/-/ready", timeout=START_SECONDS).ok:
                     return
             time.sleep(0.02)
-    raise StartError(f"the exporter did not become ready; see {log}")
+    lines = log.read_text().splitlines()
+    raise StartError(f"the exporter did not become ready: {lines[-1] if lines else 'silent'}")
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Literal
 
 import yaml
 
-from tests.conformance.comparison import MISSING, Result, Results, read_checks
+from tests.conformance.comparison import MISSING, Result, read_checks
 from tests.conformance.toolchain import HERE, REPOSITORY, Toolchain
 
 Leg = Literal["server", "client"]
@@ -82,12 +82,24 @@ class Suite:
                 timeout=RUN_SECONDS,
             )
 
-    def server(self, url: str, revision: str, name: str) -> Results:
+    def server(self, url: str, revision: str, name: str) -> dict[str, Result]:
         """Run all server scenarios of a revision against the server at ``url``."""
         output = self.output / name
         self._run(["server", "--url", url, "--requirements", revision], output)
         scenarios = self.scenarios(revision, "server").names
         return {each: _read(_directory(output, "server-", each)) for each in scenarios}
+
+    def server_scenarios(
+        self, url: str, revision: str, name: str, only: Sequence[str]
+    ) -> dict[str, Result]:
+        """Run some server scenarios of a revision, one by one."""
+        results = {}
+        for scenario in only:
+            output = self.output / name / scenario
+            chosen = ["--scenario", scenario, "--spec-version", revision, "--force"]
+            self._run(["server", "--url", url, *chosen], output)
+            results[scenario] = _read(_directory(output, "server-", scenario))
+        return results
 
     def _client(self, command: str, revision: str, scenario: str, name: str) -> Result:
         output = self.output / name / scenario.replace("/", "-")
@@ -97,7 +109,9 @@ class Suite:
         failed = any(complaint in log for complaint in CLIENT_FAILED)
         return _read(_directory(output, "", scenario), completed=not failed)
 
-    def client(self, command: str, revision: str, name: str, only: Sequence[str] = ()) -> Results:
+    def client(
+        self, command: str, revision: str, name: str, only: Sequence[str] = ()
+    ) -> dict[str, Result]:
         """Run client scenarios, all of a revision or some, with a client started by ``command``.
 
         The suite's own way to run them all starts all clients at once, which no machine of two
