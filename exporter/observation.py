@@ -110,6 +110,11 @@ class Observer:
         self.lost(reason)
 
     @guarded
+    def upstream_alive(self) -> None:
+        """The server answered, though not with a message."""
+        self.alive()
+
+    @guarded
     def read(self, take: Callable[..., None], *args: object) -> None:
         """Feed a copy of what passed by to whoever reads it."""
         take(*args)
@@ -117,14 +122,19 @@ class Observer:
     @guarded
     def refuse(
         self, exchange: Exchange, data: bytes, pendings: Sequence[Pending], now: float
-    ) -> None:
-        """Note a reply with an HTTP error: its body may be a JSON-RPC error for all of them."""
+    ) -> bool:
+        """Note a reply with an HTTP error: its body may be a JSON-RPC error for all of them.
+
+        Answers whether it is.
+        """
         reply = jsonrpc.read(data)
+        if reply is None or not reply.is_reply:
+            self.settle(exchange, pendings, Outcome.UPSTREAM_ERROR, now)
+            return False
+        self.alive()
         for pending in pendings:
-            if reply is not None and reply.is_reply:
-                exchange.finish(pending, reply, len(data), now)
-            else:
-                exchange.settle(pending, Outcome.UPSTREAM_ERROR, now)
+            exchange.finish(pending, reply, len(data), now)
+        return True
 
     def _client_notified(self, exchange: Exchange, message: Message, now: float) -> None:
         self.recorder.notified(message.method, to_server=True)

@@ -63,6 +63,7 @@ class Relay:
         self._is_stream = False
         self._is_resumable = False
         self._is_oversized = False
+        self._has_spoken = False
         self._inside = 0.0
         now = request.received
         self._pending: list[Pending] = (
@@ -129,13 +130,15 @@ class Relay:
         if self._status == 404 or (self._request.method == b"DELETE" and self._status < 300):
             self._end_session(now)
         if self._pending:
+            self._report_health()
             self._settle_leftover(now)
             self._observer.recorder.spent(self._inside)
         self._land()
 
     def lost(self, error: UpstreamError) -> None:
         """The server is lost: tell the client, and count it."""
-        self._observer.upstream_lost(str(error))
+        if self._is_waiting or not self._request.started:
+            self._observer.upstream_lost(str(error))
         status = 504 if error.fault is Fault.TIMEOUT else 502
         self._apologise(status, refusal.CONNECTION_LOST, str(error))
         if not (self._is_resumable and self._session):
@@ -223,7 +226,24 @@ class Relay:
         if self._status in (401, 403):
             self._observer.settle(self._exchange, self._pending, Outcome.UNAUTHORIZED, now)
         else:
-            self._observer.refuse(self._exchange, data, self._pending, now)
+            is_reply = self._observer.refuse(self._exchange, data, self._pending, now)
+            self._has_spoken = self._has_spoken or bool(is_reply)
+
+    def _report_health(self) -> None:
+        """What a complete reply says of the server. A 4xx says nothing: it blames the client."""
+        if self._status in (401, 403):
+            self._observer.upstream_alive()
+        elif self._status >= 500 and not self._has_spoken:
+            self._observer.upstream_lost(f"HTTP {self._status} without a JSON-RPC reply")
+        elif self._status < 400 and self._is_waiting and not self._is_oversized:
+            self._observer.upstream_lost("ended its reply without the JSON-RPC reply")
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether a request has no reply, and none can be fetched later."""
+        if self._is_resumable and self._session:
+            return False
+        return any(not pending.done for pending in self._pending)
 
     def _settle_leftover(self, now: float) -> None:
         """The reply ended, and some requests still wait."""
