@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
         """Bytes arrived: parse them, or keep a bounded part while a request is served."""
         if self._discarding:
             return
-        if self._serving is not None:
+        if self._serving is not None or self._backlog:
             self._backlog += data
             if len(self._backlog) > _BACKLOG and self._transport is not None:
                 self._transport.pause_reading()
@@ -225,7 +225,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._paused = False
-        self.deadline = float("inf")
+        is_idle = self._serving is None
+        self.deadline = self._loop.time() + self._limits.idle_timeout if is_idle else float("inf")
         self._tell_drain()
 
     # httptools callbacks

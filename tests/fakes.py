@@ -269,10 +269,16 @@ class Scribe:
         self.requests: list[Request] = []
         self.refused: list[tuple[int, str]] = []
         self.gone = 0
+        self._arrived: asyncio.Queue[Request] = asyncio.Queue()
 
     def handle(self, request: Request) -> None:
         self.requests.append(request)
+        self._arrived.put_nowait(request)
         request.on_gone = self._gone
+
+    async def next(self) -> Request:
+        """The next request, once it is there."""
+        return await self._arrived.get()
 
     def refuse(self, request: Request, status: int, reason: str) -> None:
         self.refused.append((status, reason))
