@@ -45,7 +45,7 @@ class Run:
             stdout=self._out if terminal is None else terminal,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=None if terminal is None else lambda: _take_terminal(terminal),
+            preexec_fn=lambda: _become_as_from_a_terminal(terminal),
         )
 
     @property
@@ -80,8 +80,12 @@ class Run:
         self.process.wait()
 
 
-def _take_terminal(terminal: int) -> None:
-    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+def _become_as_from_a_terminal(terminal: int | None) -> None:
+    # A test run in the background ignores some of these, and so would what it starts.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    if terminal is not None:
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 def _eventually(condition: Callable[[], bool], within: float) -> None:

@@ -26,7 +26,8 @@ STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
 @pytest.fixture
 def interrupt() -> Iterator[Interrupt]:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
+    # A test run in the background ignores some of these, and what is ignored stays so.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
     yield Interrupt()
     signal.set_wakeup_fd(-1)
     for number, handler in before.items():
@@ -145,6 +146,13 @@ def test_a_wish_that_came_earlier_is_not_forgotten(
         interrupt.wait(0)
     with pytest.raises(EndAskedError):
         interrupt.wait(10)
+
+
+def test_a_signal_that_is_ignored_stays_so(interrupt: Interrupt) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    Interrupt()
+    os.kill(os.getpid(), signal.SIGHUP)
+    interrupt.wait(0)
 
 
 def test_a_part_that_ends_by_itself_is_waited_for(processes: Processes, tmp_path: Path) -> None:

@@ -166,9 +166,8 @@ def test_debians_alertmanager_opens_the_unpacked_folder_in_place_of_its_own(
         assert (packages, needs) == (["prometheus-alertmanager"], "$^")
         _install(into / "usr/bin", "0.25.0", ["prometheus-alertmanager", "amtool"])
         program = into / "usr/bin/prometheus-alertmanager"
-        program.write_text(
-            f"{program.read_text()}while read line; do echo $line; done <{folder}/a\n"
-        )
+        reads = f'case "$*" in *--version*) ;; *) read line <{folder}/a; echo "$line" ;; esac'
+        program.write_text(f"{program.read_text()}{reads}\n")
         (into / folder[1:]).mkdir(parents=True)
         (into / folder[1:] / "a").write_text("the template\n")
 
