@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from time import time
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from exporter import __version__
 from exporter.call import ConfigError
 from exporter.checkup import Checkup
 from exporter.config import Config, Server
+from exporter.explanation import Explanation, explain
 from exporter.gateway import Gateway
 from exporter.history import History
 from exporter.http_upstream import HttpUpstream
@@ -23,12 +25,14 @@ from exporter.listener import Listener, ListenerLimits
 from exporter.metrics import Metrics
 from exporter.oauth import OwnUrl
 from exporter.observation import Observer
+from exporter.pages import ServerRow
 from exporter.prober import Prober
 from exporter.reaper import Reaper
 from exporter.recorder import ServerRecorder
+from exporter.sse_upstream import SseUpstream
 from exporter.stdio_upstream import StdioUpstream
 from exporter.vitals import Vitals
-from exporter.web import ServerRow, Web, WebThread
+from exporter.web import Web, WebThread
 
 START_SPACING = 0.005
 """Seconds between the first probes of two servers: not all children are to start at once."""
@@ -90,9 +94,10 @@ class App:
             self._add(server)
         limits = ListenerLimits(body_bytes=self._config.limits.request_bytes)
         self._listener = Listener(self._gateway, self._loop, limits)
-        self._web = WebThread(Web(self.metrics.registry, lambda: self._is_ready, self._rows))
+        web = Web(self.metrics.registry, lambda: self._is_ready, self._rows, self.history, self)
+        self._web = WebThread(web)
         mcp = await self._open_mcp(self._listener, addresses)
-        web = self._open_web(self._web, addresses)
+        web_address = self._open_web(self._web, addresses)
         self._is_ready = True
         self.metrics.reload_successful.set(1)
         self.metrics.reload_timestamp.set(time())
@@ -103,7 +108,7 @@ class App:
             extra={
                 "version": __version__,
                 "mcp": "http://{}:{}".format(*mcp),
-                "web": "http://{}:{}".format(*web),
+                "web": "http://{}:{}".format(*web_address),
                 "servers": len(self._watched),
             },
         )
@@ -123,6 +128,27 @@ class App:
             self._web.close()
         self._reaper.close()
         log.info("mcp-exporter has stopped")
+
+    # What the web listener's thread asks for
+
+    @property
+    def servers(self) -> list[str]:
+        """The names of the configured servers."""
+        return list(self._watched)
+
+    def find(self, name: str) -> Server | None:
+        """The server of this name."""
+        watched = self._watched.get(name)
+        return watched.server if watched is not None else None
+
+    def explain(self, server: Server, limit: float | None) -> Future[Explanation]:
+        """Begin to probe a server, within ``limit`` seconds."""
+        return asyncio.run_coroutine_threadsafe(self._explain(server, limit), self._loop)
+
+    async def _explain(self, server: Server, limit: float | None) -> Explanation:
+        explanation = await explain(server, self._reaper, limit)
+        self.history.add(explanation.record)
+        return explanation
 
     @staticmethod
     async def _open_mcp(listener: Listener, at: Addresses) -> tuple[str, int]:
@@ -151,10 +177,11 @@ class App:
             upstream = StdioUpstream(server, observer, recorder, self._reaper, self._loop)
         else:
             observed = self._config.limits.observed_bytes
-            upstream = HttpUpstream(server, observer, self._loop, observed, self._own_url)
+            kind = SseUpstream if server.transport == "sse" else HttpUpstream
+            upstream = kind(server, observer, self._loop, observed, self._own_url)
         self._watched[server.name] = Watched(server, upstream, vitals, prober)
         if self._gateway is not None:
-            self._gateway.upstreams[server.name] = upstream
+            self._gateway.add(server.name, upstream)
 
     def _rows(self) -> Iterator[ServerRow]:
         for name, watched in list(self._watched.items()):

@@ -7,10 +7,11 @@ the Streamable HTTP transport, and it is counted.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
@@ -23,7 +24,7 @@ from exporter.oauth import WELL_KNOWN
 from exporter.recorder import ServerRecorder
 
 _METHODS = frozenset({b"POST", b"GET", b"DELETE"})
-_SUFFIX = b"/mcp"
+_PATH = re.compile(rb"/(.+)/(mcp|sse|message(?=/[0-9a-f]{32}$))(?:/[0-9a-f]{32})?")
 _WELL_KNOWN = WELL_KNOWN.encode()
 
 _HTTP_TEXTS = {
@@ -38,6 +39,8 @@ class Upstream(Protocol):
     """A configured server, whatever its transport."""
 
     recorder: ServerRecorder
+    places: frozenset[str]
+    """What may follow its name in a path."""
 
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
         """Serve one request; ``messages`` is what its body says."""
@@ -63,12 +66,17 @@ class Gateway:
         self._metrics = metrics
         self._is_loopback = is_loopback
         self.upstreams: dict[str, Upstream] = {}
+        self._known: dict[bytes, Upstream] = {}
+
+    def add(self, name: str, upstream: Upstream) -> None:
+        """Serve a server under its name."""
+        self.upstreams[name] = upstream
+        self._known[b"/%b/mcp" % quote(name).encode()] = upstream
 
     def handle(self, request: Request) -> None:
         """Relay a request, or say why not."""
-        name = _server_name(request.path)
-        upstream = self.upstreams.get(name) if name is not None else None
-        refused = self._check(request, name, upstream)
+        upstream = self._find(request.path)
+        refused = self._check(request, upstream)
         if refused is not None or upstream is None:
             self._refuse(request, refused or _UNKNOWN_PATH, upstream, None)
             return
@@ -86,18 +94,29 @@ class Gateway:
 
     def refuse(self, request: Request, status: int, reason: str) -> None:
         """Answer what broke the rules of HTTP or a limit."""
-        name = _server_name(request.path)
-        upstream = self.upstreams.get(name) if name is not None else None
+        upstream = self._find(request.path)
         self._refuse(request, Refusal(status, reason, _HTTP_TEXTS[status]), upstream, None)
 
-    def _check(
-        self, request: Request, name: str | None, upstream: Upstream | None
-    ) -> Refusal | None:
+    def _find(self, path: bytes) -> Upstream | None:
+        found = self._known.get(path)
+        if found is not None:
+            return found
+        located = _locate(path)
+        upstream = self.upstreams.get(located[0]) if located else None
+        if upstream is None or located is None or located[1] not in upstream.places:
+            return None
+        return upstream
+
+    def _check(self, request: Request, upstream: Upstream | None) -> Refusal | None:
         if not self._is_from_here(request):
             return Refusal(403, "bad_origin", "the Host or Origin of this request is not allowed")
-        if name is None:
-            return _UNKNOWN_PATH
+        located = _locate(request.path) if upstream is None else None
+        if located is not None and located[0] in self.upstreams:
+            return Refusal(404, "unknown_path", f"server {located[0]!r} is at /NAME/mcp alone")
         if upstream is None:
+            if located is None:
+                return _UNKNOWN_PATH
+            name = located[0]
             known = ", ".join(self.upstreams) or "none"
             text = f"there is no server {name!r}; configured are: {known}"
             return Refusal(404, "unknown_server", text)
@@ -149,12 +168,13 @@ _UNKNOWN_PATH = Refusal(
 )
 
 
-def _server_name(path: bytes) -> str | None:
-    path = path.removeprefix(_WELL_KNOWN)
-    if not path.endswith(_SUFFIX) or len(path) <= len(_SUFFIX) + 1:
+def _locate(path: bytes) -> tuple[str, str] | None:
+    """The server's name and the place there: ``mcp``, ``sse`` or ``message``."""
+    match = _PATH.fullmatch(path.removeprefix(_WELL_KNOWN))
+    if match is None:
         return None
     try:
-        return unquote(path[1 : -len(_SUFFIX)].decode("ascii"), errors="strict")
+        return unquote(match[1].decode("ascii"), errors="strict"), match[2].decode()
     except UnicodeDecodeError:
         return None
 

@@ -13,7 +13,7 @@ from time import monotonic
 
 from exporter.config import Server
 from exporter.http_fields import NOT_UP, named_hops, readable
-from exporter.http_session import HttpSessions
+from exporter.http_session import HttpSession, HttpSessions
 from exporter.listener import Request
 from exporter.message import Message
 from exporter.oauth import OwnUrl, ProtectedResource
@@ -27,6 +27,9 @@ _SWEEP = 1.0
 
 class HttpUpstream:
     """One configured HTTP server."""
+
+    places = frozenset({"mcp"})
+    replies_elsewhere = False
 
     def __init__(
         self,
@@ -67,6 +70,13 @@ class HttpUpstream:
         own = self._own_url.metadata_of(request, self.name).encode()
         return self._resource.rewrite_challenge(value, own)
 
+    def session_of(self, request: Request, messages: Sequence[Message]) -> HttpSession | None:  # noqa: ARG002
+        """The session that the request names, where it is known; a DELETE ends it."""
+        session_id = request.header(b"mcp-session-id")
+        if session_id is None or request.method == b"DELETE":
+            return None
+        return self.sessions.find(session_id, monotonic())
+
     def landed(self, relay: Relay) -> None:
         """A relay is over."""
         self._relays.discard(relay)
@@ -84,10 +94,14 @@ class HttpUpstream:
         self.sessions.close(monotonic())
         self.pool.close()
 
-    def _encode(self, request: Request) -> bytes:
+    def _target(self, request: Request) -> bytes:
         target = self.pool.target
         if request.query:
             target += (b"&" if b"?" in target else b"?") + request.query
+        return target
+
+    def _encode(self, request: Request) -> bytes:
+        target = self._target(request)
         lines = [b"%b %b HTTP/1.1" % (request.method, target)]
         if not self._names_host:
             lines.append(b"Host: " + self.pool.authority)

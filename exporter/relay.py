@@ -34,6 +34,11 @@ class Upstream(Protocol):
     loop: asyncio.AbstractEventLoop
     pool: Pool
     sessions: HttpSessions
+    replies_elsewhere: bool
+    """Whether replies come on another stream than the answer to their POST (2024-11-05)."""
+
+    def session_of(self, request: Request, messages: Sequence[Message]) -> HttpSession | None:
+        """The session that a request belongs to, where it is known."""
 
     def rewrite_challenge(self, value: bytes, request: Request) -> bytes:
         """A ``WWW-Authenticate`` as the client must see it."""
@@ -51,7 +56,7 @@ class Relay:
         self._request = request
         self._messages = messages
         self._session_id = request.header(b"mcp-session-id")
-        self._session = self._find_session()
+        self._session = upstream.session_of(request, messages)
         self._exchange = (
             self._session.exchange if self._session else Exchange(upstream.observer.recorder)
         )
@@ -182,13 +187,16 @@ class Relay:
             self._flight.abort()
         if self._is_modern():
             self._settle(Outcome.CANCELLED)
-        elif not (self._is_resumable and self._session):
+        elif not self._may_come_later:
             self._settle(Outcome.CLIENT_GONE)
         self._land()
 
     # Inside
 
-    def _reader(self, encoding: bytes) -> Copy:
+    def _reader(self, encoding: bytes) -> Copy | None:
+        posted = self._request.method == b"POST"
+        if posted and self._upstream.replies_elsewhere and self._status < 400:
+            return None  # what it says is "accepted", and is no message
         copy = EventCopy(self) if self._is_stream else BodyCopy(self)
         return InflatedCopy(copy) if encoding in (b"gzip", b"deflate") else copy
 
@@ -222,6 +230,12 @@ class Relay:
         """How many bytes of a message are kept for reading."""
         return self._upstream.observed_bytes
 
+    @property
+    def _may_come_later(self) -> bool:
+        """Whether another stream of the session may still bring the reply."""
+        elsewhere = self._is_resumable or self._upstream.replies_elsewhere
+        return elsewhere and self._session is not None
+
     def _heard_refusal(self, data: bytes, now: float) -> None:
         if self._status in (401, 403):
             self._observer.settle(self._exchange, self._pending, Outcome.UNAUTHORIZED, now)
@@ -241,7 +255,7 @@ class Relay:
     @property
     def _is_waiting(self) -> bool:
         """Whether a request has no reply, and none can be fetched later."""
-        if self._is_resumable and self._session:
+        if self._may_come_later:
             return False
         return any(not pending.done for pending in self._pending)
 
@@ -249,7 +263,7 @@ class Relay:
         """The reply ended, and some requests still wait."""
         if self._status in (401, 403):
             outcome = Outcome.UNAUTHORIZED
-        elif self._is_resumable and self._session:
+        elif self._may_come_later and self._status < 400:
             return  # the server hung up on purpose: the client comes back with Last-Event-ID
         elif self._is_oversized and self._status < 400:
             outcome = Outcome.OK  # it came whole, only nobody read it
@@ -271,11 +285,6 @@ class Relay:
             request.end()
         else:
             request.abort()
-
-    def _find_session(self) -> HttpSession | None:
-        if self._session_id is None or self._request.method == b"DELETE":
-            return None
-        return self._upstream.sessions.find(self._session_id, monotonic())
 
     def _open_session(self) -> None:
         if not self._session_id or self._session is not None or self._status >= 400:

@@ -75,7 +75,7 @@ class EventCopy:
         for event in self._reader.feed(data):
             if event.has_id:
                 self._listening.heard_id()
-            if event.data:
+            if event.data and event.name == b"message":
                 self._listening.heard(event.data, now)
         while self._oversized < self._reader.oversized:
             self._oversized += 1

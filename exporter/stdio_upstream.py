@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 class StdioUpstream:
     """One configured stdio server."""
 
+    places = frozenset({"mcp"})
+
     def __init__(
         self,
         server: Server,
