@@ -46,16 +46,18 @@ class Checkup:
         """Whether the prober may ask for the tools: the server answers, in a known era."""
         return self.probe.era is not Era.UNKNOWN
 
-    async def run(self, patience: float, list_until: float | None = None) -> Record:
-        """Probe within ``patience`` seconds; then list the tools, if there is time until
-        ``list_until`` (monotonic). What is found out is written down at once."""
+    async def run(self, patience: float, ends_at: float, is_listing_due: bool = True) -> Record:
+        """Probe within ``patience`` seconds, then list the tools, where that is due.
+
+        The whole ends at ``ends_at`` (monotonic). What is found out is written down at once.
+        """
         dialogue, when = Dialogue(self.probe.mask), time()
         tools = None
         try:
-            finding = await self.probe.run(dialogue, patience)
+            finding = await self.probe.run(dialogue, patience, ends_at)
             self._note(finding)
-            if list_until is not None and finding.is_alive and self.can_list:
-                tools = await self._list(list_until)
+            if is_listing_due and finding.is_alive and self.can_list:
+                tools = await self._list(ends_at)
         finally:
             self.probe.hush()
         count = None if tools is None else len(tools)

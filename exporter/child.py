@@ -99,7 +99,7 @@ class Child(asyncio.SubprocessProtocol):
         """Write one message; ``line`` has no newline."""
         if self._stdin is None:
             self._unsent.append(line)
-        else:
+        elif not self._stdin.is_closing():
             self._stdin.write(line + b"\n")
 
     def pause(self, paused: bool) -> None:
@@ -130,9 +130,9 @@ class Child(asyncio.SubprocessProtocol):
         log.info(
             "child started", extra={"server": self.server.name, "pid": self._pid, "use": self._use}
         )
-        for line in self._unsent:
-            self._stdin.write(line + b"\n")
-        self._unsent.clear()
+        unsent, self._unsent = self._unsent, []
+        for line in unsent:
+            self.send(line)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """The child wrote something."""

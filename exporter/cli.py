@@ -16,7 +16,7 @@ from exporter.call import ConfigError
 
 if TYPE_CHECKING:
     from exporter.app import Addresses
-    from exporter.config import Config
+    from exporter.config import Config, Server
 
 ENVIRONMENT = "MCP_EXPORTER_"
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_serve(commands.add_parser("serve", help="relay, measure, and serve /metrics"))
     _add_check(commands.add_parser("check", help="validate a configuration and do nothing else"))
+    _add_probe(commands.add_parser("probe", help="probe servers once and say what was said"))
     return parser
 
 
@@ -76,6 +77,12 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_check)
 
 
+def _add_probe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("server", nargs="?", metavar="SERVER", help="this one alone (default all)")
+    parser.set_defaults(run=_probe)
+
+
 def _check(arguments: argparse.Namespace) -> int:
     from exporter import config
 
@@ -85,6 +92,32 @@ def _check(arguments: argparse.Namespace) -> int:
     for server in loaded.servers.values():
         sys.stdout.write(f"  {server.name}: {server.transport}\n")
     return 0
+
+
+def _probe(arguments: argparse.Namespace) -> int:
+    from exporter import config
+
+    logs.configure("error", "text")
+    loaded = config.load(arguments.file, os.environ)
+    names = [arguments.server] if arguments.server is not None else list(loaded.servers)
+    if names[0] not in loaded.servers:
+        known = ", ".join(loaded.servers)
+        raise ConfigError(f"{arguments.file}: there is no server {names[0]!r}; it has: {known}")
+    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        return runner.run(_print_probes([loaded.servers[name] for name in names]))
+
+
+async def _print_probes(servers: Sequence[Server]) -> int:
+    from exporter.explanation import explain_all
+
+    summary, code = [], 0
+    async for explanation in explain_all(servers):
+        finding = explanation.record.finding
+        sys.stdout.write(f"{explanation.text}\n")
+        summary.append(f"{finding.result:<15} {finding.seconds:8.3f} s  {explanation.server.name}")
+        code = code if finding.is_alive else 1
+    sys.stdout.write("\n".join([*summary, ""]))
+    return code
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 
 from exporter.checkup import Checkup
-from exporter.config import Server
+from exporter.config import Server, masked_url
 from exporter.dialogue import Step
 from exporter.history import Record
 from exporter.metrics import Metrics, ProbeView
 from exporter.reaper import Reaper
 from exporter.recorder import ServerRecorder
 from exporter.vitals import Vitals
+
+AT_ONCE = 8
+"""Servers that are explained at the same time: each may be a process that starts."""
 
 _INDENT = "\n" + " " * 20
 
@@ -22,8 +27,15 @@ _INDENT = "\n" + " " * 20
 class Explanation:
     """What one probe found; ``metrics`` can be encoded like a registry."""
 
+    server: Server
     record: Record
     metrics: ProbeView
+
+    @property
+    def text(self) -> str:
+        """All of it, for a person."""
+        title = "Metrics that it would give:"
+        return f"{render(self.record)}\n{title}\n\n{self.metrics.text}\n{describe(self.server)}"
 
 
 async def explain(server: Server, reaper: Reaper, limit: float | None = None) -> Explanation:
@@ -42,7 +54,25 @@ async def explain(server: Server, reaper: Reaper, limit: float | None = None) ->
         view = metrics.probe_view()
     finally:
         await checkup.probe.close()
-    return Explanation(record, view)
+    return Explanation(server, record, view)
+
+
+async def explain_all(servers: Iterable[Server]) -> AsyncIterator[Explanation]:
+    """Explain servers, some at a time, in their order."""
+    reaper, turn = Reaper(), asyncio.Semaphore(AT_ONCE)
+
+    async def take_turn(server: Server) -> Explanation:
+        async with turn:
+            return await explain(server, reaper)
+
+    tasks = [asyncio.create_task(take_turn(server)) for server in servers]
+    try:
+        for task in tasks:
+            yield await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        reaper.close()
 
 
 def render(record: Record) -> str:
@@ -64,3 +94,21 @@ def render(record: Record) -> str:
 def _render_step(step: Step) -> str:
     text = step.text.rstrip().replace("\n", _INDENT)
     return f"{step.seconds:8.3f} s {step.speaker:<9}{text}"
+
+
+def describe(server: Server) -> str:
+    """The server's configuration, without secrets."""
+    probe = server.probe
+    lines = [f"Configuration of {server.name}:", "", f"transport: {server.transport}"]
+    if server.command is not None:
+        lines += [f"command: {server.command}", f"arguments: {len(server.args)}"]
+        lines.append(f"env: {', '.join(server.env) or 'none'}")
+    if server.url is not None:
+        lines += [
+            f"url: {masked_url(server.url)}",
+            f"headers: {', '.join(server.headers) or 'none'}",
+        ]
+    lines.append(f"probe: interval {probe.interval:g} s, timeout {probe.timeout:g} s")
+    if not probe.enabled:
+        lines.append("probe: switched off; this one was asked for")
+    return "\n".join(lines) + "\n"

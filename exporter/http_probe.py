@@ -73,7 +73,7 @@ class HttpProbe(Probe):
 
     async def _try_discover(self) -> Reply | None:
         try:
-            async with asyncio.timeout(self._timeout * DISCOVER_SHARE):
+            async with asyncio.timeout(self._patience * DISCOVER_SHARE):
                 return await self._discover()
         except TimeoutError:
             self._dialogue.note("note", "no reply so far: perhaps an older server")
@@ -131,10 +131,10 @@ class HttpProbe(Probe):
             raise reply.failure()
         return reply.message, reply.data
 
-    def _describe_silence(self, timeout: float) -> str:
+    def _describe_silence(self) -> str:
         if self._caller.was_sent:
-            return super()._describe_silence(timeout)
-        return f"no connection within {timeout:g} s"
+            return super()._describe_silence()
+        return f"no connection within {self._patience:.3g} s"
 
     async def _leave(self) -> None:
         headers, session = self._legacy_headers(), self._session

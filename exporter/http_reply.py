@@ -63,6 +63,8 @@ class Caller:
         try:
             await reply.arrived
         finally:
+            if not self.was_sent:
+                dialogue.note("note", "that was not sent: there is no connection")
             if reply.status:
                 self.note(dialogue, reply)
             if not (reply.is_standing and reply.is_there):

@@ -13,6 +13,8 @@ HIDDEN = "<secret>"
 SHORTEST = 4
 """A configured value with fewer characters is not looked for: it would be found everywhere."""
 
+_KEY_LENGTH = 16
+
 _ORDINARY = frozenset(
     {
         "debug", "development", "disabled", "enabled", "error", "false", "http", "https", "info",
@@ -82,6 +84,9 @@ def _secrets_of_url(url: str) -> Iterator[str]:
     yield parts.query
     for _, value in parse_qsl(parts.query):
         yield value
+    for segment in parts.path.split("/"):
+        if len(segment) >= _KEY_LENGTH and not segment.isalpha() and not segment.isdigit():
+            yield segment  # some services put the key into the path
 
 
 def _secrets_of_arguments(arguments: tuple[str, ...]) -> Iterator[str]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from time import time
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client import disable_created_metrics as _disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.gc_collector import GCCollector
@@ -304,6 +304,11 @@ class ProbeView:
     def collect(self) -> list[Metric]:
         """The families."""
         return self._families
+
+    @property
+    def text(self) -> str:
+        """The families in Prometheus' text format."""
+        return generate_latest(cast("CollectorRegistry", self)).decode()
 
 
 class ProcessUsage(Collector):

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from time import monotonic
 from typing import TypeVar
 
 import msgspec
@@ -102,22 +103,27 @@ class Probe(ABC):
         self.era = Era.UNKNOWN
         self.on_list_changed: Callable[[], None] = _nothing
         self._dialogue = Dialogue(self.mask)
-        self._timeout = server.probe.timeout
+        self._patience = server.probe.timeout
+        self._ends_at = 0.0
+        self._limit: asyncio.Timeout | None = None
         self._last_id = 0
         self._waiting_for = ""
 
-    async def run(self, dialogue: Dialogue, patience: float) -> Finding:
-        """Probe once, within ``patience`` seconds. Never raises but for cancellation."""
+    async def run(self, dialogue: Dialogue, patience: float, ends_at: float) -> Finding:
+        """Probe once, within ``patience`` seconds. Never raises but for cancellation.
+
+        A process that must first be started is given until ``ends_at`` (monotonic).
+        """
         self._dialogue = dialogue
-        self._timeout = patience
+        self._patience, self._ends_at = patience, ends_at
         result, text, rest = SUCCESS, "", 0.0
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(patience) as self._limit:
                 await self._check()
         except ReachedError as reached:
             result, text, rest = reached.result, str(reached), reached.rest
         except TimeoutError:
-            result, text = Fault.TIMEOUT, self._describe_silence(patience)
+            result, text = Fault.TIMEOUT, self._describe_silence()
         except UpstreamError as error:
             result, text = error.fault, str(error)
         return Finding(result, dialogue.seconds, self.mask(text), rest)
@@ -159,8 +165,15 @@ class Probe(ABC):
     async def _ask(self, method: str, params: Mapping[str, object]) -> Replied:
         """Send a request; answers the reply. Raises as ``_check`` does."""
 
-    def _describe_silence(self, timeout: float) -> str:
-        return f"no reply to {self._waiting_for} within {timeout:g} s"
+    def _describe_silence(self) -> str:
+        return f"no reply to {self._waiting_for} within {self._patience:.3g} s"
+
+    def _wait_for_start(self) -> None:
+        """A process is being started: that takes longer than a reply."""
+        left = self._ends_at - monotonic()
+        if left > self._patience and self._limit is not None:
+            self._patience = left
+            self._limit.reschedule(asyncio.get_running_loop().time() + left)
 
     def _compose(self, method: str, params: Mapping[str, object]) -> tuple[int, bytes]:
         self._last_id += 1

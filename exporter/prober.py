@@ -99,8 +99,8 @@ class Prober:
 
     async def _probe(self, now: float) -> None:
         is_listing_due = now >= self._schedule.list_at
-        ends_at = now + self._settings.interval * (1 - JITTER) if is_listing_due else None
-        record = await self._checkup.run(self._settings.timeout, ends_at)
+        ends_at = now + self._settings.interval * (1 - JITTER)
+        record = await self._checkup.run(self._settings.timeout, ends_at, is_listing_due)
         self._history.add(record)
         settled = self._checkup.vitals.is_settled
         self._schedule.probed(now, monotonic(), settled, record.finding.rest)

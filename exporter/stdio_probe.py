@@ -41,7 +41,7 @@ class StdioProbe(WireProbe):
         self._child: Child | None = None
         self._discovery: asyncio.Future[Replied] | None = None
         self._initialization: asyncio.Future[Replied] | None = None
-        self._greeted_at = 0.0
+        self._silence_ends = 0.0
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -111,13 +111,13 @@ class StdioProbe(WireProbe):
         must not be started anew each time.
         """
         if self._discovery is None:
-            self._greeted_at = monotonic()
+            self._silence_ends = monotonic() + self._patience * DISCOVER_SHARE
+            self._wait_for_start()
             self._discovery = self._send(*self._compose("server/discover", {}))
         elif not self._discovery.done():
             self._dialogue.note("note", "still waiting for the reply to an earlier greeting")
-        patience = self._timeout * DISCOVER_SHARE - (monotonic() - self._greeted_at)
         discovery = self._discovery
-        await asyncio.wait([discovery], timeout=max(0.0, patience))
+        await asyncio.wait([discovery], timeout=max(0.0, self._silence_ends - monotonic()))
         if not self._is_modern(discovery):
             initialization = self._initialization or self._send(*self._compose_initialize())
             self._initialization = initialization

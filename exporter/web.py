@@ -8,40 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import html
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from exporter import __version__
+from exporter import pages
+from exporter.history import History
 from exporter.listener import Listener, ListenerLimits, Request
+from exporter.pages import ServerRow
+from exporter.probe_pages import HTML, HTML_HEADERS, TEXT, ProbePages, Prober
 
 T = TypeVar("T")
-
-_TEXT = b"text/plain; charset=utf-8"
-_HTML = b"text/html; charset=utf-8"
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
-    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .8rem;"
-    "border-bottom:1px solid #ccc}.ok{color:#1a7f37}.degraded{color:#9a6700}.error{color:#cf222e}"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerRow:
-    """One server on the landing page."""
-
-    name: str
-    transport: str
-    state: str
-    detail: str
-    endpoint: str
 
 
 class Web:
@@ -52,40 +34,46 @@ class Web:
         registry: CollectorRegistry,
         is_ready: Callable[[], bool],
         rows: Callable[[], Iterable[ServerRow]],
+        history: History,
+        prober: Prober,
     ) -> None:
         self._registry = registry
         self._is_ready = is_ready
         self._rows = rows
+        self._history = history
+        probe_pages = ProbePages(prober, history)
         self._pages: dict[bytes, Callable[[Request], None]] = {
             b"/": self._landing,
             b"/metrics": self._metrics,
             b"/-/healthy": self._healthy,
             b"/-/ready": self._ready,
+            b"/probe": probe_pages.probe,
+            b"/logs": probe_pages.logs,
         }
 
     def handle(self, request: Request) -> None:
         """Serve one page."""
         page = self._pages.get(request.path)
         if page is None:
-            request.respond(404, b"There is nothing at this path; see /\n", _TEXT)
+            request.respond(404, b"There is nothing at this path; see /\n", TEXT)
         elif request.method not in (b"GET", b"HEAD"):
             body = b"Only GET is served here\n"
-            request.respond(405, body, _TEXT, [(b"Allow", b"GET, HEAD")])
+            request.respond(405, body, TEXT, [(b"Allow", b"GET, HEAD")])
         else:
             page(request)
 
     def refuse(self, request: Request, status: int, reason: str) -> None:
         """Answer what broke the rules of HTTP or a limit."""
-        request.respond(status, reason.encode() + b"\n", _TEXT)
+        request.respond(status, reason.encode() + b"\n", TEXT)
 
     def _healthy(self, request: Request) -> None:
-        request.respond(200, b"mcp-exporter is healthy\n", _TEXT)
+        request.respond(200, b"mcp-exporter is healthy\n", TEXT)
 
     def _ready(self, request: Request) -> None:
         if self._is_ready():
-            request.respond(200, b"mcp-exporter is ready\n", _TEXT)
+            request.respond(200, b"mcp-exporter is ready\n", TEXT)
         else:
-            request.respond(503, b"mcp-exporter is not ready\n", _TEXT)
+            request.respond(503, b"mcp-exporter is not ready\n", TEXT)
 
     def _metrics(self, request: Request) -> None:
         accept = (request.header(b"accept") or b"").decode("latin-1")
@@ -100,18 +88,8 @@ class Web:
         request.respond(200, body, content_type.encode(), headers)
 
     def _landing(self, request: Request) -> None:
-        rows = "".join(_row(row) for row in self._rows())
-        page = (
-            "<!doctype html><html lang=en><meta charset=utf-8><title>mcp-exporter</title>"
-            f"<style>{_STYLE}</style><h1>mcp-exporter</h1>"
-            f"<p>Relays Model Context Protocol traffic and measures it. Version {__version__}.</p>"
-            '<ul><li><a href="metrics">Metrics</a></li><li><a href="-/healthy">Health</a></li>'
-            '<li><a href="-/ready">Readiness</a></li></ul>'
-            "<h2>Servers</h2><table><tr><th>Server<th>State<th>Transport<th>Endpoint</tr>"
-            f"{rows}</table></html>\n"
-        )
-        headers = [(b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")]
-        request.respond(200, page.encode(), _HTML, headers)
+        page = pages.landing(self._rows(), self._history.records())
+        request.respond(200, page.encode(), HTML, HTML_HEADERS)
 
 
 class WebThread:
@@ -130,6 +108,8 @@ class WebThread:
 
     def close(self) -> None:
         """Stop to listen, and end the thread."""
+        if not self._thread.is_alive():
+            return
         if self._listener is not None:
             self._call(self._listener.close(grace=1.0)).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -147,12 +127,3 @@ class WebThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
-
-
-def _row(row: ServerRow) -> str:
-    cells = [html.escape(text) for text in (row.name, row.state, row.transport, row.endpoint)]
-    title = html.escape(row.detail, quote=True)
-    return (
-        f'<tr><td>{cells[0]}<td class="{cells[1]}" title="{title}">{cells[1]}'
-        f"<td>{cells[2]}<td><code>{cells[3]}</code></tr>"
-    )
