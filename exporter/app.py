@@ -29,6 +29,7 @@ from exporter.pages import ServerRow
 from exporter.prober import Prober
 from exporter.reaper import Reaper
 from exporter.recorder import ServerRecorder
+from exporter.sse_upstream import SseUpstream
 from exporter.stdio_upstream import StdioUpstream
 from exporter.vitals import Vitals
 from exporter.web import Web, WebThread
@@ -176,10 +177,11 @@ class App:
             upstream = StdioUpstream(server, observer, recorder, self._reaper, self._loop)
         else:
             observed = self._config.limits.observed_bytes
-            upstream = HttpUpstream(server, observer, self._loop, observed, self._own_url)
+            kind = SseUpstream if server.transport == "sse" else HttpUpstream
+            upstream = kind(server, observer, self._loop, observed, self._own_url)
         self._watched[server.name] = Watched(server, upstream, vitals, prober)
         if self._gateway is not None:
-            self._gateway.upstreams[server.name] = upstream
+            self._gateway.add(server.name, upstream)
 
     def _rows(self) -> Iterator[ServerRow]:
         for name, watched in list(self._watched.items()):
