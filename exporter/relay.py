@@ -132,12 +132,12 @@ class Relay:
         now = monotonic()
         if self._copy is not None:
             self._observer.read(self._copy.finish, now)
-        if self._status == 404 or (self._request.method == b"DELETE" and self._status < 300):
-            self._end_session(now)
         if self._pending:
             self._report_health()
             self._settle_leftover(now)
             self._observer.recorder.spent(self._inside)
+        if self._status == 404 or (self._request.method == b"DELETE" and self._status < 300):
+            self._end_session(now)
         self._land()
 
     def lost(self, error: UpstreamError) -> None:
