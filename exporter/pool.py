@@ -173,6 +173,8 @@ class UpstreamConnection(asyncio.Protocol):
         """A reply starts."""
         self._reason = b""
         self._headers = []
+        if self._consumer is None:
+            self.abort()  # nobody asked for a second one: the next request would get it
 
     def on_status(self, reason: bytes) -> None:
         """A part of the reason phrase."""
@@ -199,7 +201,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The reply is complete, unless it was an interim one."""
-        if not self._interim:
+        if not self._interim and self._consumer is not None:
             self._finish()
 
     def _finish(self) -> None:
