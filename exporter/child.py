@@ -18,6 +18,7 @@ from typing import Protocol, cast
 
 from exporter.call import Fault, UpstreamError
 from exporter.config import Server
+from exporter.mask import Mask
 from exporter.reaper import Reaper
 
 INHERITED = frozenset(
@@ -87,6 +88,7 @@ class Child(asyncio.SubprocessProtocol):
         self._unsent: list[bytes] = []
         self._out = LineBuffer(MAX_LINE)
         self._err = LineBuffer(64 * 1024)
+        self._mask = Mask(server)
         self._quota = StderrQuota(_STDERR_LINES_A_SECOND)
         self._stopping = False
         self._killed = False
@@ -147,7 +149,7 @@ class Child(asyncio.SubprocessProtocol):
         """One of the streams is closed."""
         if fd == 1 and not self._exited.done():
             # Without its output a child is of no use, whether or not it still runs.
-            self._loop.call_later(_DRAIN_TIME, self._lose, "closed its output", Fault.EXIT)
+            self._loop.call_later(_DRAIN_TIME, self._lose_output)
 
     def process_exited(self) -> None:
         """The process has ended; what it wrote last may still be in the pipe."""
@@ -187,6 +189,10 @@ class Child(asyncio.SubprocessProtocol):
             owner.child_lost(UpstreamError(text, fault))
         self.stop()
 
+    def _lose_output(self) -> None:
+        if not self._exited.done():  # else how it exited says more
+            self._lose("closed its output", Fault.EXIT)
+
     async def _stop(self) -> None:
         self._stopping = True
         await asyncio.wait([self._birth])
@@ -217,7 +223,8 @@ class Child(asyncio.SubprocessProtocol):
             extra = {"server": self.server.name, "pid": self._pid}
             if dropped:
                 log.warning("%d lines of its stderr were not logged", dropped, extra=extra)
-            log.info("stderr: %s", line.decode(errors="replace")[:2000], extra=extra)
+            text = self._mask(line.decode(errors="replace"))
+            log.info("stderr: %s", text[:2000], extra=extra)
             self.on_stderr(line)
 
 

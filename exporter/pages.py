@@ -80,9 +80,10 @@ def _table(head: Iterable[str], rows: Iterable[str]) -> str:
 
 def _server_row(row: ServerRow) -> str:
     target = quote(row.name, safe="")
+    why = html.escape(row.detail, quote=True) if row.state != "ok" else ""
     return (
         f"<tr><td>{html.escape(row.name)}"
-        f'<td class="{row.state}" title="{html.escape(row.detail, quote=True)}">{row.state}'
+        f'<td class="{row.state}" title="{why}">{row.state}'
         f"<td>{row.transport}<td><code>{html.escape(row.endpoint)}</code>"
         f'<td><a href="probe?target={target}&amp;debug=true">probe now</a></tr>'
     )
