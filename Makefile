@@ -66,6 +66,10 @@ format: environment ## Rewrite the sources as the formatter wants them
 	@$(PYTHON) -m ruff format .
 	@$(PYTHON) -m ruff check --fix .
 
+.PHONY: docs
+docs: environment ## Write docs/metrics.md from the code
+	@$(PYTHON) -m scripts.metric_docs
+
 UV := uv==0.13.9
 
 .PHONY: lock
