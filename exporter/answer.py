@@ -105,9 +105,10 @@ class Answer:
         self.end()
 
     def end(self) -> None:
-        """End the stream."""
+        """End the stream; it is an empty one where nothing has come yet."""
         if self.is_open:
             self._close()
+            self.stream()
             self._request.end()
 
     def _finish(self, status: int) -> None:
