@@ -8,7 +8,7 @@ from collections.abc import Callable
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 _KILO = ("", " K", " Mil", " Bil")
 _BYTES = ("B", "KiB", "MiB", "GiB")
-_SECONDS = ((1.0, "s", 1.0), (1e-3, "ms", 1e3), (0.0, "µs", 1e6))
+_SECONDS = ((1.0, "s", 1.0), (1e-3, "ms", 1e3), (1e-9, "µs", 1e6))
 _SPANS = ((DAY, "days"), (HOUR, "hours"), (MINUTE, "mins"))
 
 
