@@ -42,6 +42,8 @@ MAX_LINE = 256 * 1024 * 1024
 STOP_GRACE = 2.0
 _DRAIN_TIME = 0.2
 _STDERR_LINES_A_SECOND = 20
+_STDERR_MOMENT = 0.1
+_STDERR_BYTES_A_MOMENT = 128 * 1024
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class Child(asyncio.SubprocessProtocol):
         self._out = LineBuffer(MAX_LINE)
         self._err = LineBuffer(64 * 1024)
         self._mask = Mask(server)
+        self._err_size = 0
         self._quota = StderrQuota(_STDERR_LINES_A_SECOND)
         self._stopping = False
         self._killed = False
@@ -104,9 +107,9 @@ class Child(asyncio.SubprocessProtocol):
         elif not self._stdin.is_closing():
             self._stdin.write(line + b"\n")
 
-    def pause(self, paused: bool) -> None:
+    def pause(self, paused: bool, fd: int = 1) -> None:
         """Stop or go on reading what the child writes."""
-        pipe = self._transport.get_pipe_transport(1) if self._transport else None
+        pipe = self._transport.get_pipe_transport(fd) if self._transport else None
         if pipe is None or pipe.is_closing():
             return
         with contextlib.suppress(RuntimeError):
@@ -215,7 +218,20 @@ class Child(asyncio.SubprocessProtocol):
             if self._pid:
                 os.killpg(self._pid, sign)
 
+    def _slow_stderr(self, size: int) -> None:
+        """Read so much of it in a moment and no more: a flood would cost the relay its time."""
+        if not self._err_size:
+            self._loop.call_later(_STDERR_MOMENT, self._resume_stderr)
+        self._err_size += size
+        if self._err_size > _STDERR_BYTES_A_MOMENT:
+            self.pause(True, fd=2)
+
+    def _resume_stderr(self) -> None:
+        self._err_size = 0
+        self.pause(False, fd=2)
+
     def _log_stderr(self, data: bytes) -> None:
+        self._slow_stderr(len(data))
         for line in self._err.feed(data):
             dropped = self._quota.take(monotonic())
             if dropped is None:

@@ -63,7 +63,7 @@ class WireProbe(Probe):
 
     def _said(self, data: bytes) -> None:
         """The server sent one message."""
-        message = jsonrpc.read(data)
+        message = jsonrpc.read(data) if data.lstrip()[:1] == b"{" else None
         if message is None or not (message.is_reply or message.method):
             self._dialogue.overhear("noise", data)
             return
