@@ -33,6 +33,9 @@ class Owner(Protocol):
     def answer_expired(self, answer: Answer) -> None:
         """The deadline has passed."""
 
+    def answer_paused(self, paused: bool) -> None:
+        """The client reads more slowly than the answer comes, or has caught up."""
+
 
 class Answer:
     """What becomes of one POST, or of a GET: then there are no ``ids`` to reply to.
@@ -60,7 +63,11 @@ class Answer:
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(KEEP_ALIVE, self._keep_alive)
         self._deadline = self._loop.call_later(timeout, self._expire) if timeout else None
+        self._is_slow = False
+        self.inside = 0.0
+        """Seconds that the request and its reply have spent inside the exporter so far."""
         request.on_gone = self._gone
+        request.on_drain = self._drain
 
     @property
     def can_stream(self) -> bool:
@@ -97,6 +104,12 @@ class Answer:
             self._collected.append(data)
         if not self.ids:
             self._finish(status)
+
+    def withdraw(self, request_id: object) -> None:
+        """Expect no reply to this request any more; without others the answer ends."""
+        self.ids = [each for each in self.ids if each != request_id]
+        if not self.ids:
+            self.end()
 
     def fail(self, status: int, code: int, text: str) -> None:
         """Reply to all that is still waited for with an error of the exporter's own."""
@@ -136,11 +149,17 @@ class Answer:
             self._close()
             self._owner.answer_gone(self)
 
+    def _drain(self, paused: bool) -> None:
+        if paused is not self._is_slow:
+            self._is_slow = paused
+            self._owner.answer_paused(paused)
+
     def _expire(self) -> None:
         self._owner.answer_expired(self)
 
     def _close(self) -> None:
         self.is_open = False
+        self._drain(False)
         self._timer.cancel()
         if self._deadline is not None:
             self._deadline.cancel()

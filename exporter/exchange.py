@@ -7,6 +7,7 @@ independent ids.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Protocol
 
 from msgspec import UNSET
@@ -59,12 +60,16 @@ def outcome_of(reply: Message) -> Outcome:
     return Outcome.OK
 
 
+_REMEMBERED = 64
+
+
 class Exchange:
     """The requests in flight of one conversation."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._pending: dict[tuple[bool, object], Pending] = {}
+        self._unanswered: deque[tuple[bool, object]] = deque(maxlen=_REMEMBERED)
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -91,7 +96,13 @@ class Exchange:
         self, pending: Pending, outcome: Outcome, now: float, code: float | None = None
     ) -> None:
         """End a request that gets no reply, or whose reply does not decide."""
+        if not pending.done:
+            self._unanswered.append((pending.to_server, pending.id))
         self._end(pending, outcome, now, code, None)
+
+    def is_late(self, request_id: object, to_server: bool = True) -> bool:
+        """Whether a request with this id ended without its reply, which now comes too late."""
+        return (to_server, request_id) in self._unanswered
 
     def cancel(self, request_id: Id, now: float, to_server: bool = True) -> Pending | None:
         """End the request that its sender no longer waits for; answers it."""
@@ -106,8 +117,15 @@ class Exchange:
             self.settle(next(iter(self._pending.values())), outcome, now)
 
     def expire(self, oldest: float, now: float) -> None:
-        """End what was begun before ``oldest`` and that nobody carries any more."""
-        overdue = [pending for pending in self._pending.values() if pending.started < oldest]
+        """End what a client asked before ``oldest`` and that nobody carries any more.
+
+        What a server asks may wait for a person, and has no deadline here.
+        """
+        overdue = [
+            pending
+            for pending in self._pending.values()
+            if pending.to_server and pending.started < oldest
+        ]
         for pending in overdue:
             self.settle(pending, Outcome.TIMEOUT, now)
 

@@ -150,10 +150,10 @@ class Observer:
 
     def _client_replied(self, exchange: Exchange, message: Message, size: int, now: float) -> None:
         pending = exchange.find(message.id, to_server=False)
-        if pending is None:
-            self.recorder.unparsed("unmatched_reply")
-        else:
+        if pending is not None:
             exchange.finish(pending, message, size, now)
+        elif not exchange.is_late(message.id, to_server=False):
+            self.recorder.unparsed("unmatched_reply")
 
     def _server_replied(
         self,
@@ -165,7 +165,8 @@ class Observer:
     ) -> None:
         pending = _find(own, message.id) or exchange.find(message.id)
         if pending is None:
-            self.recorder.unparsed("unmatched_reply")
+            if not exchange.is_late(message.id):
+                self.recorder.unparsed("unmatched_reply")
             return
         if pending.method == "tools/list":
             self.tools_heard(data, pending.cursor)

@@ -50,6 +50,7 @@ class StdioSession:
         self._queue: deque[bytes] = deque(maxlen=_QUEUE)
         self._headers: Headers = [(b"Mcp-Session-Id", session_id)]
         self._loop = asyncio.get_running_loop()
+        self._slow = 0
         self._ended = False
 
     @property
@@ -62,13 +63,20 @@ class StdioSession:
         now = self.last_used = request.received
         begun = self._observer.client_sent(self._exchange, messages, len(request.body), now)
         asked = [message for message in messages if message.is_request]
+        for message in messages:
+            if message.method == "notifications/cancelled" and message.params is not None:
+                self._cancel(message.params.request_id)
+        answer = None
         if asked:
             ids = [_id(message) for message in asked]
             answer = Answer(request, self, ids, begun or (), self._timeout, self._headers)
             self._waiting.update(dict.fromkeys(ids, answer))
-            self._tokens.update({m.progress_token: answer for m in asked if m.progress_token})
+            tokens = [message.progress_token for message in asked]
+            self._tokens.update({token: answer for token in tokens if token is not UNSET})
         if self.child is not None:
             self.child.send(one_line(request.body))
+        if answer is not None:
+            answer.inside = monotonic() - now
         if not asked:
             request.respond(202, b"", b"")
 
@@ -110,13 +118,11 @@ class StdioSession:
         arrived = monotonic()
         message = jsonrpc.read(line)
         if message is not None:
-            self._pass_on(message, line)
+            self._pass_on(message, line, arrived)
         elif jsonrpc.is_batch(line):
             for part in jsonrpc.split(line):
-                self._pass_on(jsonrpc.read(part), part)
-        now = monotonic()
-        self._observer.server_said(self._exchange, line, now)
-        self._observer.recorder.spent(now - arrived)
+                self._pass_on(jsonrpc.read(part), part, arrived)
+        self._observer.server_said(self._exchange, line, arrived)
 
     def child_lost(self, error: UpstreamError) -> None:
         """The child is gone, and the session with it."""
@@ -134,30 +140,46 @@ class StdioSession:
         if not self.is_initialized:
             self.end(Outcome.CLIENT_GONE, "the client left before the session began")
 
+    def answer_paused(self, paused: bool) -> None:
+        """The child waits with the client: nothing is piled up here."""
+        self._slow += 1 if paused else -1
+        if self.child is not None:
+            self.child.pause(self._slow > 0)
+
     def answer_expired(self, answer: Answer) -> None:
         """No reply within the server's timeout."""
         self._observer.settle(self._exchange, answer.pending, Outcome.TIMEOUT, monotonic())
         answer.fail(504, refusal.TIMEOUT, f"no reply within {self._timeout:g} s")
         self._forget(answer)
+        if not self.is_initialized:
+            self.end(Outcome.TIMEOUT, "the server did not reply to initialize")
 
     # Inside
 
-    def _pass_on(self, message: Message | None, data: bytes) -> None:
+    def _cancel(self, request_id: object) -> None:
+        """End the stream of a request that its client cancelled: no reply is due any more."""
+        answer = self._waiting.pop(request_id, None)  # type: ignore[call-overload]
+        if answer is not None:
+            answer.withdraw(request_id)
+
+    def _pass_on(self, message: Message | None, data: bytes, arrived: float) -> None:
         if message is None:
             return
         if message.is_reply:
-            self._reply(message, data)
+            self._reply(message, data, arrived)
         elif message.method is not None:
             self._send(message, data)
 
-    def _reply(self, message: Message, data: bytes) -> None:
+    def _reply(self, message: Message, data: bytes, arrived: float) -> None:
         request_id = _id(message)
         answer = self._waiting.pop(request_id, None)
         if answer is None:
             return
         self.is_initialized = self.is_initialized or message.error is UNSET
         answer.reply(request_id, data)
+        answer.inside += monotonic() - arrived
         if not answer.ids:
+            self._observer.recorder.spent(answer.inside)
             self._forget(answer)
         if not self.is_initialized:
             self._loop.call_soon(self.end, Outcome.CLIENT_GONE, "the server refused initialize")
@@ -179,7 +201,7 @@ class StdioSession:
             answer = self._tokens.get(message.params.progress_token)
             if answer is not None and answer.is_open:
                 return answer
-        answers = [answer for answer in self._waiting.values() if answer.can_stream]
+        answers = [each for each in dict.fromkeys(self._waiting.values()) if each.can_stream]
         if len(answers) == 1 or (answers and self._listening is None):
             return answers[-1]
         return self._listening

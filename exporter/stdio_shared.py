@@ -77,6 +77,7 @@ class SharedChild:
         self._tickets: dict[int, Ticket] = {}
         self._by_answer: dict[Answer, Ticket] = {}
         self._last = 0
+        self._slow = 0
         self._ended = False
 
     @property
@@ -100,6 +101,7 @@ class SharedChild:
             loop.call_later(DISCOVER_TIMEOUT, self._presume_older, self._last)
         if self.child is not None:
             self.child.send(ticket.disguise(request.body))
+        answer.inside = monotonic() - now
 
     def end_streams(self) -> None:
         """End the streams on which clients listen."""
@@ -128,12 +130,10 @@ class SharedChild:
         arrived = monotonic()
         message = jsonrpc.read(line)
         if message is not None and message.is_reply:
-            self._reply(message, line)
+            self._reply(message, line, arrived)
         elif message is not None and message.is_notification:
             self._notify(message, line)
-        now = monotonic()
-        self._observer.server_said(self._exchange, line, now)
-        self._observer.recorder.spent(now - arrived)
+        self._observer.server_said(self._exchange, line, arrived)
 
     def child_lost(self, error: UpstreamError) -> None:
         """The child is gone."""
@@ -145,6 +145,12 @@ class SharedChild:
     def answer_gone(self, answer: Answer) -> None:
         """The client closed its stream: at this version that cancels the request."""
         self._cancel(answer, Outcome.CANCELLED)
+
+    def answer_paused(self, paused: bool) -> None:
+        """The child waits with its slowest client: nothing is piled up here."""
+        self._slow += 1 if paused else -1
+        if self.child is not None:
+            self.child.pause(self._slow > 0)
 
     def answer_expired(self, answer: Answer) -> None:
         """No reply within the server's timeout."""
@@ -164,7 +170,7 @@ class SharedChild:
             text = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": notice}
             self.child.send(msgspec.json.encode(text))
 
-    def _reply(self, message: Message, line: bytes) -> None:
+    def _reply(self, message: Message, line: bytes, arrived: float) -> None:
         ticket = self._tickets.pop(message.id, None) if isinstance(message.id, int) else None
         if ticket is None:
             return
@@ -175,6 +181,7 @@ class SharedChild:
         code = None if message.error is UNSET else int(message.error.code)
         status = 200 if code is None else STATUS_OF_CODE.get(code, 200)
         ticket.answer.reply(ticket.request_id, data, status)
+        self._observer.recorder.spent(ticket.answer.inside + monotonic() - arrived)
         if ticket.method == DISCOVER and code in _OLDER_ERA and not self.is_useful:
             self._give_way(code)
         self.is_useful = True
@@ -187,9 +194,13 @@ class SharedChild:
 
     def _presume_older(self, number: int) -> None:
         """The server says nothing to ``server/discover``: reply what it would mean."""
-        if number in self._tickets and not self.is_useful:
-            text = f"the server did not reply within {DISCOVER_TIMEOUT:g} s"
-            self.child_said(refusal.error(refusal.METHOD_NOT_FOUND, text, number))
+        ticket = self._tickets.get(number)
+        if ticket is None or self.is_useful:
+            return
+        self._cancel(ticket.answer, Outcome.PROTOCOL_ERROR)
+        text = f"the server did not reply to {DISCOVER} within {DISCOVER_TIMEOUT:g} s"
+        ticket.answer.fail(404, refusal.METHOD_NOT_FOUND, text)
+        self._give_way(refusal.METHOD_NOT_FOUND)
 
     def _notify(self, message: Message, line: bytes) -> None:
         params = message.params

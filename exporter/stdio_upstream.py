@@ -98,7 +98,7 @@ class StdioUpstream:
             self._refuse(request, 400, refusal.INVALID_REQUEST, "this is not a JSON-RPC message")
             return
         session_id = request.header(b"mcp-session-id")
-        if session_id is None and messages[0].method == "initialize":
+        if session_id is None and messages[0].is_request and messages[0].method == "initialize":
             self._open_session(request, messages)
             return
         session = self._session(request, messages[0])
