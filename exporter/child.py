@@ -39,6 +39,7 @@ INHERITED = frozenset(
 """What a child gets of the exporter's environment; the rest may hold other servers' secrets."""
 
 MAX_LINE = 256 * 1024 * 1024
+MAX_UNREAD = 16 * 1024 * 1024
 STOP_GRACE = 2.0
 _DRAIN_TIME = 0.2
 _STDERR_LINES_A_SECOND = 20
@@ -106,6 +107,13 @@ class Child(asyncio.SubprocessProtocol):
             self._unsent.append(line)
         elif not self._stdin.is_closing():
             self._stdin.write(line + b"\n")
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the child has long stopped to read: what waits for it must not pile up."""
+        if self._stdin is None:
+            return sum(map(len, self._unsent)) > MAX_UNREAD
+        return self._stdin.get_write_buffer_size() > MAX_UNREAD
 
     def pause(self, paused: bool, fd: int = 1) -> None:
         """Stop or go on reading what the child writes."""

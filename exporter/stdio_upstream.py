@@ -102,7 +102,7 @@ class StdioUpstream:
             self._open_session(request, messages)
             return
         session = self._session(request, messages[0])
-        if session is not None:
+        if session is not None and not self._is_clogged(session.child, request, messages[0]):
             session.post(request, messages)
 
     def _handle_other(self, request: Request) -> None:
@@ -176,7 +176,8 @@ class StdioUpstream:
                 return
             self._shared = SharedChild(self._observer, self._server.timeout, self._shared_ended)
             self._shared.child = self._new_child(self._shared, "shared")
-        self._shared.post(request, message)
+        if not self._is_clogged(self._shared.child, request, message):
+            self._shared.post(request, message)
 
     def _shared_ended(self, shared: SharedChild, text: str) -> None:
         log.debug("shared child ended: %s", text, extra={"server": self._server.name})
@@ -215,6 +216,13 @@ class StdioUpstream:
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
 
+    def _is_clogged(self, child: Child | None, request: Request, message: Message) -> bool:
+        if child is None or not child.is_clogged:
+            return False
+        text = f"server {self._server.name!r} does not read what it is sent"
+        self._refuse(request, 503, refusal.CONNECTION_LOST, text, message, "server_not_reading")
+        return True
+
     def _is_backing_off(self, request: Request, message: Message) -> bool:
         wait = self._backoff.remaining(monotonic())
         if wait <= 0:
@@ -239,9 +247,15 @@ class StdioUpstream:
             self._shared.end(Outcome.CLIENT_GONE, "it was idle")
 
     def _refuse(
-        self, request: Request, status: int, code: int, text: str, message: Message | None = None
+        self,
+        request: Request,
+        status: int,
+        code: int,
+        text: str,
+        message: Message | None = None,
+        reason: str = "bad_request",
     ) -> None:
-        self.recorder.rejected(message.method if message else None, "bad_request")
+        self.recorder.rejected(message.method if message else None, reason)
         reply = refusal.error(code, text, _id(message) if message else None)
         request.respond(status, reply, refusal.JSON)
 
