@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.listener import Headers, Request
+from exporter.listener import Headers
 
 HOP_BY_HOP = frozenset(
     {
@@ -25,6 +25,7 @@ NOT_UP = HOP_BY_HOP | {
     b"http2-settings",
 }
 _READABLE = frozenset({b"gzip", b"deflate", b"identity"})
+_USUAL = frozenset({b"keep-alive", b"close"})
 
 
 def readable(accepted: bytes) -> bytes:
@@ -34,13 +35,16 @@ def readable(accepted: bytes) -> bytes:
     return b", ".join(known) or b"identity"
 
 
-def named_hops(request: Request) -> frozenset[bytes]:
-    named = request.header(b"connection")
-    if named is None or named.lower() in (b"keep-alive", b"close"):
-        return frozenset()
-    return frozenset(token.strip().lower() for token in named.split(b","))
+def named_hops(headers: Headers) -> frozenset[bytes]:
+    """The headers that ``Connection`` names: they belong to one connection as well."""
+    named: frozenset[bytes] = frozenset()
+    for name, value in headers:
+        if name.lower() == b"connection" and value.lower() not in _USUAL:
+            named |= {token.strip().lower() for token in value.split(b",")}
+    return named
 
 
 def onward(headers: Headers) -> Headers:
     """The headers of a reply that go on to the client."""
-    return [field for field in headers if field[0].lower() not in HOP_BY_HOP]
+    hops = HOP_BY_HOP | named_hops(headers)
+    return [field for field in headers if field[0].lower() not in hops]

@@ -105,7 +105,7 @@ class HttpUpstream:
         lines = [b"%b %b HTTP/1.1" % (request.method, target)]
         if not self._names_host:
             lines.append(b"Host: " + self.pool.authority)
-        unwanted = self._not_up | named_hops(request)
+        unwanted = self._not_up | named_hops(request.headers)
         lines += [
             b"%b: %b" % field for field in request.headers if field[0].lower() not in unwanted
         ]

@@ -13,7 +13,7 @@ from typing import Protocol
 from exporter import refusal
 from exporter.call import Fault, Outcome, UpstreamError
 from exporter.exchange import Exchange, Pending
-from exporter.http_fields import HOP_BY_HOP
+from exporter.http_fields import onward
 from exporter.http_session import HttpSession, HttpSessions
 from exporter.listener import Headers, Request
 from exporter.message import Message
@@ -93,13 +93,14 @@ class Relay:
         """Pass the reply's head on."""
         self._status = status
         kind = encoding = b""
-        onward = []
-        for field in headers:
+        fields = onward(headers)
+        for place, field in enumerate(fields):
             name = field[0].lower()
-            if name not in HOP_BY_HOP:
-                onward.append(field)
             if name == b"www-authenticate":
-                onward[-1] = (field[0], self._upstream.rewrite_challenge(field[1], self._request))
+                fields[place] = (
+                    field[0],
+                    self._upstream.rewrite_challenge(field[1], self._request),
+                )
             elif name == b"content-type":
                 kind = field[1].partition(b";")[0].strip().lower()
             elif name == b"content-encoding":
@@ -109,7 +110,7 @@ class Relay:
         self._open_session()
         self._is_stream = kind == b"text/event-stream"
         self._copy = self._reader(encoding)
-        self._request.start(status, onward, reason)
+        self._request.start(status, fields, reason)
 
     def body(self, data: bytes) -> None:
         """Pass a part of the body on."""
