@@ -76,7 +76,7 @@ def check(request: Request, message: Message) -> Violation | None:
     )
 
 
-def _params(body: bytes) -> dict[str, object]:
+def _params(body: bytes) -> dict[str, msgspec.Raw]:
     try:
         return msgspec.json.decode(jsonrpc.readable(body), type=_Body).params
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -84,37 +84,39 @@ def _params(body: bytes) -> dict[str, object]:
 
 
 class _Body(msgspec.Struct):
-    params: dict[str, object] = msgspec.field(default_factory=dict)
+    # Raw, for what is not checked may be what only the server can read, such as 1e400.
+    params: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
 
 
-def _check_envelope(params: dict[str, object]) -> Violation | None:
-    meta = params.get("_meta")
-    if not isinstance(meta, dict):
+def _check_envelope(params: dict[str, msgspec.Raw]) -> Violation | None:
+    try:
+        meta = jsonrpc.members(params["_meta"])
+    except (KeyError, ValueError):
         return Violation(refusal.INVALID_PARAMS, "params._meta is missing")
-    for key, kind in ((VERSION_KEY, str), (CAPABILITIES_KEY, dict)):
-        if not isinstance(meta.get(key), kind):
+    for key, opening in ((VERSION_KEY, b'"'), (CAPABILITIES_KEY, b"{")):
+        if bytes(meta.get(key, b""))[:1] != opening:
             return Violation(refusal.INVALID_PARAMS, f"params._meta[{key!r}] is missing")
     return None
 
 
 def _check_headers(
-    request: Request, message: Message, params: dict[str, object]
+    request: Request, message: Message, params: dict[str, msgspec.Raw]
 ) -> Violation | None:
     for header in _ROUTING:
         if sum(name.lower() == header for name, _ in request.headers) > 1:
             return _mismatch(header, "is there more than once")
-    wanted: list[tuple[bytes, object]] = [
+    wanted = [
         (_ROUTING[0], message.protocol_version),
         (_ROUTING[1], message.method),
     ]
     named_by = _NAMED_BY.get(message.method or "")
     if named_by is not None:
-        wanted.append((_ROUTING[2], params.get(named_by)))
+        wanted.append((_ROUTING[2], _text(params.get(named_by))))
     for header, value in wanted:
         given = request.header(header)
         if given is None:
             return _mismatch(header, "is missing")
-        if _decoded(given) != value:
+        if value is None or _decoded(given) != value:
             return _mismatch(header, "does not say what the body says")
     return None
 
@@ -130,6 +132,13 @@ def _check_method(message: Message) -> Violation | None:
     if message.method != "initialize":
         return None
     return Violation(refusal.METHOD_NOT_FOUND, f"initialize is not a method of {MODERN}")
+
+
+def _text(value: msgspec.Raw | None) -> str | None:
+    try:
+        return None if value is None else msgspec.json.decode(value, type=str)
+    except msgspec.ValidationError:
+        return None
 
 
 def _mismatch(header: bytes, text: str) -> Violation:
