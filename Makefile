@@ -16,7 +16,7 @@ demo: environment ## Run the whole stack here; with ONCE=1 make the calls, check
 	@$(PYTHON) -m demo $(if $(ONCE),--once)
 
 # Every check runs, whatever became of the one before; the last line says which failed.
-CHECKS := lint rules tests
+CHECKS := lint rules tests conformance
 
 .PHONY: test check
 test check: environment monitoring ## Everything: lint, types, rules, unit and end-to-end tests
@@ -58,6 +58,10 @@ unit: environment ## The tests that start no process
 .PHONY: e2e
 e2e: environment monitoring ## The tests with real processes
 	@$(PYTHON) -m pytest -m e2e $(PYTEST)
+
+.PHONY: conformance
+conformance: environment ## The official MCP conformance suite, directly and through the exporter (npm)
+	@$(PYTHON) -m tests.conformance
 
 ##@ Upkeep
 
