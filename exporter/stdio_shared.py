@@ -24,6 +24,7 @@ from exporter.exchange import Exchange, Pending
 from exporter.listener import Request
 from exporter.message import SUBSCRIPTION_KEY, Id, Message
 from exporter.observation import Observer
+from exporter.stdio_session import one_line
 
 LISTEN = "subscriptions/listen"
 DISCOVER = "server/discover"
@@ -100,7 +101,7 @@ class SharedChild:
             loop = asyncio.get_running_loop()
             loop.call_later(DISCOVER_TIMEOUT, self._presume_older, self._last)
         if self.child is not None:
-            self.child.send(ticket.disguise(request.body))
+            self.child.send(ticket.disguise(one_line(request.body)))
         answer.inside = monotonic() - now
 
     def end_streams(self) -> None:
