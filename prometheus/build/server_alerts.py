@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus.build.alerts import Text, alert, thresholds
 from prometheus.build.promql import IDENTITY, match, select, total
 from prometheus.build.rule import Alert, Group
-from prometheus.build.settings import Settings, seconds
+from prometheus.build.settings import Settings
 
 MEAN_MEMORY = "instance_server:mcp_server_process_resident_memory_bytes:mean"
 
@@ -82,9 +82,13 @@ def _flapping(settings: Settings) -> Alert:
 
 
 def _no_success(settings: Settings) -> Alert:
-    """A timestamp of 0 means never; its age would read as decades."""
+    """The timestamp stands still; 0 means never, and its age would read as decades.
+
+    Compared with its own past, and not with the clock alone: after a restart it is 0 for a while.
+    """
     limits = thresholds(settings, "server_no_success")
-    age = f"time() - {select('mcp_server_last_success_timestamp_seconds', job=settings.job)}"
+    last = select("mcp_server_last_success_timestamp_seconds", job=settings.job)
+    age = f"time() - ({last} == {last} offset {limits['after']})"
     probes = f"increase({select('mcp_probes_total', job=settings.job)}[{limits['after']}])"
     since = "{{ if gt $value 1e9 }}never{{ else }}{{ $value | humanizeDuration }} ago{{ end }}"
     return alert(
@@ -92,7 +96,7 @@ def _no_success(settings: Settings) -> Alert:
         "MCPServerNoSuccess",
         "warning",
         "server",
-        f"({age}) > {seconds(limits['after'])}\nand on ({IDENTITY})\n{total(IDENTITY, probes)} > 0",
+        f"{age}\nand on ({IDENTITY})\n{total(IDENTITY, probes)} > 0",
         Text(
             "MCP server {{ $labels.server }} has not answered for long",
             "{{ $labels.server }} behind {{ $labels.instance }} is probed, but last answered:"

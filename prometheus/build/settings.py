@@ -23,7 +23,7 @@ ALERTS = {
     "tool_definitions_changed": {"window"},
     "tool_error_ratio": {"ratio", "failures", "for"},
     "tool_timeouts": {"ratio", "timeouts", "for"},
-    "tool_calls_stuck": {"window"},
+    "tool_calls_stuck": {"window", "for"},
     "exporter_down": {"for"},
     "exporter_absent": {"for"},
     "exporter_restart_loop": {"window", "restarts"},

@@ -68,7 +68,9 @@ def _timeouts(settings: Settings) -> Alert:
 
 
 def _stuck(settings: Settings) -> Alert:
-    window = thresholds(settings, "tool_calls_stuck")["window"]
+    """Held for a while: right after a start one call in flight is all there is to see."""
+    limits = thresholds(settings, "tool_calls_stuck")
+    window = limits["window"]
     in_flight = select("mcp_requests_in_flight", job=settings.job)
     ended = total(IDENTITY, f"increase({select('mcp_requests_total', job=settings.job)}[{window}])")
     return alert(
@@ -83,5 +85,6 @@ def _stuck(settings: Settings) -> Alert:
             f" {{{{ $labels.instance }}}} wait, and none has ended in the last {window}.",
             "{{ $value | humanize }} requests in flight",
         ),
+        hold=limits["for"],
         linked=LINKED["server"],
     )

@@ -1,0 +1,154 @@
+"""From the server that fails to the message that arrives, with every real program between."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests import haste
+from tests.alerting_stack import Stack, Traffic, stack
+from tests.receivers import text
+from tests.running import wait_for
+
+pytestmark = pytest.mark.e2e
+
+# A dying server starts a process a call, so it is called less often.
+CALLS = [
+    ("files", "list_files", 0.5),
+    ("failing", "ok", 0.5),
+    ("hanging", "ok", 0.5),
+    ("dying", "ok", 2.0),
+]
+TROUBLE = {"failing": "fail", "hanging": "hang", "dying": "die"}
+EXPECTED = {
+    "failing": ("MCPToolErrorRatio", "MCP tool ok of failing fails often"),
+    "hanging": ("MCPServerDown", "MCP server hanging is down"),
+    "dying": ("MCPServerDown", "MCP server dying is down"),
+}
+
+
+@pytest.fixture
+def alerting(tmp_path: Path) -> Iterator[Stack]:
+    """The whole stack, healthy, with traffic that Prometheus has seen."""
+    everyone = len(CALLS)
+    with stack(tmp_path) as found:
+        healthy = 'sum(mcp_server_health_state{state="ok"})'
+        wait_for(lambda: found.value(healthy) == everyone, 60, "every server is healthy")
+        with Traffic(found.exporter, CALLS):
+            busy = "count(instance_server:mcp_tool_calls:rate5m > 0)"
+            wait_for(lambda: found.value(busy) == everyone, 60, "every server has traffic")
+            yield found
+
+
+def _alerts(found: Stack, server: str, status: str) -> set[str]:
+    return {a["alertname"] for a in found.received.told(status) if a.get("server") == server}
+
+
+def _mails(found: Stack, subject: str) -> list[EmailMessage]:
+    return [mail for mail in list(found.received.mails) if mail["Subject"] == subject]
+
+
+def _slack(found: Stack, title: str) -> list[Any]:
+    messages = [hook.body["attachments"][0] for hook in found.received.at("/slack")]
+    return [message for message in messages if message["title"] == title]
+
+
+def _arrived_everywhere(found: Stack, subject: str) -> bool:
+    return bool(_mails(found, subject)) and bool(_slack(found, subject))
+
+
+def test_trouble_reaches_every_receiver_and_so_does_its_end(alerting: Stack) -> None:
+    assert alerting.firing() == set()
+
+    for server, mode in TROUBLE.items():
+        alerting.exporter.set_mode(server, mode)
+    for server, (alert, summary) in EXPECTED.items():
+        word = "CRITICAL" if alert == "MCPServerDown" else "WARNING"
+        subject = f"[{word}] {summary}"
+        wait_for(lambda s=subject: _arrived_everywhere(alerting, s), 60, subject)  # type: ignore[misc]
+        assert _alerts(alerting, server, "firing") == {alert}
+    _check_messages(alerting)
+
+    for server in TROUBLE:
+        alerting.exporter.set_mode(server, "ok")
+    for server, (alert, _) in EXPECTED.items():
+        wait_for(
+            lambda s=server, a=alert: a in _alerts(alerting, s, "resolved"),  # type: ignore[misc]
+            90,
+            f"{alert} of {server} is resolved",
+        )
+    subject = "[RESOLVED] MCP server hanging is down"
+    wait_for(lambda: _arrived_everywhere(alerting, subject), 30, subject)
+    assert "RESOLVED MCP server hanging is down" in text(_mails(alerting, subject)[0])
+    assert _slack(alerting, subject)[0]["color"] == "good"
+    # What works all the while is never told of.
+    assert not _alerts(alerting, "files", "firing")
+
+
+def _check_messages(found: Stack) -> None:
+    down = _mails(found, "[CRITICAL] MCP server hanging is down")[0]
+    plain = text(down)
+    assert re.search(r"^Server:    hanging$", plain, re.MULTILINE)
+    assert re.search(r"^Value:     \d+ failures in a row$", plain, re.MULTILINE)
+    assert "<td>hanging</td>" in text(down, "html")
+    assert (down["From"], down["To"]) == ("from@test", "to@test")
+
+    failing = text(_mails(found, "[WARNING] MCP tool ok of failing fails often")[0])
+    assert re.search(r"^Server:    failing$", failing, re.MULTILINE)
+    assert re.search(r"^Tool:      ok$", failing, re.MULTILINE)
+    assert re.search(r"^Value:     [\d.]+% of calls in 15m$", failing, re.MULTILINE)
+    _check_links(failing, "mcptoolerrorratio")
+
+    slack = _slack(found, "[CRITICAL] MCP server dying is down")[0]
+    assert "*Server:* dying" in slack["text"]
+    assert "failures in a row" in slack["text"]
+    assert re.search(r"<http://127\.0\.0\.1:3000/d/mcp-servers\?\S+\|Dashboard>", slack["text"])
+    assert re.search(r"<http://\S+/consoles/runbook\.html#mcpserverdown\|Runbook>", slack["text"])
+    assert slack["color"] == "danger"
+
+    hooks = found.received.at("/webhook")
+    assert {hook.authorization for hook in hooks} == {"Bearer the-token"}
+    assert found.received.at("/watchdog"), "the Watchdog goes to a receiver of its own"
+    assert "Watchdog" not in {a["alertname"] for a in found.received.told("firing")}
+
+
+def _check_links(plain: str, anchor: str) -> None:
+    runbook = re.search(r"^Runbook:   (\S+)$", plain, re.MULTILINE)
+    assert runbook is not None
+    assert runbook[1].endswith(f"/consoles/runbook.html#{anchor}")
+    page = requests.get(runbook[1], timeout=10)
+    assert page.ok
+    assert f'id="{anchor}"' in page.text
+    assert re.search(
+        r"^Dashboard: http://127\.0\.0\.1:3000/d/mcp-tools\?.*var-tool=ok$", plain, re.M
+    )
+
+
+def test_a_killed_exporter_is_one_notification_and_not_one_a_server(alerting: Stack) -> None:
+    alerting.lose_exporter()
+    subject = f"[CRITICAL] MCP exporter {alerting.exporter.web} is down"
+    wait_for(lambda: _arrived_everywhere(alerting, subject), 60, subject)
+    # As long as production's alerts about servers would take to notice: ten minutes.
+    later = 600 // haste.FACTOR
+    began = alerting.value("vector(time())")
+    wait_for(
+        lambda: alerting.value("vector(time())") > began + later, 2 * later + 10, "time passes"
+    )
+    assert [a["alertname"] for a in alerting.received.told("firing")] == ["MCPExporterDown"]
+    assert [mail["Subject"] for mail in alerting.received.mails] == [subject]
+    assert [m["title"] for m in _slack_all(alerting)] == [subject]
+
+    alerting.return_exporter()
+    over = subject.replace("CRITICAL", "RESOLVED")
+    wait_for(lambda: _arrived_everywhere(alerting, over), 60, over)
+    assert {a["alertname"] for a in alerting.received.told("firing")} == {"MCPExporterDown"}
+
+
+def _slack_all(found: Stack) -> list[Any]:
+    return [hook.body["attachments"][0] for hook in found.received.at("/slack")]
