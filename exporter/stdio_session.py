@@ -61,14 +61,17 @@ class StdioSession:
     def post(self, request: Request, messages: Sequence[Message]) -> None:
         """Pass a POST on to the child."""
         now = self.last_used = request.received
-        begun = self._observer.client_sent(self._exchange, messages, len(request.body), now)
         asked = [message for message in messages if message.is_request]
+        ids = [_id(message) for message in asked]
+        if len(set(ids)) < len(ids) or not self._waiting.keys().isdisjoint(ids):
+            self._refuse_reused(request, asked)
+            return
+        begun = self._observer.client_sent(self._exchange, messages, len(request.body), now)
         for message in messages:
             if message.method == "notifications/cancelled" and message.params is not None:
                 self._cancel(message.params.request_id)
         answer = None
         if asked:
-            ids = [_id(message) for message in asked]
             answer = Answer(request, self, ids, begun or (), self._timeout, self._headers)
             self._waiting.update(dict.fromkeys(ids, answer))
             tokens = [message.progress_token for message in asked]
@@ -155,6 +158,14 @@ class StdioSession:
             self.end(Outcome.TIMEOUT, "the server did not reply to initialize")
 
     # Inside
+
+    def _refuse_reused(self, request: Request, asked: Sequence[Message]) -> None:
+        # Which of the two a reply belongs to could not be told: ids must not be used twice.
+        for message in asked:
+            self._observer.recorder.rejected(message.method, "id_in_use")
+        text = "this id is in use by a request that still waits for its reply"
+        reply = refusal.error(refusal.INVALID_REQUEST, text, _id(asked[0]))
+        request.respond(400, reply, refusal.JSON, self._headers)
 
     def _cancel(self, request_id: object) -> None:
         """End the stream of a request that its client cancelled: no reply is due any more."""

@@ -12,8 +12,8 @@ import importlib
 import pkgutil
 import selectors
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, ParamSpec, cast
 from unittest.mock import patch
 
@@ -22,6 +22,8 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 import exporter
+from exporter.call import Fault, UpstreamError
+from exporter.child import Owner
 from exporter.listener import Application, Connection, Listener, ListenerLimits, Request
 from exporter.message import Message, read
 from exporter.metrics import Metrics
@@ -91,20 +93,27 @@ def _timed_modules() -> Iterable[Any]:
                 yield module
 
 
+@contextmanager
+def fake_time() -> Iterator[asyncio.Runner]:
+    """A runner on a virtual loop; an error in any of its callbacks fails the test."""
+    clock = FakeClock()
+    with ExitStack() as stack:
+        for module in _timed_modules():
+            stack.enter_context(patch.object(module, "monotonic", clock))
+        runner = stack.enter_context(asyncio.Runner(loop_factory=lambda: VirtualLoop(clock)))
+        loop = runner.get_loop()
+        assert isinstance(loop, VirtualLoop)
+        yield runner
+        assert not loop.faults, loop.faults
+
+
 def on_fake_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run a test on a virtual loop; an error in any of its callbacks fails it."""
+    """Run a test on a virtual loop."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        clock = FakeClock()
-        with ExitStack() as stack:
-            for module in _timed_modules():
-                stack.enter_context(patch.object(module, "monotonic", clock))
-            runner = stack.enter_context(asyncio.Runner(loop_factory=lambda: VirtualLoop(clock)))
-            loop = runner.get_loop()
-            assert isinstance(loop, VirtualLoop)
+        with fake_time() as runner:
             runner.run(test(*args, **kwargs))
-            assert not loop.faults, loop.faults
 
     return run
 
@@ -372,3 +381,43 @@ def bare_request(
         text = value if isinstance(value, bytes) else value.encode()
         found.headers.append((name.replace("_", "-").encode(), text))
     return found
+
+
+class FakeChild:
+    """Keeps what it is sent; the test speaks for it."""
+
+    def __init__(self, owner: Owner | None = None, use: str = "") -> None:
+        self.owner = owner
+        self.use = use
+        self.lines: list[bytes] = []
+        self.is_stopped = False
+        self.is_paused = False
+        self.started = 0.0
+
+    def send(self, line: bytes) -> None:
+        assert b"\n" not in line
+        self.lines.append(line)
+
+    def stop(self) -> asyncio.Task[None]:
+        self.owner = None
+        self.is_stopped = True
+        return asyncio.get_running_loop().create_task(asyncio.sleep(0))
+
+    def pause(self, paused: bool) -> None:
+        self.is_paused = paused
+
+    @property
+    def heard(self) -> list[Any]:
+        """What it was sent, as JSON."""
+        return [msgspec.json.decode(line) for line in self.lines]
+
+    def say(self, message: object) -> None:
+        """It writes one line."""
+        assert self.owner is not None, "nobody listens to it any more"
+        self.owner.child_said(message if isinstance(message, bytes) else encoded(message))
+
+    def die(self, text: str = "exited with code 1") -> None:
+        """It ends."""
+        owner, self.owner = self.owner, None
+        assert owner is not None
+        owner.child_lost(UpstreamError(text, Fault.EXIT))

@@ -21,12 +21,16 @@ class Owner:
     def __init__(self) -> None:
         self.gone: list[Answer] = []
         self.expired: list[Answer] = []
+        self.paused: list[bool] = []
 
     def answer_gone(self, answer: Answer) -> None:
         self.gone.append(answer)
 
     def answer_expired(self, answer: Answer) -> None:
         self.expired.append(answer)
+
+    def answer_paused(self, paused: bool) -> None:
+        self.paused.append(paused)
 
 
 class Post:
@@ -231,3 +235,37 @@ async def test_an_answer_that_is_ended_before_anything_came_is_still_http() -> N
     one.answer.end()
     assert one.reply.is_complete
     assert one.reply.body == b""
+
+
+@on_fake_time
+async def test_a_client_that_reads_slowly_is_told_and_forgotten_when_it_leaves() -> None:
+    one = Post()
+    one.answer.stream()
+    one.client.connection.pause_writing()
+    assert one.owner.paused == [True]
+    one.client.connection.resume_writing()
+    assert one.owner.paused == [True, False]
+    one.client.connection.pause_writing()
+    one.client.lose(None)
+    await settle()
+    assert one.owner.paused == [True, False, True, False]
+
+
+@on_fake_time
+async def test_a_slow_client_whose_answer_is_complete_holds_nobody_back() -> None:
+    one = Post()
+    one.answer.stream()
+    one.client.connection.pause_writing()
+    one.answer.reply(1, encoded(result(1)))
+    assert one.owner.paused == [True, False]
+    one.client.connection.resume_writing()
+    assert one.owner.paused == [True, False]
+
+
+@on_fake_time
+async def test_a_reply_that_is_not_due_any_more_does_not_hold_up_the_others() -> None:
+    one = Post(ids=[1, 2])
+    one.answer.reply(2, encoded(result(2)))
+    one.answer.withdraw(1)
+    assert one.reply.is_complete
+    assert one.reply.events == [result(2)]
