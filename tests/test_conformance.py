@@ -94,6 +94,12 @@ def test_an_excused_scenario_has_to_pass_directly_all_the_same() -> None:
     assert faults(one(BAD, GOOD, excused="ping"))
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_an_excuse_for_a_scenario_that_is_the_same_is_a_fault(alike: bool) -> None:
+    run = one(GOOD, GOOD, excused="ping", alike=alike)
+    assert faults(run) == {"ping": "excused, and needs no excuse"}
+
+
 def test_checks_are_counted_by_id_and_status_and_the_message_log_is_left_out() -> None:
     checks = [{"id": "a", "status": "SUCCESS"}, {"id": "a", "status": "SUCCESS"}]
     assert read_checks([*checks, {"id": "sent", "status": "INFO"}]) == {("a", "SUCCESS"): 2}

@@ -97,9 +97,11 @@ def _fault(run: Run, scenario: str) -> str | None:
     needed = scenario in run.required
     if needed and not direct.passed:
         return f"has to pass directly, and does not: {_listed(direct.checks)}"
-    if scenario in run.excused or (not run.alike and (relayed.passed or not needed)):
-        return None
-    return difference(direct, relayed)
+    unlike = difference(direct, relayed)
+    same = unlike is None if run.alike else relayed.passed or not needed
+    if scenario in run.excused:
+        return "excused, and needs no excuse" if same else None
+    return None if same else unlike
 
 
 def faults(run: Run) -> dict[str, str]:

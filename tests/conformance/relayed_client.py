@@ -12,7 +12,8 @@ from pathlib import Path
 from tests.conformance.client.__main__ import run
 from tests.conformance.processes import EXPORTER, exporter
 
-# Less than the suite's 30 seconds: past them it ends this process, and the exporter would stay.
+# Well before the suite gives up: it ends the shell around this process alone, and the exporter
+# would stay.
 DEADLINE_SECONDS = 25.0
 
 

@@ -20,6 +20,8 @@ REVISIONS = ("2025-11-25", "2026-07-28")
 
 # A whole server run takes five seconds, and the suite itself bounds each scenario.
 RUN_SECONDS = 300
+# Enough for an exporter to start, a client to meet its own deadline, and both to end.
+CLIENT_SECONDS = 60
 # What the suite says of a client whose exit it minds: scenarios with refusals to provoke do not.
 CLIENT_FAILED = ("CLIENT TIMED OUT", "CLIENT EXITED WITH ERROR")
 # Each client scenario starts three processes; more at once would starve those with deadlines.
@@ -104,7 +106,8 @@ class Suite:
     def _client(self, command: str, revision: str, scenario: str, name: str) -> Result:
         output = self.output / name / scenario.replace("/", "-")
         chosen = ["--scenario", scenario, "--spec-version", revision, "--force"]
-        self._run(["client", "--command", command, *chosen], output)
+        limit = ["--timeout", str(CLIENT_SECONDS * 1000)]
+        self._run(["client", "--command", command, *chosen, *limit], output)
         log = (output / "suite.log").read_text()
         failed = any(complaint in log for complaint in CLIENT_FAILED)
         return _read(_directory(output, "", scenario), completed=not failed)
