@@ -45,15 +45,18 @@ def quantile(q: float, metric: str, selector: str, by: str = "") -> str:
 
 
 def mean(metric: str, selector: str, by: str = "") -> str:
-    """Average of a histogram's observations over time."""
+    """Average of a histogram's observations over time; absent where there was none.
+
+    A scrape can see the sum without the count: without the comparison that would be infinite.
+    """
     total = per_second(f"{metric}_sum", selector, by)
-    return f"{total} / {per_second(f'{metric}_count', selector, by)}"
+    return f"{total} / ({per_second(f'{metric}_count', selector, by)} > 0)"
 
 
 def mean_in_range(metric: str, selector: str, by: str = "") -> str:
     """Average of a histogram's observations over the whole time range chosen."""
     total = in_range(f"{metric}_sum", selector, by)
-    return f"{total} / {in_range(f'{metric}_count', selector, by)}"
+    return f"{total} / ({in_range(f'{metric}_count', selector, by)} > 0)"
 
 
 def buckets(function: str, metric: str, selector: str, by: str = "") -> str:
