@@ -202,6 +202,7 @@ class SharedChild:
         text = f"the server did not reply to {DISCOVER} within {DISCOVER_TIMEOUT:g} s"
         ticket.answer.fail(404, refusal.METHOD_NOT_FOUND, text)
         self._give_way(refusal.METHOD_NOT_FOUND)
+        self.is_useful = True  # silent it may be, but it did not fail
 
     def _notify(self, message: Message, line: bytes) -> None:
         params = message.params
