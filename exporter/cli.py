@@ -15,7 +15,7 @@ from exporter import __version__, logs
 from exporter.call import ConfigError
 
 if TYPE_CHECKING:
-    from exporter.app import Addresses
+    from exporter.app import Settings
     from exporter.config import Config, Server
 
 ENVIRONMENT = "MCP_EXPORTER_"
@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read our output has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return code
 
 
@@ -122,7 +125,7 @@ async def _print_probes(servers: Sequence[Server]) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from exporter import config
-    from exporter.app import Addresses, is_loopback
+    from exporter.app import Settings, is_loopback
 
     given = vars(arguments)
     logs.configure(given["log.level"], given["log.format"])
@@ -133,9 +136,11 @@ def _serve(arguments: argparse.Namespace) -> int:
             f"--mcp.listen-address: {mcp[0]} can be reached from other machines, which could then "
             "call every tool; listen on 127.0.0.1, or pass --mcp.allow-unauthenticated"
         )
-    loaded = config.load(Path(given["config.file"]), os.environ)
+    path = Path(given["config.file"])
+    settings = Settings(path, *mcp, *web, external_url=given["web.external_url"] or None)
+    loaded = config.load(path, os.environ)
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        runner.run(_run(loaded, Addresses(*mcp, *web), given["web.external_url"]))
+        runner.run(_run(loaded, settings))
     return 0
 
 
@@ -147,16 +152,17 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _run(loaded: Config, addresses: Addresses, external_url: str) -> None:
+async def _run(loaded: Config, settings: Settings) -> None:
     from exporter.app import App
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(sign, stopped.set)
-    app = App(loaded, external_url or None)
+    app = App(loaded, settings)
+    loop.add_signal_handler(signal.SIGHUP, app.hang_up)
     try:
-        await app.start(addresses)
+        await app.start()
         await stopped.wait()
     finally:
         await app.stop()

@@ -73,6 +73,11 @@ class Gateway:
         self.upstreams[name] = upstream
         self._known[b"/%b/mcp" % quote(name).encode()] = upstream
 
+    def remove(self, name: str) -> None:
+        """Serve it no more."""
+        upstream = self.upstreams.pop(name, None)
+        self._known = {path: known for path, known in self._known.items() if known is not upstream}
+
     def handle(self, request: Request) -> None:
         """Relay a request, or say why not."""
         upstream = self._find(request.path)

@@ -81,6 +81,11 @@ class HttpUpstream:
         """A relay is over."""
         self._relays.discard(relay)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests are in flight."""
+        return bool(self._relays)
+
     def drain(self) -> None:
         """End the streams that would otherwise stay open: no reply is due on them."""
         for relay in list(self._relays):

@@ -208,6 +208,13 @@ class ServerRecorder:
         self._info = info
         self.metrics.server_info.labels(*info).set(1)
 
+    def forget_identity(self) -> None:
+        """What the server said it is need not be true any more."""
+        if self._info is not None:
+            self.metrics.server_info.remove(*self._info)
+            self._info = None
+        self.tools.forget()
+
     def forget(self) -> None:
         """Drop every series of this server."""
         self.tools.forget()

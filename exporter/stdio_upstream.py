@@ -74,6 +74,12 @@ class StdioUpstream:
         reply = refusal.error(refusal.INVALID_REQUEST, text)
         request.respond(404, reply, refusal.JSON)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests are in flight."""
+        sessions = any(not session.is_idle for session in self._sessions.values())
+        return sessions or (self._shared is not None and not self._shared.is_idle)
+
     def drain(self) -> None:
         """End the streams that would otherwise stay open: no reply is due on them."""
         for session in list(self._sessions.values()):

@@ -11,13 +11,14 @@ import gzip
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from exporter import pages
+from exporter.call import ConfigError
 from exporter.history import History
 from exporter.listener import Listener, ListenerLimits, Request
 from exporter.pages import ServerRow
@@ -26,27 +27,41 @@ from exporter.probe_pages import HTML, HTML_HEADERS, TEXT, ProbePages, Prober
 T = TypeVar("T")
 
 
+class Exporter(Prober, Protocol):
+    """What the pages want to know of the exporter, and what they can tell it."""
+
+    is_ready: bool
+
+    def rows(self) -> Iterable[ServerRow]:
+        """The servers."""
+
+    def shown_config(self) -> str:
+        """The configuration in force, without secrets."""
+
+    def reload(self) -> Future[str]:
+        """Read the configuration again; ends in ``ConfigError`` where that is impossible."""
+
+
 class Web:
     """The application behind the scrape listener."""
 
     def __init__(
         self,
         registry: CollectorRegistry,
-        is_ready: Callable[[], bool],
-        rows: Callable[[], Iterable[ServerRow]],
+        exporter: Exporter,
         history: History,
-        prober: Prober,
     ) -> None:
         self._registry = registry
-        self._is_ready = is_ready
-        self._rows = rows
+        self._exporter = exporter
         self._history = history
-        probe_pages = ProbePages(prober, history)
+        self._reloads: set[asyncio.Task[None]] = set()
+        probe_pages = ProbePages(exporter, history)
         self._pages: dict[bytes, Callable[[Request], None]] = {
             b"/": self._landing,
             b"/metrics": self._metrics,
             b"/-/healthy": self._healthy,
             b"/-/ready": self._ready,
+            b"/config": self._config,
             b"/probe": probe_pages.probe,
             b"/logs": probe_pages.logs,
         }
@@ -54,7 +69,9 @@ class Web:
     def handle(self, request: Request) -> None:
         """Serve one page."""
         page = self._pages.get(request.path)
-        if page is None:
+        if request.path == b"/-/reload":
+            self._reload(request)
+        elif page is None:
             request.respond(404, b"There is nothing at this path; see /\n", TEXT)
         elif request.method not in (b"GET", b"HEAD"):
             body = b"Only GET is served here\n"
@@ -70,10 +87,30 @@ class Web:
         request.respond(200, b"mcp-exporter is healthy\n", TEXT)
 
     def _ready(self, request: Request) -> None:
-        if self._is_ready():
+        if self._exporter.is_ready:
             request.respond(200, b"mcp-exporter is ready\n", TEXT)
         else:
             request.respond(503, b"mcp-exporter is not ready\n", TEXT)
+
+    def _config(self, request: Request) -> None:
+        request.respond(200, self._exporter.shown_config().encode(), TEXT)
+
+    def _reload(self, request: Request) -> None:
+        if request.method != b"POST":
+            body = b"Only POST reloads the configuration\n"
+            request.respond(405, body, TEXT, [(b"Allow", b"POST")])
+            return
+        task = asyncio.get_running_loop().create_task(self._reload_now(request))
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_now(self, request: Request) -> None:
+        try:
+            changes = await asyncio.wrap_future(self._exporter.reload())
+        except ConfigError as error:
+            request.respond(500, f"{error}\n".encode(), TEXT)
+        else:
+            request.respond(200, f"The configuration was reloaded: {changes}\n".encode(), TEXT)
 
     def _metrics(self, request: Request) -> None:
         accept = (request.header(b"accept") or b"").decode("latin-1")
@@ -88,7 +125,7 @@ class Web:
         request.respond(200, body, content_type.encode(), headers)
 
     def _landing(self, request: Request) -> None:
-        page = pages.landing(self._rows(), self._history.records())
+        page = pages.landing(self._exporter.rows(), self._history.records())
         request.respond(200, page.encode(), HTML, HTML_HEADERS)
 
 

@@ -1,0 +1,61 @@
+"""Reads the configuration again while the exporter runs: whole, or not at all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from exporter import config
+from exporter.call import ConfigError
+from exporter.config import Config
+from exporter.fleet import Fleet
+from exporter.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class Reloader:
+    """Holds the configuration that is in force."""
+
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        metrics: Metrics,
+        fleet: Fleet,
+        apply_limits: Callable[[Config], None],
+    ) -> None:
+        self._path = path
+        self._environ = environ
+        self._metrics = metrics
+        self._fleet = fleet
+        self._apply_limits = apply_limits
+
+    def start(self, loaded: Config) -> None:
+        """Put the first configuration into force."""
+        self._put_into_force(loaded)
+
+    def reload(self) -> str:
+        """Read the file again; answers what changed. Raises ``ConfigError``: all stays as it is."""
+        try:
+            loaded = config.load(self._path, self._environ)
+        except ConfigError as error:
+            self._metrics.reload_successful.set(0)
+            log.error("configuration not reloaded", extra={"reason": str(error)})
+            raise
+        return self._put_into_force(loaded)
+
+    def _put_into_force(self, loaded: Config) -> str:
+        self._apply_limits(loaded)
+        difference = self._fleet.apply(loaded)
+        self.config = loaded
+        self._metrics.reload_successful.set(1)
+        self._metrics.reload_timestamp.set(self._metrics.clock())
+        changes = {
+            "added": len(difference.added),
+            "changed": len(difference.changed),
+            "removed": len(difference.removed),
+        }
+        log.info("configuration loaded", extra={"servers": len(loaded.servers), **changes})
+        return ", ".join(f"{count} {kind}" for kind, count in changes.items())
