@@ -181,6 +181,17 @@ def test_an_installation_that_failed_is_tried_again(
             install(tmp_path / "tools")
 
 
+def test_a_failed_installation_is_told_in_the_words_of_the_client_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "warning: old\\nERROR: no such version\\nsee the log\\n"
+    (tmp_path / "python").write_text(f"#!/bin/sh\nprintf '{said}' >&2\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(ToolchainError, match="pip install …: ERROR: no such version"):
+        install(tmp_path / "tools")
+
+
 @pytest.mark.parametrize(("ci", "status"), [("", 0), ("true", 1)])
 def test_a_suite_that_cannot_be_had_is_skipped_but_not_in_ci(
     ci: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -43,6 +43,12 @@ class Toolchain:
         return self.directory / "node_modules" / "@modelcontextprotocol" / "conformance"
 
 
+def _complaint(errors: str) -> str:
+    """The line that says most: npm and pip begin with it, and end with where to read on."""
+    lines = errors.strip().splitlines() or ["it failed"]
+    return next((line for line in lines if "error" in line.lower()), lines[-1])
+
+
 def _run(command: list[str], directory: Path, tool: Toolchain) -> None:
     path = f"{tool.node.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     try:
@@ -58,8 +64,7 @@ def _run(command: list[str], directory: Path, tool: Toolchain) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ToolchainError(f"{' '.join(command[:4])} …: {error}") from error
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise ToolchainError(f"{' '.join(command[:4])} …: {lines[-1] if lines else 'failed'}")
+        raise ToolchainError(f"{' '.join(command[:4])} …: {_complaint(done.stderr)}")
 
 
 def _fingerprint() -> str:
