@@ -50,6 +50,26 @@ def messages(stream: bytes) -> Iterator[Any]:
 
 
 @contextmanager
+def sent(
+    url: str,
+    body: bytes | Json | None = None,
+    headers: Mapping[str, str] | None = None,
+    method: str = "POST",
+    patience: float = PATIENCE,
+) -> Iterator[http.client.HTTPConnection]:
+    """A connection on which a request was sent; it ends with the block, answered or not."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=patience)
+    try:
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        connection.request(method, target, data, {**(headers or {})})
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
 def open_reply(
     url: str,
     body: bytes | Json | None = None,
@@ -58,16 +78,12 @@ def open_reply(
     patience: float = PATIENCE,
 ) -> Iterator[http.client.HTTPResponse]:
     """A reply from its head on; the connection ends with the block, read or not."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=patience)
-    try:
-        data = json.dumps(body).encode() if isinstance(body, dict) else body
-        connection.request(
-            method, f"{parts.path}?{parts.query}".rstrip("?"), data, {**(headers or {})}
-        )
-        yield connection.getresponse()
-    finally:
-        connection.close()
+    with sent(url, body, headers, method, patience) as connection:
+        reply = connection.getresponse()
+        try:
+            yield reply
+        finally:
+            reply.close()
 
 
 def ask(

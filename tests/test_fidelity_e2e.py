@@ -28,6 +28,7 @@ from tests.raw_client import (
     modern,
     open_reply,
     open_session,
+    sent,
 )
 from tests.raw_server import RawServer, Received, chunks, cut, head, whole
 from tests.running import wait_for
@@ -449,19 +450,19 @@ def test_in_a_session_a_request_reaches_the_child_as_it_is(
     stdio: tuple[Exporter, Path], session: str
 ) -> None:
     exporter, folder = stdio
-    sent = []
+    bodies = []
     for number, (name, params) in enumerate(RESULTS.items()):
         body = _call(b"ok", b'"%d"' % number, params=b',"x":' + params)
         assert ask(exporter.url("raw"), body, legacy(session)).status == 200, name
-        sent.append(_on_one_line(body))
-    assert (folder / "heard").read_bytes().splitlines()[-len(sent) :] == sent
+        bodies.append(_on_one_line(body))
+    assert (folder / "heard").read_bytes().splitlines()[-len(bodies) :] == bodies
 
 
 def test_in_a_session_1_and_the_text_1_are_two_requests(
     stdio: tuple[Exporter, Path], session: str
 ) -> None:
     url = stdio[0].url("raw")
-    with open_reply(url, _call(b"wait", b"1"), legacy(session)) as _:
+    with sent(url, _call(b"wait", b"1"), legacy(session)):
         other = ask(url, _call(b"ok", b'"1"'), legacy(session))
         assert other.document["id"] == "1"
 
