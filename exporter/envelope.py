@@ -7,14 +7,13 @@ revision 2026-07-28: the headers must say what the body says.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 
 import msgspec
 
 from exporter import message as jsonrpc
 from exporter import refusal
+from exporter.header_value import decoded
 from exporter.listener import Request
 from exporter.message import CAPABILITIES_KEY, VERSION_KEY, Message
 from exporter.observation import MODERN
@@ -116,7 +115,7 @@ def _check_headers(
         given = request.header(header)
         if given is None:
             return _mismatch(header, "is missing")
-        if value is None or _decoded(given) != value:
+        if value is None or decoded(given) != value:
             return _mismatch(header, "does not say what the body says")
     return None
 
@@ -143,12 +142,3 @@ def _text(value: msgspec.Raw | None) -> str | None:
 
 def _mismatch(header: bytes, text: str) -> Violation:
     return Violation(refusal.HEADER_MISMATCH, f"the header {header.decode()} {text}")
-
-
-def _decoded(value: bytes) -> str | None:
-    try:
-        if value.startswith(b"=?base64?") and value.endswith(b"?="):
-            return base64.b64decode(value[9:-2], validate=True).decode()
-        return value.decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from exporter.call import OTHER, Call, Outcome
@@ -68,6 +68,7 @@ class ServerRecorder:
         self._calls: dict[tuple[str, Outcome], tuple[Observe, Observe]] = {}
         self._results: dict[str, tuple[Observe, Observe]] = {}
         self._notifications: dict[tuple[str, bool], Observe] = {}
+        self.on_listed: Callable[[Mapping[str, bytes]], None] = _unheard
         self._info: tuple[str, ...] | None = None
         self._start_at_zero()
 
@@ -140,9 +141,10 @@ class ServerRecorder:
 
     # The server itself
 
-    def listed(self, names: Iterable[str]) -> None:
-        """The server lists these tools: they may be labels from now on."""
-        for tool in self.tools.admit(names):
+    def listed(self, tools: Mapping[str, bytes]) -> None:
+        """The server lists these tools: their names may be labels from now on."""
+        self.on_listed(tools)
+        for tool in self.tools.admit(tools):
             for outcome in KNOWN_ZERO:
                 self._call(tool, outcome)
 
@@ -289,3 +291,7 @@ def _exemplar(traceparent: str | None) -> dict[str, str] | None:
 def _text(value: Any) -> str:
     text = str(value)
     return text if len(text) <= _TEXT_LENGTH and text.isprintable() else OTHER
+
+
+def _unheard(tools: Mapping[str, bytes]) -> None:
+    """Nobody listens."""

@@ -18,10 +18,12 @@ from exporter import envelope, refusal
 from exporter.call import Outcome
 from exporter.child import Child, Ledger, Owner
 from exporter.config import Server
+from exporter.envelope import Violation
 from exporter.exchange import Exchange
 from exporter.listener import Request
 from exporter.message import Id, Message
 from exporter.observation import Observer
+from exporter.param_headers import ParamHeaders
 from exporter.reaper import Reaper
 from exporter.stdio_session import StdioSession
 from exporter.stdio_shared import DISCOVER, SharedChild
@@ -49,6 +51,8 @@ class StdioUpstream:
         self._server = server
         self._observer = observer
         self._ledger = ledger
+        self._param_headers = ParamHeaders()
+        observer.recorder.on_listed = self._param_headers.learn
         self._reaper = reaper
         self._loop = loop
         self._sessions: dict[bytes, StdioSession] = {}
@@ -166,13 +170,17 @@ class StdioUpstream:
             self._observer.recorder.notified(message.method, to_server=True)
             request.respond(202, b"", b"")
             return
-        violation = envelope.check(request, message)
+        violation = envelope.check(request, message) or self._check_params(request, message)
         if violation is not None:
             self.recorder.rejected(message.method, "bad_envelope")
             reply = refusal.error(violation.code, violation.text, _id(message), violation.data)
             request.respond(violation.status, reply, refusal.JSON)
             return
         self._post_shared(request, message)
+
+    def _check_params(self, request: Request, message: Message) -> Violation | None:
+        fault = self._param_headers.check(request, message.tool)
+        return Violation(refusal.HEADER_MISMATCH, fault) if fault else None
 
     def _post_shared(self, request: Request, message: Message) -> None:
         if message.method == DISCOVER and self._is_legacy_only(request, message):
@@ -283,7 +291,7 @@ class Backoff:
             return
         self._failures += 1
         if self._failures > 1:  # once may be chance: the next request tries at once
-            self._until = now + min(self.LONGEST, self.FIRST * 2 ** (self._failures - 2))
+            self._until = now + min(self.LONGEST, self.FIRST * 2 ** min(self._failures - 2, 10))
 
     def remaining(self, now: float) -> float:
         """Seconds until the next start."""

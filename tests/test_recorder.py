@@ -68,7 +68,7 @@ def test_an_error_reply_is_counted_by_its_code() -> None:
 def test_a_call_of_a_listed_tool_is_counted_under_its_name() -> None:
     books = Books()
     books.clock.now = 1_700_000_000.0
-    books.recorder.listed(["read_file"])
+    books.recorder.listed({"read_file": b"{}"})
     finish(books, call(Outcome.TOOL_ERROR))
     labels = {"tool": "read_file", "outcome": "tool_error"}
     assert books.value("mcp_tool_calls_total", **labels) == 1
@@ -93,7 +93,7 @@ def test_a_call_without_a_reply_has_no_size() -> None:
 
 def test_a_listed_tool_starts_at_zero_so_that_its_first_failure_is_an_increase() -> None:
     books = Books()
-    books.recorder.listed(["read_file"])
+    books.recorder.listed({"read_file": b"{}"})
     for outcome in ("ok", "tool_error", "protocol_error", "timeout", "upstream_error"):
         assert books.value("mcp_tool_calls_total", tool="read_file", outcome=outcome) == 0
     assert books.value("mcp_tool_calls_total", tool="read_file", outcome="cancelled") is None
@@ -258,7 +258,7 @@ def test_what_is_refused_or_not_understood_is_counted() -> None:
 
 def test_a_server_that_is_removed_takes_its_series_and_tools_along() -> None:
     books = Books()
-    books.recorder.listed(["read_file"])
+    books.recorder.listed({"read_file": b"{}"})
     finish(books, call())
     books.recorder.forget()
     assert b'server="files"' not in generate_latest(books.metrics.registry)

@@ -14,13 +14,6 @@ RELAYED_CLIENT = f"{sys.executable} -m tests.conformance.relayed_client"
 # More faults than these are no matter of time.
 FEW = 5
 
-STDIO_EXCUSED = {
-    "http-custom-header-server-validation": (
-        "the exporter reads no input schemas, which say what Mcp-Param headers have to repeat, and "
-        "over stdio the server gets no headers; the revision does not score it"
-    ),
-}
-
 EXCUSED = {
     "resource-parameter-matches-prm": (
         "the suite compares the client's `resource` with the one its server published; the client "
@@ -68,13 +61,12 @@ def stdio_run(suite: Suite, revision: str, exporter: str, direct: Results) -> Ru
     The suite speaks HTTP alone, so ``direct`` is what the same server came to over HTTP.
     """
     asked = suite.scenarios(revision, "server")
-    excused = {name: STDIO_EXCUSED[name] for name in asked.names if name in STDIO_EXCUSED}
     name, entry = f"{revision}-server-stdio", processes.stdio_fixture()
     with processes.exporter(entry, suite.output / f"{name}-exporter", exporter) as relay:
         relayed = suite.server(relay, revision, name)
         title = f"server scenarios at {revision}, stdio upstream (direct: HTTP)"
         return settle(
-            Run(title, direct, relayed, asked.required, asked.scored, excused, alike=False),
+            Run(title, direct, relayed, asked.required, asked.scored, {}, alike=False),
             lambda only: ({}, suite.server_scenarios(relay, revision, f"{name}-again", only)),
         )
 
