@@ -112,15 +112,14 @@ class HttpProbe(Probe):
     async def _ping(self) -> None:
         number, body = self._compose("ping", {})
         reply = await self._post(body, number, self._legacy_headers())
-        if 400 <= reply.status < 500:
+        is_refused = reply.message is not None and reply.message.error is not UNSET
+        if is_refused or 400 <= reply.status < 500:
             self._dialogue.note("note", "the session is lost: starting over")
             if reply.status != 404:  # then it may still be there
                 await self._leave()
             await self._greet()
         elif reply.message is None:
             raise reply.failure()
-        elif reply.message.error is not UNSET:
-            raise ReachedError(refusal_of("ping", reply.message))
 
     async def _ask(self, method: str, params: Mapping[str, object]) -> Replied:
         number, body = self._compose(method, params)

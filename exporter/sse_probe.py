@@ -93,6 +93,9 @@ class SseProbe(WireProbe):
         query = f"?{there.query}" if there.query else ""
         return f"{there.path or '/'}{query}".encode("ascii", "replace")
 
+    def _tell(self, body: bytes) -> None:
+        self._write(body)  # which is written down as a POST
+
     def _write(self, body: bytes) -> None:
         task = asyncio.get_running_loop().create_task(self._post(body))
         self._posting.add(task)
@@ -149,8 +152,8 @@ class Stream(Reply):
             self.resolve()
 
     def end(self) -> None:
-        """The stream ended."""
-        super().end()
+        """The stream ended, or was none."""
+        self.resolve()
         self._tell(UpstreamError("ended its stream of events"))
 
     def lost(self, error: UpstreamError) -> None:
