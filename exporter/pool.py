@@ -8,6 +8,7 @@ connection is given up before the common servers close theirs (five seconds).
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 from time import monotonic
 from typing import Protocol, cast
@@ -241,7 +242,7 @@ class Pool:
         )
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = _trust() if parts.scheme == "https" else None
         self._loop = loop
         self._idle: list[UpstreamConnection] = []
         self._opening: set[asyncio.Task[None]] = set()
@@ -303,6 +304,12 @@ class Pool:
             consumer.lost(UpstreamError(f"cannot be reached: {_reason(error)}"))
             return
         connection.send(payload, consumer, flight)
+
+
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    # One for all servers: each costs a megabyte of certificates, and a server has two pools.
+    return ssl.create_default_context()
 
 
 def _target(parts: SplitResult) -> bytes:

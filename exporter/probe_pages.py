@@ -6,6 +6,7 @@ The pages live on the web listener's thread, the probe runs on the loop that rel
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Protocol
@@ -76,7 +77,8 @@ class ProbePages:
         future = self._prober.explain(server, _limit(request))
 
         def ended(future: Future[Explanation]) -> None:
-            loop.call_soon_threadsafe(self._answer, request, future)
+            with contextlib.suppress(RuntimeError):  # the listener has closed meanwhile
+                loop.call_soon_threadsafe(self._answer, request, future)
 
         future.add_done_callback(ended)
 

@@ -75,8 +75,9 @@ class Processes:
     def exited(self, server: str, pid: int) -> None:
         """A child has ended."""
         with self._lock:
-            used = self._live.get(server, {}).pop(pid, 0.0)
-            self._ended[server] = self._ended.get(server, 0.0) + used
+            if server in self._live:
+                used = self._live[server].pop(pid, 0.0)
+                self._ended[server] = self._ended.get(server, 0.0) + used
 
     def forget(self, server: str) -> None:
         """The server is no longer configured."""
