@@ -126,7 +126,7 @@ def _fleet() -> table.Panel:
         About(
             "Servers",
             "How is each server: its state, what it runs, how busy it is, how often it fails and"
-            " how slow it is? Failed, p99 (of the worst five minutes) and Up are over this range.",
+            " how slow it is? Failed and Up are over this time range.",
             NO_SERVER,
         ),
         [
@@ -136,7 +136,7 @@ def _fleet() -> table.Panel:
             drawn(q.calls("server"), "{{server}}", "D"),
             drawn(q.failed_calls("server"), "{{server}}", "E"),
             rows(q.failed_share("server"), "F"),
-            rows(q.server_seconds("0.99", "$__range"), "G"),
+            drawn(q.server_seconds("0.99"), "{{server}}", "G"),
             rows(q.SERVER_UP_SHARE, "H"),
             rows(q.LAST_SUCCESS, "I"),
         ],
@@ -156,7 +156,7 @@ def _fleet() -> table.Panel:
                 steps=FAILING,
                 link=ROW_TOOLS,
             ),
-            Column("Value #G", "p99", unit="s", width=90, link=ROW_TOOLS),
+            Column("Trend #G", "p99", unit="s", sparkline="purple", link=ROW_TOOLS),
             Column("Value #H", "Up", "percentunit", width=90, decimals=1, link=ROW_OBJECTIVES),
             Column("Value #I", "Last success", "dateTimeFromNow", width=150, link=ROW_SERVER),
         ],

@@ -70,9 +70,9 @@ def recorded(metric: str, selector: str, by: str = "", window: str = "$__rate_in
     return f"sum{_by(by)} (avg_over_time({metric}{{{selector}}}[{window}]))"
 
 
-def highest(metric: str, selector: str, by: str = "", window: str = "$__rate_interval") -> str:
-    """The highest value of a gauge or of a recorded quantile within a window."""
-    return f"max{_by(by)} (max_over_time({metric}{{{selector}}}[{window}]))"
+def highest(metric: str, selector: str, by: str = "") -> str:
+    """The highest value of a gauge or of a recorded quantile within each step of the drawing."""
+    return f"max{_by(by)} (max_over_time({metric}{{{selector}}}[$__rate_interval]))"
 
 
 def latest(metric: str, selector: str, by: str = "") -> str:
@@ -207,6 +207,8 @@ _RECORDED_SECONDS = "instance_server_tool_quantile:mcp_tool_call_duration_second
 _RESULT_BYTES = "mcp_tool_result_bytes"
 FAILED = f'{TOOL},outcome=~"tool_error|protocol_error|timeout|upstream_error"'
 EACH = "server, tool"
+# Of nothing at all a histogram knows no quantile; of next to nothing it is the fastest call's.
+FASTEST = 1e-9
 
 
 def calls(by: str = "") -> str:
@@ -235,15 +237,22 @@ def failed_share(by: str = "") -> str:
     return f"{errors} / ({recorded(_RECORDED_COMPLETED, TOOL, by, '$__range')} > 0)"
 
 
-def seconds(q: str, by: str = "", window: str = "$__rate_interval") -> str:
-    """Latency quantile of the slowest of the tools chosen, in its worst five minutes."""
-    return highest(_RECORDED_SECONDS, f'{TOOL},quantile="{q}"', by, window)
+def seconds(q: str, by: str = "") -> str:
+    """Latency quantile of the slowest of the tools chosen."""
+    return highest(_RECORDED_SECONDS, f'{TOOL},quantile="{q}"', by)
 
 
-def server_seconds(q: str, window: str = "$__rate_interval") -> str:
-    """Latency quantile of each server, in its worst five minutes."""
+def server_seconds(q: str) -> str:
+    """Latency quantile of each server."""
     metric = "instance_server_quantile:mcp_tool_call_duration_seconds:rate5m"
-    return highest(metric, f'{SERVER},quantile="{q}"', "server", window)
+    return highest(metric, f'{SERVER},quantile="{q}"', "server")
+
+
+def seconds_in_range(q: float, by: str = "") -> str:
+    """Latency quantile over the whole time range chosen, from the buckets; absent without calls."""
+    labels = f"{by}, le" if by else "le"
+    found = f"sum by ({labels}) (increase({_CALL_SECONDS}_bucket{{{TOOL}}}[$__range]))"
+    return f"histogram_quantile({q:g}, {found}) >= 0"
 
 
 SECONDS_MEAN = mean(_CALL_SECONDS, TOOL)
@@ -251,7 +260,7 @@ SECONDS_MEAN_IN_RANGE = mean_in_range(_CALL_SECONDS, TOOL, EACH)
 SECONDS_BUCKETS = buckets("increase", _CALL_SECONDS, TOOL)
 RESULT_BYTES_MEAN = mean_in_range(_RESULT_BYTES, TOOL, EACH)
 LAST_CALL = latest("mcp_tool_call_last_timestamp_seconds", TOOL, EACH)
-SLOWEST = f"topk(10, {seconds('0.99', EACH, '$__range')})"
+SLOWEST = f"topk(10, {seconds_in_range(0.99, EACH)})"
 SLOWEST_OVER_TIME = f"topk(5, {seconds('0.99', EACH)})"
 MOST_FAILING = f"topk(10, {failed_in_range(EACH)} > 0)"
 LARGEST = f"topk(10, {RESULT_BYTES_MEAN} > 0)"
