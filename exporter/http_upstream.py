@@ -125,4 +125,5 @@ class HttpUpstream:
 
     def _sweep(self) -> None:
         self.sessions.expire(monotonic())
+        self.pool.close_stale()
         self._sweeper = self.loop.call_later(_SWEEP, self._sweep)

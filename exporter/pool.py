@@ -272,6 +272,12 @@ class Pool:
         if connection in self._idle:
             self._idle.remove(connection)
 
+    def close_stale(self) -> None:
+        """Close the connections that are too old to be used again."""
+        oldest = self._loop.time() - KEEP_IDLE
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.pop(0).close()
+
     def close(self) -> None:
         """Close every connection; requests under way are lost."""
         for task in self._opening:
@@ -280,9 +286,7 @@ class Pool:
             connection.close()
 
     def _take(self) -> UpstreamConnection | None:
-        oldest = self._loop.time() - KEEP_IDLE
-        while self._idle and self._idle[0].idle_since < oldest:
-            self._idle.pop(0).close()
+        self.close_stale()
         while self._idle:
             connection = self._idle.pop()
             if connection.is_usable:
