@@ -125,12 +125,18 @@ class Server:
             self.say(given.read().replace(b"@ID@", found[1] if found else b"null"))
 
     def do_fork(self) -> None:
-        """Leave a process behind that does not care; reply with its id."""
+        """Start a process that cares for nothing; reply with its id."""
         pid = os.fork()
         if not pid:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             time.sleep(FOREVER)
         self.reply(self._call["id"], result=_content(str(pid)))
+
+    def do_stubborn(self) -> None:
+        """Reply, and from then on care for nothing: neither for the input's end nor for SIGTERM."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self.do_pid()
+        time.sleep(FOREVER)
 
     def do_pid(self) -> None:
         self.reply(self._call["id"], result=_content(str(os.getpid())))
