@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
@@ -142,7 +143,7 @@ class Gateway:
         """
         host = request.header(b"host")
         origin = request.header(b"origin")
-        if self._is_loopback and host is not None and not _is_loopback_name(_host_of(host)):
+        if self._is_loopback and host is not None and not _names_loopback(host):
             return False
         if origin is None:
             return True
@@ -205,6 +206,12 @@ def _origin_host(origin: bytes) -> str:
         return (urlsplit(origin.decode("latin-1")).hostname or "").lower()
     except ValueError:
         return ""
+
+
+@lru_cache(maxsize=64)
+def _names_loopback(host: bytes) -> bool:
+    """Kept, for it is asked with every request; bounded, for the values are the clients'."""
+    return _is_loopback_name(_host_of(host))
 
 
 def _is_loopback_name(host: str) -> bool:
