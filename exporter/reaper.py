@@ -7,6 +7,7 @@ process, and imports as little as it can.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,13 +20,20 @@ class Reaper:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._groups: set[int] = set()
 
     def watch(self, group: int) -> None:
         """This process group must not outlive the exporter."""
+        if self._process is None or self._process.poll() is not None:  # somebody ended it
+            self.close()
+            self._process = self._start()
+            self._tell(b"".join(b"+%d\n" % each for each in self._groups))
+        self._groups.add(group)
         self._tell(b"+%d\n" % group)
 
     def forget(self, group: int) -> None:
         """This process group is gone."""
+        self._groups.discard(group)
         self._tell(b"-%d\n" % group)
 
     def close(self) -> None:
@@ -35,14 +43,10 @@ class Reaper:
             self._process.wait()
             self._process = None
 
-    def _tell(self, line: bytes) -> None:
-        if self._process is None:
-            self._process = self._start()
-        try:
-            if self._process.stdin is not None:
-                self._process.stdin.write(line)
-        except OSError:  # somebody killed it: start another one with the next child
-            self._process = None
+    def _tell(self, lines: bytes) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # the next child starts another one
+                self._process.stdin.write(lines)
 
     @staticmethod
     def _start() -> subprocess.Popen[bytes]:

@@ -1,0 +1,141 @@
+"""An exporter that is killed leaves no child behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import psutil
+import pytest
+
+from exporter.reaper import Reaper
+
+PATIENCE = 20.0
+
+STUBBORN = "trap '' TERM; echo ready; while :; do sleep 60; done"
+
+EXPORTER = """
+import subprocess, sys
+from exporter.reaper import Reaper
+reaper = Reaper()
+for script in sys.argv[1:]:
+    child = subprocess.Popen(
+        ["/bin/sh", "-c", script],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    child.stdout.readline()
+    reaper.watch(child.pid)
+    print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def until_gone(*pids: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while any(map(is_alive, pids)):
+        assert time.monotonic() < deadline, "still alive"
+        time.sleep(0.01)  # no event tells of somebody else's child
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def start(stack: ExitStack, script: str = "echo ready; exec sleep 60") -> subprocess.Popen[bytes]:
+    """A process group that ends with the test."""
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", script], start_new_session=True, stdout=subprocess.PIPE
+    )
+    stack.enter_context(process)
+    stack.callback(process.kill)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def test_a_killed_exporter_leaves_no_child_however_stubborn(stack: ExitStack) -> None:
+    scripts = ["echo ready; exec sleep 60", STUBBORN, "echo ready; sleep 60 & sleep 60"]
+    exporter = subprocess.Popen(
+        [sys.executable, "-c", EXPORTER, *scripts],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    stack.enter_context(exporter)
+    assert exporter.stdout is not None
+    children = [int(exporter.stdout.readline()) for _ in scripts]
+    family = [process.pid for process in psutil.Process(exporter.pid).children(recursive=True)]
+    assert set(children) < set(family), "the children, theirs, and the reaper"
+    exporter.kill()
+    until_gone(*family)
+
+
+def test_a_child_that_has_ended_is_not_touched_again(stack: ExitStack) -> None:
+    watched, forgotten = start(stack), start(stack)
+    watcher = Reaper()
+    watcher.watch(watched.pid)
+    watcher.watch(forgotten.pid)
+    watcher.forget(forgotten.pid)
+    watcher.close()
+    assert watched.wait(PATIENCE) == -signal.SIGTERM
+    assert forgotten.poll() is None
+
+
+def test_a_reaper_that_was_ended_is_replaced_and_told_of_everybody(stack: ExitStack) -> None:
+    first, second = start(stack), start(stack)
+    watcher = Reaper()
+    watcher.watch(first.pid)
+    assert watcher._process is not None
+    watcher._process.kill()
+    watcher._process.wait()
+    watcher.forget(12345678)
+    watcher.watch(second.pid)
+    watcher.close()
+    assert first.wait(PATIENCE) == -signal.SIGTERM
+    assert second.wait(PATIENCE) == -signal.SIGTERM
+
+
+def test_without_children_there_is_no_process() -> None:
+    before = psutil.Process().children()
+    watcher = Reaper()
+    watcher.forget(12345678)
+    watcher.close()
+    assert psutil.Process().children() == before
+
+
+def test_the_reaper_ends_with_an_exporter_that_stops_in_order(stack: ExitStack) -> None:
+    watcher = Reaper()
+    child = start(stack)
+    watcher.watch(child.pid)
+    assert watcher._process is not None
+    process = watcher._process
+    watcher.forget(child.pid)
+    watcher.close()
+    assert process.returncode == 0
+    assert child.poll() is None
+    watcher.close()
+
+
+def test_the_reaper_outlives_a_signal_to_the_terminal(stack: ExitStack) -> None:
+    watcher = Reaper()
+    child = start(stack)
+    watcher.watch(child.pid)
+    assert watcher._process is not None
+    assert os.getsid(watcher._process.pid) != os.getsid(0)
+    watcher.forget(child.pid)
+    watcher.close()
