@@ -247,7 +247,11 @@ def _environment(given: Mapping[str, Node], variables: Variables) -> dict[str, s
     for name, node in (given["env"].mapping() if "env" in given else {}).items():
         if not name or "=" in name or not name.isprintable():
             raise node.error('cannot name a variable; use letters, digits and "_"')
-        values[name] = node.text()
+        if node.kind == "null":
+            values.pop(name, None)  # VS Code: the variable is not set
+        else:
+            # A number is taken as it was written: VS Code's files have them.
+            values[name] = node.scalar() if node.kind == "a number" else node.text()
     return values
 
 

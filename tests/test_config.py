@@ -52,6 +52,12 @@ def one(settings: str) -> Server:
     return parse(f"servers: {{files: {{{settings}}}}}", "mcp.yaml", ENVIRON).servers["files"]
 
 
+def test_a_number_in_env_is_taken_as_it_was_written_and_null_leaves_it_out() -> None:
+    text = '{"servers": {"a": {"command": "x", "env": {"PORT": 8080, "N": 1e3, "DEBUG": null}}}}'
+    assert dict(parse(text, "mcp.json", ENVIRON).servers["a"].env) == {"PORT": "8080", "N": "1e3"}
+    assert dict(one("command: x, env: {MODE: 0755, NONE: null}").env) == {"MODE": "0755"}
+
+
 # Mistakes
 
 
