@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import requests
 import yaml
 
 from demo import addresses, configuration
-from demo.processes import Part
+from demo.processes import Part, PartError
 from scripts.monitoring import BIN
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,9 +52,8 @@ class Stack:
         return Part("exporter", command, _answers(self.url("exporter", "/-/ready")))
 
     def alertmanager(self) -> Part:
-        folder = ROOT / "prometheus"
-        source = _read(folder / "alertmanager.yml")
-        document = configuration.alertmanager(source, folder, self.addresses["inbox"])
+        source = self._with_receivers()
+        document = configuration.alertmanager(source, self.addresses["inbox"])
         command = [
             str(BIN / "alertmanager"),
             f"--config.file={self._write('alertmanager.yml', document)}",
@@ -93,6 +92,16 @@ class Stack:
         command = [sys.executable, "-m", "demo.traffic", self.url("mcp", "/files/mcp")]
         return Part("traffic", command, lambda: True)
 
+    def _with_receivers(self) -> configuration.Document:
+        """Return Alertmanager's configuration with the receivers whose secrets exist."""
+        script = ROOT / "prometheus" / "alertmanager.sh"
+        done = subprocess.run(
+            ["/bin/sh", script, "--render", self.state], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise PartError(f"Alertmanager has no configuration: {done.stderr.strip()}")
+        return _read(self.state / "alertmanager.yml")
+
     def _write(self, name: str, document: configuration.Document) -> str:
         path = self.state / name
         path.write_text(yaml.safe_dump(document, sort_keys=False))
@@ -114,8 +123,9 @@ def _grafana_home(program: Path) -> Path:
     return next((home for home in homes if (home / "conf/defaults.ini").exists()), homes[0])
 
 
-def _read(path: Path) -> Any:
-    return yaml.safe_load(path.read_text())
+def _read(path: Path) -> configuration.Document:
+    document: configuration.Document = yaml.safe_load(path.read_text())
+    return document
 
 
 def _accepts(address: str) -> Callable[[], bool]:

@@ -76,16 +76,21 @@ def test_alerts_go_to_the_demos_alertmanager(prometheus_source: Any) -> None:
 
 
 def test_mail_goes_to_the_local_inbox_in_plain_text(alertmanager_source: Any) -> None:
-    made = configuration.alertmanager(alertmanager_source, FOLDER, "127.0.0.1:1005")
+    made = configuration.alertmanager(alertmanager_source, "127.0.0.1:1005")
     assert made["global"]["smtp_smarthost"] == "127.0.0.1:1005"
     assert made["global"]["smtp_require_tls"] is False
-    assert "127.0.0.1:1005" not in yaml.safe_dump(made["receivers"])
+
+
+def test_a_persons_own_mail_server_stays(alertmanager_source: Any) -> None:
+    own = {"smtp_smarthost": "mail.example.com:587", "smtp_require_tls": True}
+    source = {**alertmanager_source, "global": own}
+    assert configuration.alertmanager(source, "127.0.0.1:1005")["global"] == own
 
 
 def test_receivers_routes_and_inhibition_stay_as_the_project_has_them(
     alertmanager_source: Any,
 ) -> None:
-    made = configuration.alertmanager(alertmanager_source, FOLDER, "127.0.0.1:1005")
+    made = configuration.alertmanager(alertmanager_source, "127.0.0.1:1005")
     assert made["receivers"] == alertmanager_source["receivers"]
     assert made["inhibit_rules"] == alertmanager_source["inhibit_rules"]
     assert [r["receiver"] for r in made["route"]["routes"]] == [
@@ -96,8 +101,8 @@ def test_receivers_routes_and_inhibition_stay_as_the_project_has_them(
 def test_notifications_leave_sooner_at_every_depth_of_the_routes() -> None:
     child = {"receiver": "b", "group_wait": "15s"}
     route = {"receiver": "a", "group_interval": "5m", "repeat_interval": "4h", "routes": [child]}
-    source = {"global": {}, "route": route}
-    made = configuration.alertmanager(source, FOLDER, "127.0.0.1:1005")["route"]
+    source = {"global": {"smtp_smarthost": "mailpit:1025"}, "route": route}
+    made = configuration.alertmanager(source, "127.0.0.1:1005")["route"]
     assert made["group_interval"] == "30s"
     assert made["repeat_interval"] == "4h"
     assert made["routes"] == [{"receiver": "b", "group_wait": "5s"}]
@@ -108,7 +113,7 @@ def test_the_sources_are_left_as_they_were(
 ) -> None:
     before = copy.deepcopy((prometheus_source, alertmanager_source))
     configuration.prometheus(prometheus_source, FOLDER, ADDRESSES)
-    configuration.alertmanager(alertmanager_source, FOLDER, "127.0.0.1:1005")
+    configuration.alertmanager(alertmanager_source, "127.0.0.1:1005")
     assert (prometheus_source, alertmanager_source) == before
 
 
