@@ -40,6 +40,7 @@ class StdioSession:
         self.child: Child | None = None
         self.started = self.last_used = monotonic()
         self.is_initialized = False
+        self.has_failed = False
         self._exchange = Exchange(observer.recorder)
         self._observer = observer
         self._timeout = timeout
@@ -129,6 +130,7 @@ class StdioSession:
 
     def child_lost(self, error: UpstreamError) -> None:
         """The child is gone, and the session with it."""
+        self.has_failed = not self.is_initialized
         self._observer.upstream_lost(str(error))
         self.end(Outcome.UPSTREAM_ERROR, f"the server {error}")
 

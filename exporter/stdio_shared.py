@@ -70,6 +70,7 @@ class SharedChild:
         self.child: Child | None = None
         self.last_used = monotonic()
         self.is_useful = False
+        self.has_failed = False
         self.refused_discover: int | None = None
         self._observer = observer
         self._exchange = Exchange(observer.recorder)
@@ -138,6 +139,7 @@ class SharedChild:
 
     def child_lost(self, error: UpstreamError) -> None:
         """The child is gone."""
+        self.has_failed = not self.is_useful
         self._observer.upstream_lost(str(error))
         self.end(Outcome.UPSTREAM_ERROR, f"the server {error}")
 

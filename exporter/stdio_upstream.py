@@ -152,7 +152,7 @@ class StdioUpstream:
     def _ended(self, session: StdioSession) -> None:
         self._sessions.pop(session.session_id, None)
         self.recorder.session_ended(monotonic() - session.started)
-        self._settle_child(session.child, session.is_initialized)
+        self._settle_child(session.child, session.is_initialized, session.has_failed)
 
     # 2026-07-28
 
@@ -199,7 +199,7 @@ class StdioUpstream:
             self._shared = None
         if shared.refused_discover is not None:
             self._refused_discover = monotonic(), shared.refused_discover
-        self._settle_child(shared.child, shared.is_useful)
+        self._settle_child(shared.child, shared.is_useful, shared.has_failed)
 
     def _is_legacy_only(self, request: Request, message: Message) -> bool:
         """Answer ``server/discover`` as the server did, without a child started just for that."""
@@ -210,10 +210,10 @@ class StdioUpstream:
             self._refused_discover = None
             return False
         exchange = Exchange(self.recorder)
-        now = monotonic()
-        self._observer.client_sent(exchange, [message], len(request.body), request.received)
+        size = len(request.body)
+        begun = self._observer.client_sent(exchange, [message], size, request.received)
         reply = refusal.error(code, f"{DISCOVER}: the server refused this before", _id(message))
-        self._observer.server_said(exchange, reply, now)
+        self._observer.settle(exchange, begun or (), Outcome.PROTOCOL_ERROR, monotonic())
         request.respond(envelope.STATUS_OF_CODE.get(code, 200), reply, refusal.JSON)
         return True
 
@@ -222,10 +222,11 @@ class StdioUpstream:
     def _new_child(self, owner: Owner, use: str) -> Child:
         return Child(self._server, owner, self._ledger, self._reaper, use)
 
-    def _settle_child(self, child: Child | None, was_useful: bool) -> None:
+    def _settle_child(self, child: Child | None, was_useful: bool, has_failed: bool) -> None:
         if child is None:
             return
-        self._backoff.ended(was_useful, monotonic())
+        if was_useful or has_failed:  # else its client left before anything could be said
+            self._backoff.ended(was_useful, monotonic())
         task = child.stop()
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)

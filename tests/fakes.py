@@ -386,6 +386,8 @@ def bare_request(
 class FakeChild:
     """Keeps what it is sent; the test speaks for it."""
 
+    is_clogged = False
+
     def __init__(self, owner: Owner | None = None, use: str = "") -> None:
         self.owner = owner
         self.use = use
