@@ -166,7 +166,7 @@ class Child(asyncio.SubprocessProtocol):
         """The process has ended; what it wrote last may still be in the pipe."""
         code = self._transport.get_returncode() if self._transport else None
         self._reaper.forget(self._pid)
-        self._ledger.process_exited(self._pid, _exit_reason(code, self._killed))
+        self._ledger.process_exited(self._pid, _exit_reason(code, self._stopping, self._killed))
         text = _describe_exit(code)
         level = logging.INFO if self._stopping or code == 0 else logging.WARNING
         extra = {"server": self.server.name, "pid": self._pid, "use": self._use}
@@ -302,11 +302,11 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **own}
 
 
-def _exit_reason(code: int | None, killed: bool) -> str:
+def _exit_reason(code: int | None, asked: bool, killed: bool) -> str:
     if killed:
         return "killed"
-    if code == 0:
-        return "clean"
+    if asked or code == 0:
+        return "clean"  # whatever code a server ends with that was asked to
     return "signal" if code is not None and code < 0 else "error"
 
 
