@@ -24,7 +24,6 @@ from exporter.metrics import Metrics
 from exporter.oauth import WELL_KNOWN
 from exporter.recorder import ServerRecorder
 
-_METHODS = frozenset({b"POST", b"GET", b"DELETE"})
 _PATH = re.compile(rb"/(.+)/(mcp|sse|message(?=/[0-9a-f]{32}$))(?:/[0-9a-f]{32})?")
 _WELL_KNOWN = WELL_KNOWN.encode()
 
@@ -42,6 +41,8 @@ class Upstream(Protocol):
     recorder: ServerRecorder
     places: frozenset[str]
     """What may follow its name in a path."""
+    methods: tuple[bytes, ...]
+    """The HTTP methods that it serves."""
 
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
         """Serve one request; ``messages`` is what its body says."""
@@ -126,8 +127,9 @@ class Gateway:
             known = ", ".join(self.upstreams) or "none"
             text = f"there is no server {name!r}; configured are: {known}"
             return Refusal(404, "unknown_server", text)
-        if request.method not in _METHODS:
-            return Refusal(405, "bad_method", "only POST, GET and DELETE are served here")
+        if request.method not in upstream.methods:
+            served = b", ".join(upstream.methods).decode()
+            return Refusal(405, "bad_method", f"only {served} are served here")
         return None
 
     def _read(self, request: Request) -> tuple[Message, ...] | None:
@@ -165,7 +167,9 @@ class Gateway:
         else:
             upstream.recorder.rejected(method, refused.reason)
         reply = refusal.error(refused.code, refused.text)
-        allow = [(b"Allow", b"POST, GET, DELETE")] if refused.status == 405 else []
+        allow = []
+        if refused.status == 405 and upstream is not None:
+            allow = [(b"Allow", b", ".join(upstream.methods))]
         request.respond(refused.status, reply, refusal.JSON, allow)
 
 

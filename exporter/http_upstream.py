@@ -29,6 +29,7 @@ class HttpUpstream:
     """One configured HTTP server."""
 
     places = frozenset({"mcp"})
+    methods = (b"POST", b"GET", b"DELETE", b"OPTIONS")  # browsers ask with OPTIONS first
     replies_elsewhere = False
 
     def __init__(
@@ -57,6 +58,8 @@ class HttpUpstream:
 
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
         """Relay one POST, GET or DELETE."""
+        if request.method == b"POST" and not messages:
+            self.recorder.unparsed("encoded")
         relay = Relay(self, request, messages)
         self._relays.add(relay)
         relay.depart(self._encode(request))

@@ -38,6 +38,7 @@ class StdioUpstream:
     """One configured stdio server."""
 
     places = frozenset({"mcp"})
+    methods = (b"POST", b"GET", b"DELETE")
 
     def __init__(
         self,
