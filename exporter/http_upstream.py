@@ -29,7 +29,8 @@ class HttpUpstream:
     """One configured HTTP server."""
 
     places = frozenset({"mcp"})
-    methods = (b"POST", b"GET", b"DELETE", b"OPTIONS")  # browsers ask with OPTIONS first
+    # Browsers ask with OPTIONS first.
+    methods: tuple[bytes, ...] = (b"POST", b"GET", b"DELETE", b"OPTIONS")
     replies_elsewhere = False
 
     def __init__(

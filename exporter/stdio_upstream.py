@@ -38,7 +38,7 @@ class StdioUpstream:
     """One configured stdio server."""
 
     places = frozenset({"mcp"})
-    methods = (b"POST", b"GET", b"DELETE")
+    methods: tuple[bytes, ...] = (b"POST", b"GET", b"DELETE")
 
     def __init__(
         self,
