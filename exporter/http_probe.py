@@ -130,9 +130,9 @@ class HttpProbe(Probe):
             raise reply.failure()
         return reply.message, reply.data
 
-    def _describe_silence(self) -> str:
+    def _time_out(self) -> str:
         if self._caller.was_sent:
-            return super()._describe_silence()
+            return super()._time_out()
         return f"no connection within {self._patience:.3g} s"
 
     async def _leave(self) -> None:

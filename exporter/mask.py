@@ -33,7 +33,7 @@ _SENSITIVE_NAME = re.compile(rf"(?i){_SENSITIVE}$")
 _SHAPES = (
     # What follows "bearer" in prose is a word; a token has capitals or digits in it.
     re.compile(r"(?i)(\b(?:bearer|basic)\s{1,8})(?!\w+=\")(?=\S*(?-i:[A-Z0-9]))[\w.~+/=-]{8,}"),
-    re.compile(rf"(?i)([?&][\w-]{{0,40}}{_SENSITIVE}=)[^&\s\"'<>#]+"),
+    re.compile(rf"(?i)([?&][\w-]{{0,40}}{_SENSITIVE}=)[^&\s\"'<>#;,]+"),
     re.compile(rf'(?i)("[\w-]{{0,40}}{_SENSITIVE}"\s{{0,8}}:\s{{0,8}}")[^"\\]+'),
     re.compile(r"(?i)(\bhttps?://)[^/\s@\"'<>]+(?=@)"),
 )

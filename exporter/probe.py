@@ -123,7 +123,7 @@ class Probe(ABC):
         except ReachedError as reached:
             result, text, rest = reached.result, str(reached), reached.rest
         except TimeoutError:
-            result, text = Fault.TIMEOUT, self._describe_silence()
+            result, text = Fault.TIMEOUT, self._time_out()
         except UpstreamError as error:
             result, text = error.fault, str(error)
         return Finding(result, dialogue.seconds, self.mask(text), rest)
@@ -165,7 +165,8 @@ class Probe(ABC):
     async def _ask(self, method: str, params: Mapping[str, object]) -> Replied:
         """Send a request; answers the reply. Raises as ``_check`` does."""
 
-    def _describe_silence(self) -> str:
+    def _time_out(self) -> str:
+        """No reply came in time: answers which one."""
         return f"no reply to {self._waiting_for} within {self._patience:.3g} s"
 
     def _wait_for_start(self) -> None:

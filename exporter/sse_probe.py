@@ -18,7 +18,7 @@ from exporter.config import Server
 from exporter.http_reply import Caller, Reply
 from exporter.pool import Pool
 from exporter.probe import INITIALIZED, Era, ReachedError, refusal_of
-from exporter.wire_probe import SILENCE, WireProbe
+from exporter.wire_probe import WireProbe
 
 
 class SseProbe(WireProbe):
@@ -47,9 +47,6 @@ class SseProbe(WireProbe):
         self._posts.pool.close()
 
     async def _check(self) -> None:
-        if self._is_hung:
-            self._dialogue.note("note", f"silent for {SILENCE:g} s: opening another stream")
-            self._hang_up()
         if self._stream is None:
             await self._open()
         if self.era is Era.UNKNOWN:
@@ -57,6 +54,11 @@ class SseProbe(WireProbe):
         message, _ = await self._ask("ping", {})
         if message.error is not UNSET:
             raise ReachedError(refusal_of("ping", message))
+
+    def _time_out(self) -> str:
+        # The server may have replied to a stream that was cut without a word on its way.
+        self._hang_up()
+        return super()._time_out()
 
     async def _open(self) -> None:
         stream = Stream(self._said, self._stream_lost)

@@ -27,7 +27,11 @@ from exporter.probe import (
     refusal_of,
 )
 from exporter.reaper import Reaper
-from exporter.wire_probe import SILENCE, WireProbe
+from exporter.wire_probe import WireProbe
+
+
+SILENCE = 120.0
+"""Seconds that a child may owe a word: then it is ended, and another one started."""
 
 
 class StdioProbe(WireProbe):
@@ -68,7 +72,7 @@ class StdioProbe(WireProbe):
     # Probe
 
     async def _check(self) -> None:
-        if self._is_hung:
+        if self._silent_since is not None and monotonic() - self._silent_since > SILENCE:
             self._dialogue.note("note", f"silent for {SILENCE:g} s: starting it anew")
             self._give_up()
         if self._child is None:

@@ -21,9 +21,6 @@ from exporter.message import Message
 from exporter.observation import LIST_CHANGED
 from exporter.probe import Era, Probe, Replied
 
-SILENCE = 120.0
-"""Seconds without a word on a question after which the connection is given up for a new one."""
-
 
 class WireProbe(Probe):
     """The part that a child process and a stream of events have in common."""
@@ -32,15 +29,11 @@ class WireProbe(Probe):
         super().__init__(server)
         self._replies: dict[int, asyncio.Future[Replied]] = {}
         self._silent_since: float | None = None
+        """Since when the server owes a word."""
 
     @abstractmethod
     def _write(self, body: bytes) -> None:
         """Send one message on its way."""
-
-    @property
-    def _is_hung(self) -> bool:
-        """Whether the server has left questions unanswered for too long."""
-        return self._silent_since is not None and monotonic() - self._silent_since > SILENCE
 
     async def _ask(self, method: str, params: Mapping[str, object]) -> Replied:
         number, body = self._compose(method, params)
