@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
+from PIL import Image, ImageOps
 
 from grafana.pictures.colours import BORDER, FAINT, PAGE, PANEL, TEXT
 
@@ -26,7 +26,7 @@ HEADER = 56
 GAP = 8
 TITLE = 30
 FONT = 8.0
-COLOURS = 128
+BITS = 5
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,11 @@ class Page:
                 self.text(right - column * 66, y, value, ha="right", size=7)
 
     def save(self, path: Path) -> None:
-        """Write the page as a picture; so few colours keep the file small, and nobody sees it."""
+        """Write the page as a picture; fewer shades of each colour keep the file small."""
         drawn = BytesIO()
         self.figure.savefig(drawn, dpi=DPI)
-        Image.open(drawn).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+        page = Image.open(drawn).convert("RGB")
+        ImageOps.posterize(page, BITS).save(path, optimize=True)
 
     def _place(self, panel: Json) -> Box:
         grid = panel["gridPos"]
