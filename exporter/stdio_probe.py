@@ -29,7 +29,6 @@ from exporter.probe import (
 from exporter.reaper import Reaper
 from exporter.wire_probe import WireProbe
 
-
 SILENCE = 120.0
 """Seconds that a child may owe a word: then it is ended, and another one started."""
 
