@@ -70,6 +70,10 @@ format: environment ## Rewrite the sources as the formatter wants them
 	@$(PYTHON) -m ruff format .
 	@$(PYTHON) -m ruff check --fix .
 
+.PHONY: dashboards
+dashboards: environment ## Write grafana/dashboards/*.json from grafana/build/
+	@$(PYTHON) -m grafana.build
+
 .PHONY: docs
 docs: environment ## Write docs/metrics.md from the code
 	@$(PYTHON) -m scripts.metric_docs

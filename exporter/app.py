@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from time import time
+from time import monotonic, time
 
 from prometheus_client import CollectorRegistry
 
@@ -29,6 +29,9 @@ from exporter.pages import ServerRow
 from exporter.reaper import Reaper
 from exporter.reload import Reloader
 from exporter.web import Web, WebThread
+
+PULSE = 0.5
+"""Seconds between two looks at how late the event loop is."""
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,8 @@ class App:
         )
         self._web = WebThread(Web(self.metrics.registry, self, self.history))
         self.is_ready = False
+        self._pulse: asyncio.TimerHandle | None = None
+        self._next_pulse = 0.0
 
     async def start(self) -> None:
         """Open both listeners and begin to probe. Raises ``ConfigError`` where one is taken."""
@@ -79,6 +84,7 @@ class App:
         web = self._open_web()
         self._reloader.start(self._first_config)
         self.is_ready = True
+        self._feel_pulse()
         urls = {"mcp": "http://{}:{}".format(*mcp), "web": "http://{}:{}".format(*web)}
         log.info("mcp-exporter is ready", extra={"version": __version__, **urls})
 
@@ -86,12 +92,22 @@ class App:
         """Stop to accept, let requests end, stop the children."""
         log.info("mcp-exporter is stopping")
         self.is_ready = False
+        if self._pulse is not None:
+            self._pulse.cancel()
         self._fleet.drain()
         await self._listener.close(DRAIN_TIME)
         await self._fleet.close()
         self._web.close()
         self._reaper.close()
         log.info("mcp-exporter has stopped")
+
+    def _feel_pulse(self) -> None:
+        """Note how late this timer is, and set the next one."""
+        now = monotonic()
+        if self._next_pulse:
+            self.metrics.loop_lag.observe(max(0.0, now - self._next_pulse))
+        self._next_pulse = now + PULSE
+        self._pulse = self._loop.call_later(PULSE, self._feel_pulse)
 
     def hang_up(self) -> None:
         """Reload because of SIGHUP; a bad configuration is in the log, and changes nothing."""

@@ -159,7 +159,7 @@ async def _run(loaded: Config, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(sign, stopped.set)
-    app = App(loaded, settings)
+    app = App(loaded, settings, os.environ.get(ENVIRONMENT + "REVISION", ""))
     loop.add_signal_handler(signal.SIGHUP, app.hang_up)
     try:
         await app.start()

@@ -32,6 +32,7 @@ DURATION_BUCKETS = (
 OVERHEAD_BUCKETS = (
     0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1,
 )  # fmt: skip
+LAG_BUCKETS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 SIZE_BUCKETS = tuple(float(4**power) for power in range(3, 14))
 SESSION_BUCKETS = (1, 10, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 
@@ -52,6 +53,24 @@ PROBE_FAMILIES = frozenset(
     }
 )
 """What one probe can say of a server."""
+
+REJECTIONS = (
+    "bad_envelope",
+    "bad_method",
+    "bad_origin",
+    "bad_request",
+    "body_too_large",
+    "head_too_large",
+    "id_in_use",
+    "not_json",
+    "not_jsonrpc",
+    "read_timeout",
+    "server_not_reading",
+    "unknown_path",
+    "unknown_server",
+    "unknown_session",
+)
+"""Every reason of a refusal; each is there at zero, so that ``increase()`` sees the first."""
 
 Family = TypeVar("Family", bound=MetricWrapperBase)
 
@@ -252,6 +271,12 @@ class Metrics:
             ["transport"],
             OVERHEAD_BUCKETS,
         )
+        self.loop_lag = self._histogram(
+            "mcp_exporter_event_loop_lag_seconds",
+            "How late the loop that relays ran a timer: what every call waits when it is busy.",
+            (),
+            LAG_BUCKETS,
+        )
         self.reload_successful = self._gauge(
             "mcp_exporter_config_last_reload_successful",
             "1 if the last load of the configuration succeeded, else 0.",
@@ -276,6 +301,12 @@ class Metrics:
             "Failures of observation; the traffic went on.",
             ["where"],
         )
+        for reason in REJECTIONS:
+            self.rejected_requests.labels(reason)
+        for label in ("client", "tool"):
+            self.label_overflow.labels(label)
+        for where in ("client_sent", "server_sent", "probe"):
+            self.internal_errors.labels(where)
 
     def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
         return self._keep(Counter(name, text, list(labels), registry=self.registry), labels)

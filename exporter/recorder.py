@@ -24,6 +24,8 @@ PROBE_RESULTS = (
     "success", "unauthorized", "timeout", "connect_error", "protocol_error", "process_exit",
 )  # fmt: skip
 
+UNPARSED = ("encoded", "not_json", "too_large", "unmatched_reply")
+
 TOOL_CHANGES = ("added", "removed", "modified")
 
 EXIT_REASONS = ("clean", "error", "signal", "killed")
@@ -267,6 +269,8 @@ class ServerRecorder:
             self.metrics.probes.labels(self.name, result)
         for before, after in POSSIBLE_TRANSITIONS:
             self.metrics.transitions.labels(self.name, before, after)
+        for reason in UNPARSED:
+            self.metrics.unparsed.labels(self.name, reason)
         for change in TOOL_CHANGES:
             self.metrics.tool_changes.labels(self.name, change)
         self.metrics.probe_duration.labels(self.name)

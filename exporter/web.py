@@ -146,6 +146,9 @@ class WebThread:
     def close(self) -> None:
         """Stop to listen, and end the thread."""
         if not self._thread.is_alive():
+            self._loop.close()
+            return
+        if not self._thread.is_alive():
             return
         if self._listener is not None:
             self._call(self._listener.close(grace=1.0)).result()
