@@ -58,7 +58,7 @@ class BodyCopy:
         """Read the whole."""
         if self._size > self._listening.limit:
             self._listening.heard_too_much()
-        elif self._parts:
+        elif self._size:
             self._listening.heard(b"".join(self._parts), now)
 
 

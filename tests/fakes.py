@@ -192,6 +192,28 @@ class FakeTransport(asyncio.Transport):
         return taken
 
 
+class Network:
+    """What the virtual loop reaches: connections of which the test is the server."""
+
+    def __init__(self) -> None:
+        self.loop = virtual_loop()
+        self.loop.dial = self._dial
+        self.connections: list[FakeTransport] = []
+        self.refusal: OSError | None = None
+        self.delay = 0.0
+
+    def say(self, data: bytes, connection: int = -1) -> None:
+        """The server sends this."""
+        self.connections[connection].protocol.data_received(data)
+
+    async def _dial(self, protocol: asyncio.Protocol) -> FakeTransport:
+        await asyncio.sleep(self.delay)
+        if self.refusal is not None:
+            raise self.refusal
+        self.connections.append(FakeTransport(protocol))
+        return self.connections[-1]
+
+
 class Downstream(FakeTransport):
     """A client's side of one connection to a listener that needs no socket."""
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from exporter.call import Fault, UpstreamError
 from exporter.listener import Headers
 from exporter.pool import KEEP_IDLE, Flight, Pool
-from tests.fakes import FakeTransport, on_fake_time, settle, virtual_loop
+from tests.fakes import Network, on_fake_time, settle, virtual_loop
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -60,16 +60,12 @@ class Reader:
         return bool({"end", "lost"} & set(self.events))
 
 
-class Network:
+class Upstream(Network):
     """A pool, and the server's side of its connections."""
 
-    def __init__(self, url: str = "http://server:8000/mcp") -> None:
-        self.loop = virtual_loop()
-        self.loop.dial = self._dial
-        self.pool = Pool(url, self.loop)
-        self.connections: list[FakeTransport] = []
-        self.refusal: OSError | None = None
-        self.delay = 0.0
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = Pool("http://server:8000/mcp", self.loop)
 
     async def send(self) -> tuple[Reader, Flight]:
         reader = Reader()
@@ -77,9 +73,6 @@ class Network:
         if not self.delay:
             await settle()
         return reader, flight
-
-    def say(self, data: bytes, connection: int = -1) -> None:
-        self.connections[connection].protocol.data_received(data)
 
     async def exchange(
         self, reply: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -89,17 +82,10 @@ class Network:
         assert reader.is_over
         return reader
 
-    async def _dial(self, protocol: asyncio.Protocol) -> FakeTransport:
-        await asyncio.sleep(self.delay)
-        if self.refusal is not None:
-            raise self.refusal
-        self.connections.append(FakeTransport(protocol))
-        return self.connections[-1]
-
 
 @on_fake_time
 async def test_a_reply_comes_in_pieces_as_they_arrive() -> None:
-    net = Network()
+    net = Upstream()
     reader, flight = await net.send()
     assert net.connections[0].take() == REQUEST
     net.say(b"HTTP/1.1 200 Fine\r\nContent-Length: 6\r\nA: 1\r\na: 2\r\n\r\nabc")
@@ -122,7 +108,7 @@ def test_it_does_not_matter_how_a_reply_is_cut(cuts: list[int]) -> None:
 
     @on_fake_time
     async def run() -> None:
-        net = Network()
+        net = Upstream()
         reader, _ = await net.send()
         places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
         for start, end in pairwise(places):
@@ -140,7 +126,7 @@ def test_it_does_not_matter_how_a_reply_is_cut(cuts: list[int]) -> None:
 
 @on_fake_time
 async def test_a_kept_connection_is_used_again() -> None:
-    net = Network()
+    net = Upstream()
     for _ in range(3):
         await net.exchange()
     assert len(net.connections) == 1
@@ -149,7 +135,7 @@ async def test_a_kept_connection_is_used_again() -> None:
 
 @on_fake_time
 async def test_two_requests_at_a_time_take_two_connections() -> None:
-    net = Network()
+    net = Upstream()
     first, _ = await net.send()
     second, _ = await net.send()
     assert len(net.connections) == 2
@@ -167,7 +153,7 @@ async def test_two_requests_at_a_time_take_two_connections() -> None:
 )
 @on_fake_time
 async def test_a_connection_that_the_server_will_not_keep_is_closed(reply: bytes) -> None:
-    net = Network()
+    net = Upstream()
     reader = await net.exchange(reply)
     assert reader.events[-1] == "end"
     assert net.connections[0].is_closing()
@@ -177,7 +163,7 @@ async def test_a_connection_that_the_server_will_not_keep_is_closed(reply: bytes
 
 @on_fake_time
 async def test_an_old_server_may_keep_its_connection() -> None:
-    net = Network()
+    net = Upstream()
     await net.exchange(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n")
     await net.exchange()
     assert len(net.connections) == 1
@@ -185,7 +171,7 @@ async def test_an_old_server_may_keep_its_connection() -> None:
 
 @on_fake_time
 async def test_a_connection_is_given_up_before_the_server_may_close_it() -> None:
-    net = Network()
+    net = Upstream()
     await net.exchange()
     await asyncio.sleep(KEEP_IDLE + 0.1)
     await net.exchange()
@@ -195,7 +181,7 @@ async def test_a_connection_is_given_up_before_the_server_may_close_it() -> None
 
 @on_fake_time
 async def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
-    net = Network()
+    net = Upstream()
     await net.exchange()
     net.connections[0].end()
     reader, _ = await net.send()
@@ -207,7 +193,7 @@ async def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
 
 @on_fake_time
 async def test_a_request_whose_connection_is_lost_is_not_sent_again() -> None:
-    net = Network()
+    net = Upstream()
     await net.exchange()
     reader, flight = await net.send()
     net.connections[0].lose(ConnectionResetError("reset by peer"))
@@ -221,7 +207,7 @@ async def test_a_request_whose_connection_is_lost_is_not_sent_again() -> None:
 
 @on_fake_time
 async def test_interim_replies_are_passed_over() -> None:
-    net = Network()
+    net = Upstream()
     reader, _ = await net.send()
     net.say(b"HTTP/1.1 100 Continue\r\n\r\n")
     assert reader.events == ["flush"]
@@ -232,7 +218,7 @@ async def test_interim_replies_are_passed_over() -> None:
 
 @on_fake_time
 async def test_a_switch_of_protocols_is_no_reply() -> None:
-    net = Network()
+    net = Upstream()
     reader, _ = await net.send()
     net.say(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n")
     assert reader.error is not None
@@ -243,7 +229,7 @@ async def test_a_switch_of_protocols_is_no_reply() -> None:
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
 @on_fake_time
 async def test_a_reply_that_can_have_no_body_ends_with_its_head(status: bytes) -> None:
-    net = Network()
+    net = Upstream()
     reader = await net.exchange(b"HTTP/1.1 " + status + b"\r\n\r\n")
     assert reader.events[-1] == "end"
     await net.exchange()
@@ -252,7 +238,7 @@ async def test_a_reply_that_can_have_no_body_ends_with_its_head(status: bytes) -
 
 @on_fake_time
 async def test_a_body_without_length_ends_with_the_connection() -> None:
-    net = Network()
+    net = Upstream()
     reader, _ = await net.send()
     net.say(b"HTTP/1.1 200 OK\r\n\r\nabc")
     net.say(b"def")
@@ -265,7 +251,7 @@ async def test_a_body_without_length_ends_with_the_connection() -> None:
 
 @on_fake_time
 async def test_a_body_without_length_that_is_reset_is_lost() -> None:
-    net = Network()
+    net = Upstream()
     reader, _ = await net.send()
     net.say(b"HTTP/1.1 200 OK\r\n\r\nabc")
     net.connections[0].lose(ConnectionResetError())
@@ -286,7 +272,7 @@ async def test_a_body_without_length_that_is_reset_is_lost() -> None:
 )
 @on_fake_time
 async def test_a_reply_that_is_cut_short_is_lost(reply: bytes) -> None:
-    net = Network()
+    net = Upstream()
     reader, _ = await net.send()
     if reply:
         net.say(reply)
@@ -308,7 +294,7 @@ async def test_a_reply_that_is_cut_short_is_lost(reply: bytes) -> None:
 )
 @on_fake_time
 async def test_what_is_not_http_is_a_fault_of_protocol(reply: bytes) -> None:
-    net = Network()
+    net = Upstream()
     reader, _ = await net.send()
     net.say(reply)
     assert reader.error is not None
@@ -318,7 +304,7 @@ async def test_what_is_not_http_is_a_fault_of_protocol(reply: bytes) -> None:
 
 @on_fake_time
 async def test_a_server_that_speaks_out_of_turn_is_not_used_again() -> None:
-    net = Network()
+    net = Upstream()
     await net.exchange()
     net.say(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked")
     reader, _ = await net.send()
@@ -329,7 +315,7 @@ async def test_a_server_that_speaks_out_of_turn_is_not_used_again() -> None:
 @pytest.mark.parametrize("extra", [b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2"])
 @on_fake_time
 async def test_what_follows_a_reply_is_never_taken_for_another_one(extra: bytes) -> None:
-    net = Network()
+    net = Upstream()
     first = await net.exchange(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1" + extra)
     assert first.text == b"1"
     assert first.error is None
@@ -343,7 +329,7 @@ async def test_what_follows_a_reply_is_never_taken_for_another_one(extra: bytes)
 
 @on_fake_time
 async def test_a_server_that_cannot_be_reached_loses_the_request() -> None:
-    net = Network()
+    net = Upstream()
     net.refusal = ConnectionRefusedError(111, "Connection refused")
     reader, flight = await net.send()
     assert reader.events == ["lost"]
@@ -355,7 +341,7 @@ async def test_a_server_that_cannot_be_reached_loses_the_request() -> None:
 
 @on_fake_time
 async def test_a_server_that_does_not_answer_the_call_loses_the_request() -> None:
-    net = Network()
+    net = Upstream()
     net.delay = 3600
     reader, _ = await net.send()
     await asyncio.sleep(9)
@@ -366,7 +352,7 @@ async def test_a_server_that_does_not_answer_the_call_loses_the_request() -> Non
 
 @on_fake_time
 async def test_a_request_that_is_given_up_is_heard_of_no_more() -> None:
-    net = Network()
+    net = Upstream()
     reader, flight = await net.send()
     net.say(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
     flight.abort()
@@ -379,7 +365,7 @@ async def test_a_request_that_is_given_up_is_heard_of_no_more() -> None:
 
 @on_fake_time
 async def test_a_request_may_be_given_up_before_it_was_sent() -> None:
-    net = Network()
+    net = Upstream()
     net.delay = 1
     reader, flight = await net.send()
     flight.abort()
@@ -390,7 +376,7 @@ async def test_a_request_may_be_given_up_before_it_was_sent() -> None:
 
 @on_fake_time
 async def test_giving_up_what_is_over_leaves_the_connection_alone() -> None:
-    net = Network()
+    net = Upstream()
     _, flight = await net.send()
     net.say(b"HTTP/1.1 204 No Content\r\n\r\n")
     await net.send()
@@ -403,7 +389,7 @@ async def test_giving_up_what_is_over_leaves_the_connection_alone() -> None:
 
 @on_fake_time
 async def test_the_pace_of_the_client_is_that_of_the_server() -> None:
-    net = Network()
+    net = Upstream()
     _, flight = await net.send()
     for paused in (True, True, False, False, True):
         flight.pause(paused)
@@ -414,7 +400,7 @@ async def test_the_pace_of_the_client_is_that_of_the_server() -> None:
 
 @on_fake_time
 async def test_close_ends_idle_connections_and_loses_what_is_under_way() -> None:
-    net = Network()
+    net = Upstream()
     await net.exchange()
     reader, _ = await net.send()
     other, _ = await net.send()
