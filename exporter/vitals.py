@@ -82,7 +82,8 @@ class Vitals:
             return
         self._next_missed = now + SIGN_INTERVAL
         self.fail(reason)
-        self.on_doubt()
+        if self.state is not State.ERROR:
+            self.on_doubt()
 
     @property
     def _is_well(self) -> bool:

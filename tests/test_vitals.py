@@ -102,7 +102,7 @@ def test_a_state_is_settled_when_the_next_sign_should_say_the_same() -> None:
 # Real traffic
 
 
-def test_failures_of_one_moment_count_as_one(clock: FakeClock) -> None:
+def test_failures_of_one_moment_count_as_one_and_certainty_is_no_doubt(clock: FakeClock) -> None:
     watch = Watch()
     watch.vitals.succeed()
     for _ in range(5):
@@ -111,7 +111,7 @@ def test_failures_of_one_moment_count_as_one(clock: FakeClock) -> None:
     for _ in range(2):
         clock.advance(SIGN_INTERVAL)
         watch.vitals.missed("reset")
-    assert (watch.state(), watch.doubts) == (State.ERROR, 3)
+    assert (watch.state(), watch.doubts) == (State.ERROR, 2)
 
 
 def test_calls_that_succeed_between_failures_keep_a_probed_server_degraded(
