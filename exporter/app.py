@@ -178,5 +178,5 @@ def is_loopback(host: str) -> bool:
 
 
 def _taken(flag: str, host: str, port: int, error: OSError) -> ConfigError:
-    reason = error.strerror or str(error)
+    reason = os.strerror(error.errno) if error.errno else str(error)
     return ConfigError(f"{flag}: cannot listen on {host}:{port}: {reason}; choose another address")

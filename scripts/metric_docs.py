@@ -46,7 +46,7 @@ def documented() -> list[Row]:
     rows: list[Row] = []
     for collector in registry._collector_to_names:
         if isinstance(collector, MetricWrapperBase):
-            rows.append(_row(collector._name, collector._type, collector))
+            rows.append(_row(collector._name, collector._type or "", collector))
         elif isinstance(collector, ProcessUsage):
             rows += [_row(f.name, f.type or "", f) for f in collector.describe()]
     return rows
