@@ -147,7 +147,7 @@ class Relay:
             self._observer.upstream_lost(str(error))
         status = 504 if error.fault is Fault.TIMEOUT else 502
         self._apologise(status, refusal.CONNECTION_LOST, str(error))
-        if not (self._is_resumable and self._session):
+        if not (self._is_resumable and self._is_in_session):
             self._settle(Outcome.UPSTREAM_ERROR)
         self._land()
 
@@ -178,9 +178,9 @@ class Relay:
         self._deadline = None
         if self._flight is not None:
             self._flight.abort()
-        self._settle(Outcome.TIMEOUT)
         text = f"server {self._upstream.name!r} did not reply within {self._upstream.timeout:g} s"
         self._apologise(504, refusal.TIMEOUT, text, named=True)
+        self._settle(Outcome.TIMEOUT)
         self._land()
 
     def _client_gone(self) -> None:
@@ -235,7 +235,12 @@ class Relay:
     def _may_come_later(self) -> bool:
         """Whether another stream of the session may still bring the reply."""
         elsewhere = self._is_resumable or self._upstream.replies_elsewhere
-        return elsewhere and self._session is not None
+        return elsewhere and self._is_in_session
+
+    @property
+    def _is_in_session(self) -> bool:
+        # Not where another request made the session known to the exporter in the meantime.
+        return self._session is not None and self._session.exchange is self._exchange
 
     def _heard_refusal(self, data: bytes, now: float) -> None:
         if self._status in (401, 403):
@@ -278,11 +283,16 @@ class Relay:
     def _apologise(self, status: int, code: int, text: str, named: bool = False) -> None:
         request = self._request
         text = text if named else f"server {self._upstream.name!r} {text}"
-        reply = refusal.error(code, text, self._pending[0].id if self._pending else None)
+        waiting = [pending.id for pending in self._pending if not pending.done]
+        replies = [refusal.error(code, text, each) for each in waiting or [None]]
+        is_readable = self._is_stream and not isinstance(self._copy, InflatedCopy)
         if not request.started:
-            request.respond(status, reply, refusal.JSON)
-        elif self._is_stream and self._pending and not self._is_resumable:
-            request.write(b"event: message\ndata: " + reply + b"\n\n")
+            whole = b"[" + b",".join(replies) + b"]" if len(replies) > 1 else replies[0]
+            request.respond(status, whole, refusal.JSON)
+        elif is_readable and waiting and not self._is_resumable:
+            # What came of an event that was cut off must not run into the next one.
+            events = (b"\n\nevent: message\ndata: " + reply + b"\n\n" for reply in replies)
+            request.write(b"".join(events))
             request.end()
         else:
             request.abort()
@@ -310,7 +320,7 @@ class Relay:
         if self._session is not None:
             self._session.streams -= 1
             self._session.last_used = monotonic()
-        else:
+        if not self._is_in_session:
             self._observer.abandon(self._exchange, Outcome.CLIENT_GONE, monotonic())
         self._upstream.landed(self)
 

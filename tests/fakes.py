@@ -252,8 +252,8 @@ class Reply:
 
     @property
     def events(self) -> list[Any]:
-        """The data of the body's events, as JSON."""
-        lines = [line for line in self.body.split(b"\n") if line.startswith(b"data: ")]
+        """The messages that are the body's events."""
+        lines = [line for line in self.body.split(b"\n") if line.startswith(b"data: {")]
         return [msgspec.json.decode(line.removeprefix(b"data: ")) for line in lines]
 
 
