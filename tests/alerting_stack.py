@@ -20,7 +20,6 @@ import yaml
 
 from tests import haste
 from tests.alert_rules import FILES, PROMETHEUS, read
-from tests.demo_servers import http
 from tests.receivers import Receivers, receivers
 from tests.running import free_address, get, running
 from tests.tools import tool
@@ -32,55 +31,23 @@ VERSION = "2026-07-28"
 
 @dataclass
 class Exporter:
-    """The real exporter in front of servers that misbehave as their mode files say.
-
-    `urls` are servers that run already. `dying` is started by the exporter, again and again.
-    """
+    """The real exporter with this configuration."""
 
     folder: Path
-    urls: Mapping[str, str]
+    config: Mapping[str, Any]
     mcp: str = field(default_factory=free_address)
     web: str = field(default_factory=free_address)
-
-    def set_mode(self, server: str, mode: str) -> None:
-        """Tell a flaky server how to treat requests from now on."""
-        mode_file(self.folder, server).write_text(mode)
 
     @contextmanager
     def running(self) -> Iterator[subprocess.Popen[bytes]]:
         """The exporter from the moment on that it is ready."""
-        config = self.folder / "exporter.yml"
-        config.write_text(yaml.safe_dump(self._config()))
-        command = [sys.executable, "-m", "exporter", "serve", f"--config.file={config}"]
+        path = self.folder / "exporter.yml"
+        path.write_text(yaml.safe_dump(dict(self.config)))
+        command = [sys.executable, "-m", "exporter", "serve", f"--config.file={path}"]
         command += [f"--mcp.listen-address={self.mcp}", f"--web.listen-address={self.web}"]
         log = self.folder / "exporter.log"
         with running(command, f"http://{self.web}/-/ready", log) as process:
             yield process
-
-    def _config(self) -> dict[str, Any]:
-        servers: dict[str, Any] = {name: {"url": url} for name, url in self.urls.items()}
-        # A hanging server is down before its calls count as stuck, as in production.
-        servers["hanging"]["probe"] = {"interval": "2s", "timeout": "1s"}
-        servers["dying"] = {
-            "command": sys.executable,
-            "args": flaky("dying", self.folder),
-            "probe": {"interval": "6s", "timeout": "5s"},
-        }
-        return {
-            "servers": servers,
-            "probe": {"interval": "3s", "timeout": "2s"},
-            "timeout": "8s",
-        }
-
-
-def mode_file(folder: Path, server: str) -> Path:
-    """Where a flaky server finds its mode."""
-    return folder / f"{server}.mode"
-
-
-def flaky(server: str, folder: Path) -> list[str]:
-    """The arguments that start a flaky server."""
-    return ["-m", "mcp_servers.flaky", "--mode-file", str(mode_file(folder, server))]
 
 
 @dataclass
@@ -167,22 +134,18 @@ class Traffic:
 
 
 @contextmanager
-def stack(folder: Path) -> Iterator[Stack]:
-    """The whole stack."""
+def stack(folder: Path, config: Mapping[str, Any], factor: int = haste.FACTOR) -> Iterator[Stack]:
+    """The whole stack, with this configuration of the exporter, so many times as fast."""
+    exporter = Exporter(folder, config)
     with receivers() as received, ExitStack() as rest:
-        urls = {"files": rest.enter_context(http("files", "--root", str(folder))).url}
-        for name in ("failing", "hanging"):
-            file = str(mode_file(folder, name))
-            urls[name] = rest.enter_context(http("flaky", "--mode-file", file)).url
-        exporter = Exporter(folder, urls)
-        alertmanager = rest.enter_context(_alertmanager(folder, received))
+        alertmanager = rest.enter_context(_alertmanager(folder, received, factor))
         process = rest.enter_context(exporter.running())
-        prometheus = rest.enter_context(_prometheus(folder, exporter.web, alertmanager))
+        prometheus = rest.enter_context(_prometheus(folder, exporter.web, alertmanager, factor))
         yield Stack(exporter, f"http://{prometheus}", received, rest, process)
 
 
 @contextmanager
-def _alertmanager(folder: Path, received: Receivers) -> Iterator[str]:
+def _alertmanager(folder: Path, received: Receivers, factor: int) -> Iterator[str]:
     """Alertmanager as `alertmanager.sh` starts it, from a faster copy of the configuration."""
     home = folder / "alertmanager"
     secrets = home / "secrets"
@@ -190,18 +153,13 @@ def _alertmanager(folder: Path, received: Receivers) -> Iterator[str]:
     for name, content in received.secrets().items():
         (secrets / name).write_text(content)
     text = (PROMETHEUS / "alertmanager.yml").read_text(encoding="utf-8")
-    (home / "alertmanager.yml").write_text(haste.hasten_routes(text))
+    (home / "alertmanager.yml").write_text(haste.hasten_routes(text, factor))
     (home / "templates").symlink_to(PROMETHEUS / "templates")
     script = home / "alertmanager.sh"
     script.write_text((PROMETHEUS / "alertmanager.sh").read_text(encoding="utf-8"))
     address = free_address()
-    command = [
-        "/bin/sh",
-        str(script),
-        f"--storage.path={home / 'data'}",
-        "--cluster.listen-address=",
-    ]
-    command.append(f"--web.listen-address={address}")
+    command = ["/bin/sh", str(script), "--cluster.listen-address="]
+    command += [f"--storage.path={home / 'data'}", f"--web.listen-address={address}"]
     ready = f"http://{address}/-/ready"
     given = {"ALERTMANAGER": tool("alertmanager"), "TMPDIR": str(home)}
     with running(command, ready, folder / "alertmanager.log", **given):
@@ -209,29 +167,39 @@ def _alertmanager(folder: Path, received: Receivers) -> Iterator[str]:
 
 
 @contextmanager
-def _prometheus(folder: Path, exporter: str, alertmanager: str) -> Iterator[str]:
-    rules = folder / "rules"
-    rules.mkdir()
-    for path in FILES:
-        text = path.read_text(encoding="utf-8")
-        (rules / path.name).write_text(haste.hasten(text), encoding="utf-8")
+def _prometheus(folder: Path, exporter: str, alertmanager: str, factor: int) -> Iterator[str]:
+    _write_rules(folder / "rules", factor)
     address = free_address()
-    config = read(PROMETHEUS / "prometheus.yml")
-    config["global"] = dict.fromkeys(config["global"], SCRAPE)
     targets = {"mcp-exporter": exporter, "prometheus": address, "alertmanager": alertmanager}
-    for job in config["scrape_configs"]:
-        job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
-    config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    config = folder / "prometheus.yml"
+    config.write_text(yaml.safe_dump(_prometheus_config(targets, factor)))
     command = [
         tool("prometheus"),
-        f"--config.file={folder / 'prometheus.yml'}",
+        f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={address}",
         f"--web.external-url=http://{address}",
         f"--web.console.templates={PROMETHEUS / 'consoles'}",
         # The first alerts find no Alertmanager yet.
-        f"--rules.alert.resend-delay={haste.shorter('1m')}",
+        f"--rules.alert.resend-delay={haste.shorter('1m', factor)}",
     ]
     with running(command, f"http://{address}/-/ready", folder / "prometheus.log"):
         yield address
+
+
+def _write_rules(folder: Path, factor: int) -> None:
+    folder.mkdir()
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        (folder / path.name).write_text(haste.hasten(text, factor), encoding="utf-8")
+
+
+def _prometheus_config(targets: Mapping[str, str], factor: int) -> Any:
+    config = read(PROMETHEUS / "prometheus.yml")
+    if factor > 1:
+        config["global"] = dict.fromkeys(config["global"], SCRAPE)
+    for job in config["scrape_configs"]:
+        job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
+    there = {"targets": [targets["alertmanager"]]}
+    config["alerting"]["alertmanagers"] = [{"static_configs": [there]}]
+    return config

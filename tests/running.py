@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,11 +23,17 @@ SECONDS_TO_START = 60
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
+PORTS = range(20_000, 32_000)
+"""Below what Linux gives to outgoing connections, which would else take the port meanwhile."""
+
+
 def free_address() -> str:
     """A loopback address that nobody listens on, for programs that cannot choose one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return f"127.0.0.1:{port}"
+    raise AssertionError("none of 100 ports is free")
 
 
 def wait_for(look: Callable[[], T], within: float, what: str) -> T:
@@ -70,9 +78,19 @@ def _answers(process: subprocess.Popen[bytes], url: str, log: Path) -> bool:
         end = log.read_text(errors="replace")[-3000:]
         raise AssertionError(f"ended with exit code {process.returncode}:\n{end}")
     try:
-        return requests.get(url, timeout=2).ok
+        return requests.get(url, timeout=2).status_code < 500
     except requests.RequestException:
         return False
+
+
+@contextmanager
+def mcp_server(name: str, folder: Path, *arguments: str) -> Iterator[str]:
+    """A demonstration server over HTTP; its URL."""
+    address = free_address()
+    command = [sys.executable, "-m", f"mcp_servers.{name}", "--http", address, *arguments]
+    url = f"http://{address}/mcp"
+    with running(command, url, folder / f"{name}.log"):
+        yield url
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import requests
 from tests import haste
 from tests.alerting_stack import Stack, Traffic, stack
 from tests.receivers import text
-from tests.running import wait_for
+from tests.running import mcp_server, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -33,11 +35,38 @@ EXPECTED = {
 }
 
 
+@contextmanager
+def _config(folder: Path) -> Iterator[dict[str, Any]]:
+    """A server that works, and three that misbehave as their mode files say."""
+    with ExitStack() as rest:
+        files = rest.enter_context(mcp_server("files", folder, "--root", str(folder)))
+        failing = rest.enter_context(mcp_server("flaky", folder, *_mode(folder, "failing")))
+        hanging = rest.enter_context(mcp_server("flaky", folder, *_mode(folder, "hanging")))
+        dying = ["-m", "mcp_servers.flaky", *_mode(folder, "dying")]
+        # A hanging server is down before its calls count as stuck, as in production.
+        fast, slow = {"interval": "2s", "timeout": "1s"}, {"interval": "6s", "timeout": "5s"}
+        servers = {
+            "files": {"url": files},
+            "failing": {"url": failing},
+            "hanging": {"url": hanging, "probe": fast},
+            "dying": {"command": sys.executable, "args": dying, "probe": slow},
+        }
+        yield {"servers": servers, "probe": {"interval": "3s", "timeout": "2s"}, "timeout": "8s"}
+
+
+def _mode(folder: Path, server: str) -> list[str]:
+    return ["--mode-file", str(_mode_file(folder, server))]
+
+
+def _mode_file(folder: Path, server: str) -> Path:
+    return folder / f"{server}.mode"
+
+
 @pytest.fixture
 def alerting(tmp_path: Path) -> Iterator[Stack]:
     """The whole stack, healthy, with traffic that Prometheus has seen."""
     everyone = len(CALLS)
-    with stack(tmp_path) as found:
+    with _config(tmp_path) as config, stack(tmp_path, config) as found:
         healthy = 'sum(mcp_server_health_state{state="ok"})'
         wait_for(lambda: found.value(healthy) == everyone, 60, "every server is healthy")
         with Traffic(found.exporter, CALLS):
@@ -59,24 +88,31 @@ def _slack(found: Stack, title: str) -> list[Any]:
     return [message for message in messages if message["title"] == title]
 
 
-def _arrived_everywhere(found: Stack, subject: str) -> bool:
-    return bool(_mails(found, subject)) and bool(_slack(found, subject))
+def _arrives_everywhere(found: Stack, subject: str, within: float = 60) -> None:
+    """Wait for a mail and a Slack message of this subject."""
+    try:
+        wait_for(lambda: _mails(found, subject) and _slack(found, subject), within, subject)
+    except AssertionError as error:
+        mails = [mail["Subject"] for mail in found.received.mails]
+        raise AssertionError(f"{error}\narrived: {mails}\nfiring: {found.firing()}") from error
 
 
-def test_trouble_reaches_every_receiver_and_so_does_its_end(alerting: Stack) -> None:
+def test_trouble_reaches_every_receiver_and_so_does_its_end(
+    alerting: Stack, tmp_path: Path
+) -> None:
     assert alerting.firing() == set()
 
     for server, mode in TROUBLE.items():
-        alerting.exporter.set_mode(server, mode)
+        _mode_file(tmp_path, server).write_text(mode)
     for server, (alert, summary) in EXPECTED.items():
         word = "CRITICAL" if alert == "MCPServerDown" else "WARNING"
         subject = f"[{word}] {summary}"
-        wait_for(lambda s=subject: _arrived_everywhere(alerting, s), 60, subject)  # type: ignore[misc]
+        _arrives_everywhere(alerting, subject)
         assert _alerts(alerting, server, "firing") == {alert}
     _check_messages(alerting)
 
     for server in TROUBLE:
-        alerting.exporter.set_mode(server, "ok")
+        _mode_file(tmp_path, server).write_text("ok")
     for server, (alert, _) in EXPECTED.items():
         wait_for(
             lambda s=server, a=alert: a in _alerts(alerting, s, "resolved"),  # type: ignore[misc]
@@ -84,7 +120,7 @@ def test_trouble_reaches_every_receiver_and_so_does_its_end(alerting: Stack) -> 
             f"{alert} of {server} is resolved",
         )
     subject = "[RESOLVED] MCP server hanging is down"
-    wait_for(lambda: _arrived_everywhere(alerting, subject), 30, subject)
+    _arrives_everywhere(alerting, subject)
     assert "RESOLVED MCP server hanging is down" in text(_mails(alerting, subject)[0])
     assert _slack(alerting, subject)[0]["color"] == "good"
     # What works all the while is never told of.
@@ -133,7 +169,7 @@ def _check_links(plain: str, anchor: str) -> None:
 def test_a_killed_exporter_is_one_notification_and_not_one_a_server(alerting: Stack) -> None:
     alerting.lose_exporter()
     subject = f"[CRITICAL] MCP exporter {alerting.exporter.web} is down"
-    wait_for(lambda: _arrived_everywhere(alerting, subject), 60, subject)
+    _arrives_everywhere(alerting, subject)
     # As long as production's alerts about servers would take to notice: ten minutes.
     later = 600 // haste.FACTOR
     began = alerting.value("vector(time())")
@@ -146,7 +182,7 @@ def test_a_killed_exporter_is_one_notification_and_not_one_a_server(alerting: St
 
     alerting.return_exporter()
     over = subject.replace("CRITICAL", "RESOLVED")
-    wait_for(lambda: _arrived_everywhere(alerting, over), 60, over)
+    _arrives_everywhere(alerting, over)
     assert {a["alertname"] for a in alerting.received.told("firing")} == {"MCPExporterDown"}
 
 

@@ -29,6 +29,14 @@ def test_every_duration_of_the_rules_is_shorter(path: Path, tmp_path: Path) -> N
         assert re.sub(r"\d+(ms|[smhd])?", "#", before) == re.sub(r"\d+(ms|[smhd])?", "#", after)
 
 
+def test_at_their_own_pace_the_rules_say_the_same(tmp_path: Path) -> None:
+    for path in FILES:
+        committed = path.read_text(encoding="utf-8")
+        (tmp_path / path.name).write_text(hasten(committed, 1))
+        succeeds("promtool", "check", "rules", tmp_path / path.name)
+    assert shorter("1d", 1) == "86400s"
+
+
 def test_the_routes_are_faster_and_their_comments_stay() -> None:
     committed = (PROMETHEUS / "alertmanager.yml").read_text(encoding="utf-8")
     made = hasten_routes(committed)
