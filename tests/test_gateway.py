@@ -1,0 +1,348 @@
+"""Who is let in, where to, and what the others are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from exporter.gateway import Gateway
+from exporter.listener import ListenerLimits, Request
+from exporter.message import Message
+from exporter.recorder import ServerRecorder
+from tests.fakes import (
+    Books,
+    Downstream,
+    Reply,
+    error,
+    notification,
+    on_fake_time,
+    post,
+    request,
+    result,
+)
+
+LIMITS = ListenerLimits(head_bytes=2000, body_bytes=500)
+
+
+class FakeUpstream:
+    """Keeps what reaches it."""
+
+    places = frozenset({"mcp"})
+    methods: tuple[bytes, ...] = (b"POST", b"GET", b"DELETE")
+
+    def __init__(self, recorder: ServerRecorder) -> None:
+        self.recorder = recorder
+        self.handled: list[tuple[Request, Sequence[Message]]] = []
+        self.described: list[Request] = []
+
+    def handle(self, request: Request, messages: Sequence[Message]) -> None:
+        self.handled.append((request, messages))
+        request.respond(200, b"ok", b"text/plain")
+
+    def describe(self, request: Request) -> None:
+        self.described.append(request)
+        request.respond(200, b"{}", b"application/json")
+
+
+class Scene:
+    """A gateway in front of some servers."""
+
+    def __init__(self, *names: str, is_loopback: bool = True) -> None:
+        self.books = Books()
+        self.gateway = Gateway(self.books.metrics, is_loopback)
+        self.upstreams = {}
+        for name in names or ("files",):
+            recorder = ServerRecorder(self.books.metrics, name, "http")
+            self.upstreams[name] = FakeUpstream(recorder)
+            self.gateway.add(name, self.upstreams[name])
+
+    def say(self, text: bytes) -> Reply:
+        client = Downstream(self.gateway, LIMITS)
+        client.say(text)
+        (reply,) = client.replies()
+        assert reply.is_complete
+        return reply
+
+    def ask(self, path: bytes = b"/files/mcp", method: bytes = b"GET", **headers: bytes) -> Reply:
+        fields = {"Host": b"localhost:6279", **headers}
+        lines = [b"%b %b HTTP/1.1" % (method, path)]
+        lines += [b"%b: %b" % (name.encode(), value) for name, value in fields.items() if value]
+        return self.say(b"\r\n".join([*lines, b"", b""]))
+
+    def rejected(self, reason: str) -> float | None:
+        return self.books.own("mcp_exporter_rejected_requests_total", reason=reason)
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        return dict(self.books.outcomes())
+
+
+# Ways in
+
+
+@on_fake_time
+async def test_each_server_is_at_its_own_path() -> None:
+    scene = Scene("files", "notes")
+    for name in ("files", "notes"):
+        path = b"/%b/mcp?x=1" % name.encode()
+        assert scene.say(post(request(1), path)).body == b"ok"
+        ((reached, messages),) = scene.upstreams[name].handled
+        assert reached.query == b"x=1"
+        assert [message.method for message in messages] == ["ping"]
+    assert scene.outcomes == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("my server", b"/my%20server/mcp"),
+        ("a/b", b"/a%2Fb/mcp"),
+        ("a/b", b"/a/b/mcp"),
+        ("ü", b"/%C3%BC/mcp"),
+        ("mcp", b"/mcp/mcp"),
+        ("plain", b"/%70lain/mcp"),
+    ],
+)
+@on_fake_time
+async def test_a_name_may_be_escaped(name: str, path: bytes) -> None:
+    scene = Scene(name)
+    assert scene.ask(path).status == 200
+    assert len(scene.upstreams[name].handled) == 1
+
+
+@pytest.mark.parametrize("method", [b"GET", b"DELETE"])
+@on_fake_time
+async def test_a_stream_and_an_end_have_no_messages(method: bytes) -> None:
+    scene = Scene()
+    assert scene.ask(method=method).status == 200
+    ((_, messages),) = scene.upstreams["files"].handled
+    assert messages == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [
+        (request(1), 1),
+        ([request(1), notification("x")], 2),
+        (notification("x"), 1),
+        (result(1), 1),
+        (error(None), 1),
+        ({"unknown": True}, 1),
+        (b'{"id":1,"method":"x","params":{"a":"\\ud800"}}', 1),
+    ],
+)
+@on_fake_time
+async def test_every_message_is_passed_on_with_what_it_says(body: object, count: int) -> None:
+    scene = Scene()
+    assert scene.say(post(body)).status == 200
+    ((_, messages),) = scene.upstreams["files"].handled
+    assert len(messages) == count
+
+
+@on_fake_time
+async def test_a_compressed_body_is_passed_on_unread() -> None:
+    scene = Scene()
+    assert scene.say(post(b"\x1f\x8b", b"/files/mcp", (b"Content-Encoding", b"gzip"))).status == 200
+    ((_, messages),) = scene.upstreams["files"].handled
+    assert messages == ()
+
+
+@on_fake_time
+async def test_the_oauth_metadata_of_a_server_is_beside_its_path() -> None:
+    scene = Scene()
+    path = b"/.well-known/oauth-protected-resource/files/mcp"
+    assert scene.ask(path).body == b"{}"
+    assert len(scene.upstreams["files"].described) == 1
+    assert scene.ask(path.replace(b"files", b"other")).status == 404
+
+
+# Refusals
+
+
+@on_fake_time
+async def test_an_unknown_server_is_named_with_those_that_are_known() -> None:
+    scene = Scene("files", "notes")
+    reply = scene.say(post(request(1), b"/fi%20les/mcp"))
+    assert reply.status == 404
+    assert reply.json["id"] is None
+    assert reply.json["error"]["code"] == -32600
+    assert "no server 'fi les'" in reply.json["error"]["message"]
+    assert "files, notes" in reply.json["error"]["message"]
+    assert scene.rejected("unknown_server") == 1
+    labels = {"server": "_other", "method": "_other", "outcome": "rejected"}
+    assert scene.books.value("mcp_requests_total", **labels) == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(b"/", b"/files", b"/mcp", b"//mcp", b"/files/mcp/", b"/files/mcp/x", b"*", b"/%FF/mcp"),
+        *(b"/files/MCP", b"/files/mcpx", b"/files/sse"),
+        b"/.well-known/oauth-protected-resource",
+    ],
+)
+@on_fake_time
+async def test_any_other_path_is_told_where_servers_are(path: bytes) -> None:
+    scene = Scene()
+    method = b"OPTIONS" if path == b"*" else b"GET"
+    reply = scene.ask(path, method)
+    assert reply.status == 404
+    assert "/NAME/mcp" in reply.json["error"]["message"]
+    assert scene.rejected("unknown_path") == 1
+
+
+@pytest.mark.parametrize("method", [b"PUT", b"PATCH", b"OPTIONS", b"TRACE"])
+@on_fake_time
+async def test_another_method_is_told_which_are_served(method: bytes) -> None:
+    scene = Scene()
+    reply = scene.ask(method=method)
+    assert reply.status == 405
+    assert reply.header(b"Allow") == b"POST, GET, DELETE"
+    assert reply.json["error"]["code"] == -32600
+    assert scene.rejected("bad_method") == 1
+    assert scene.outcomes == {"rejected": 1}
+
+
+@on_fake_time
+async def test_head_is_refused_without_a_body() -> None:
+    client = Downstream(Scene().gateway)
+    client.say(b"HEAD /files/mcp HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert client.sent.startswith(b"HTTP/1.1 405")
+    assert client.sent.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"nonsense", b"{", b'{"id":1', b"[{}", b"\xff\xfe", b"\xef\xbb\xbf{}", b"[" * 500]
+)
+@on_fake_time
+async def test_a_body_that_is_not_json_is_a_parse_error(body: bytes) -> None:
+    scene = Scene()
+    reply = scene.say(post(body))
+    assert reply.status == 400
+    assert (reply.json["id"], reply.json["error"]["code"]) == (None, -32700)
+    assert "not JSON" in reply.json["error"]["message"]
+    assert scene.rejected("not_json") == 1
+    labels = {"method": "_other", "outcome": "rejected"}
+    assert scene.books.value("mcp_requests_total", **labels) == 1
+    assert scene.upstreams["files"].handled == []
+
+
+@pytest.mark.parametrize("body", [b"5", b"null", b'"text"', b"[]", b"[1, 2]", b" [null] "])
+@on_fake_time
+async def test_json_that_is_no_message_is_an_invalid_request(body: bytes) -> None:
+    scene = Scene()
+    reply = scene.say(post(body))
+    assert reply.status == 400
+    assert reply.json["error"]["code"] == -32600
+    assert scene.rejected("not_jsonrpc") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "reason"),
+    [
+        (b"POST /files/mcp HTTP/1.1\r\nContent-Length: 501\r\n\r\n", 413, "body_too_large"),
+        (b"GET /files/mcp HTTP/1.1\r\nA: " + b"x" * 2000 + b"\r\n\r\n", 431, "head_too_large"),
+        (b"GET /files/mcp HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400, "bad_request"),
+    ],
+)
+@on_fake_time
+async def test_what_breaks_a_limit_is_a_json_rpc_error_too(
+    text: bytes, status: int, reason: str
+) -> None:
+    scene = Scene()
+    reply = scene.say(text)
+    assert reply.status == status
+    assert reply.header(b"Content-Type") == b"application/json"
+    assert reply.json["error"]["code"] == -32600
+    assert scene.rejected(reason) == 1
+    labels = {"method": "_other", "outcome": "rejected"}
+    if status != 431:
+        assert scene.books.value("mcp_requests_total", **labels) == 1
+
+
+# Origin and Host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(b"localhost", b"localhost:6279", b"LOCALHOST:1", b"127.0.0.1:6279", b"127.1.2.3"),
+        *(b"[::1]:6279", b"[::1]", b"files.localhost:80"),
+    ],
+)
+@on_fake_time
+async def test_a_loopback_listener_is_addressed_by_a_loopback_name(host: bytes) -> None:
+    assert Scene().ask(Host=host).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(b"evil.example", b"evil.example:6279", b"localhost.evil.example", b"192.0.2.1:6279"),
+        *(b"0.0.0.0:6279", b"[::2]:6279", b"127.0.0.1.evil.example", b"\xff", b":6279"),
+    ],
+)
+@on_fake_time
+async def test_a_name_that_was_rebound_to_loopback_is_refused(host: bytes) -> None:
+    scene = Scene()
+    reply = scene.ask(Host=host)
+    assert reply.status == 403
+    assert "Host or Origin" in reply.json["error"]["message"]
+    assert scene.rejected("bad_origin") == 1
+    assert scene.upstreams["files"].handled == []
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [b"http://localhost", b"http://localhost:3000", b"https://127.0.0.1:1", b"http://[::1]"],
+)
+@on_fake_time
+async def test_a_page_of_this_machine_is_let_in(origin: bytes) -> None:
+    assert Scene().ask(Origin=origin).status == 200
+
+
+FOREIGN = [
+    *(b"http://evil.example", b"null", b"https://localhost.evil.example", b"file://"),
+    *(b"chrome-extension://abc", b"http://[", b"localhost", b"http://user@evil.example:80"),
+]
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+@on_fake_time
+async def test_a_foreign_page_is_refused_before_it_learns_anything(origin: bytes) -> None:
+    scene = Scene()
+    for path in (b"/files/mcp", b"/unknown/mcp", b"/"):
+        reply = scene.ask(path, Origin=origin)
+        assert reply.status == 403
+        assert b"files" not in reply.body
+    assert scene.rejected("bad_origin") == 3
+
+
+@on_fake_time
+async def test_elsewhere_any_host_is_served_and_a_page_of_that_host() -> None:
+    scene = Scene(is_loopback=False)
+    assert scene.ask(Host=b"mcp.example:6279").status == 200
+    assert scene.ask(Host=b"mcp.example:6279", Origin=b"https://mcp.example").status == 200
+    for origin in FOREIGN:
+        assert scene.ask(Host=b"mcp.example", Origin=origin).status == 403
+
+
+@on_fake_time
+async def test_an_old_client_without_host_is_served() -> None:
+    scene = Scene()
+    assert scene.say(b"GET /files/mcp HTTP/1.0\r\n\r\n").status == 200
+
+
+# Changes
+
+
+@on_fake_time
+async def test_servers_come_and_go() -> None:
+    scene = Scene("files", "notes")
+    scene.gateway.remove("files")
+    scene.gateway.remove("never")
+    assert scene.ask(b"/files/mcp").status == 404
+    assert scene.ask(b"/notes/mcp").status == 200
+    scene.gateway.add("files", scene.upstreams["files"])
+    assert scene.ask(b"/files/mcp").status == 200
