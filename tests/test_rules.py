@@ -15,6 +15,7 @@ from exporter.metrics import DURATION_BUCKETS
 from prometheus.build.__main__ import FILES as GENERATED
 from prometheus.build.__main__ import generate, main
 from prometheus.build.settings import SettingsError, load, parse, seconds
+from scripts.metric_docs import documented
 from tests import alert_rules
 from tests.alert_rules import PROMETHEUS, RULES, TESTS
 from tests.tools import run, succeeds
@@ -131,6 +132,61 @@ def test_no_alert_speaks_of_a_label_that_its_expression_does_not_give(alert: str
     for name, labels in alert_rules.firing():
         if name == alert:
             assert used <= labels.keys(), f"{alert} uses {used - labels.keys()}"
+
+
+def _families() -> dict[str, set[str]]:
+    """The labels of every series that the exporter serves and these files may speak of."""
+    found: dict[str, set[str]] = {}
+    for name, kind, labels, _ in documented():
+        if kind == "histogram":
+            found[f"{name}_bucket"] = {*labels, "le"}
+            found[f"{name}_count"] = set(labels)
+        else:
+            found[name] = set(labels)
+    return found
+
+
+def _selectors(text: str) -> list[tuple[str, set[str]]]:
+    """Name and matched labels of every selector of the exporter's own series."""
+    found = re.findall(r"(?<![:\w])(mcp_\w+)(?:\{([^}]*)\})?(?![\w:])", text)
+    return [(name, set(re.findall(r"(\w+)(?:=|!=|=~|!~)\"", labels))) for name, labels in found]
+
+
+def test_the_series_of_the_tests_are_those_that_the_exporter_serves() -> None:
+    families = _families()
+    given = [found for found in alert_rules.series() if found[0].startswith("mcp_")]
+    assert len(given) > 100
+    for name, labels in given:
+        assert labels.keys() == families[name] | {"job", "instance"}, name
+
+
+def test_rules_and_runbook_speak_of_nothing_that_the_exporter_does_not_serve() -> None:
+    families = _families()
+    runbook = (PROMETHEUS / "runbook.md").read_text(encoding="utf-8")
+    texts = [*(rule["expr"] for rule in alert_rules.rules()), *QUERY.findall(runbook)]
+    selectors = [found for text in texts for found in _selectors(text)]
+    assert len(selectors) > 70
+    for name, labels in selectors:
+        assert labels <= families[name] | {"job", "instance"}, name
+
+
+def test_the_documentation_has_every_alert_with_its_severity_and_every_recorded_series() -> None:
+    text = (PROMETHEUS.parent / "docs" / "alerting.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(\w+)` \| ([a-z, ]+?) \|", text, re.MULTILINE))
+    severities: dict[str, set[str]] = {}
+    for rule in alert_rules.alerts():
+        severities.setdefault(rule["alert"], set()).add(rule["labels"]["severity"])
+    assert {name: set(words.split(", ")) for name, words in listed.items()} == severities
+    for rule in alert_rules.rules():
+        assert "alert" in rule or f":{rule['record'].split(':')[1]}:" in text
+
+
+def test_the_runbook_reads_recorded_series_that_exist() -> None:
+    records = {rule["record"] for rule in alert_rules.rules() if "record" in rule}
+    runbook = (PROMETHEUS / "runbook.md").read_text(encoding="utf-8")
+    found = set(re.findall(r"instance_\w+:\w+:\w+", runbook))
+    assert found
+    assert found <= records
 
 
 WITHOUT_GUARDS: dict[str, tuple[str, Callable[[str], str]]] = {
