@@ -111,7 +111,7 @@ class Demo:
     def _tell_what_to_try(self) -> None:
         echo = self._stack.echo()
         say()
-        say("Up until Ctrl-C. To see an alert come and go:")
+        say("Up until Ctrl-C. To see an alert come, after a minute, and go, five minutes after:")
         say(f"  kill {self._processes.pid(echo.name)}    (the server echo is lost)")
         say(f"  {shlex.join(echo.command)}    (it is back)")
 

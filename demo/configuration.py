@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-INTERVAL = "2s"
+INTERVAL = "1s"
 """How often the demo scrapes and evaluates, so that what happens is seen at once."""
 
 COMPOSE_INBOX = "mailpit:1025"
