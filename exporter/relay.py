@@ -285,11 +285,12 @@ class Relay:
         text = text if named else f"server {self._upstream.name!r} {text}"
         waiting = [pending.id for pending in self._pending if not pending.done]
         replies = [refusal.error(code, text, each) for each in waiting or [None]]
-        is_readable = self._is_stream and not isinstance(self._copy, InflatedCopy)
+        # Nothing can be added to what is compressed, or as long as its head says.
+        is_open = request.chunked and not isinstance(self._copy, InflatedCopy)
         if not request.started:
             whole = b"[" + b",".join(replies) + b"]" if len(replies) > 1 else replies[0]
             request.respond(status, whole, refusal.JSON)
-        elif is_readable and waiting and not self._is_resumable:
+        elif self._is_stream and is_open and waiting and not self._is_resumable:
             # What came of an event that was cut off must not run into the next one.
             events = (b"\n\nevent: message\ndata: " + reply + b"\n\n" for reply in replies)
             request.write(b"".join(events))
