@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import requests
@@ -83,7 +84,7 @@ class Exporter:
 
     def url(self, server: str) -> str:
         """Where clients reach a server."""
-        return f"{self.mcp}/{server}/mcp"
+        return f"{self.mcp}/{quote(server)}/mcp"
 
     def scrape(self) -> Scrape:
         """One scrape."""
@@ -158,7 +159,8 @@ def exporter(
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            # The wrapped servers of whoever runs the tests report elsewhere.
+            env={"MCP_EXPORTER_WRAP_SOCKET": "", **os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
