@@ -24,17 +24,17 @@ BURN = f"{LEVEL}:mcp_objective_burn"
 BUDGET_LEFT = f"{LEVEL}:mcp_objective_budget_remaining:ratio_rate30d"
 
 PERIOD = "30d"
-RAW_LIMIT = seconds("6h")
+RAW_LIMIT = seconds("1h")
 """Up to here a window is read from the counters; beyond it, from the recorded 5 minute rates.
 
 Thirty days of every counter at a scrape each 15 s pass Prometheus' limit of 50 million samples
-with some 20 servers. A rate recorded every minute gives each event the same weight, whatever
-happened between, so idle time neither dilutes nor spends the budget.
+with 20 servers of 15 series each. A rate recorded every minute gives each event the same weight,
+whatever happened between, so idle time neither dilutes nor spends the budget.
 """
 
 
 def groups(settings: Settings) -> list[Group]:
-    """The group that pages read, and the slower one that tickets and the budget read."""
+    """The short windows, which pages wait for, and the long ones, which change slowly."""
     fast = [window for window in _windows(settings) if seconds(window) <= RAW_LIMIT]
     slow = [window for window in _windows(settings) if seconds(window) > RAW_LIMIT]
     targets = [_target(settings, name) for name in OBJECTIVES]

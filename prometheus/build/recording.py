@@ -23,8 +23,9 @@ def groups(settings: Settings) -> list[Group]:
     """What dashboards and alerts read instead of every series of every tool."""
     return [
         Group("mcp-traffic", [*_rates(settings.job), *_tool_success(settings.job)]),
-        Group("mcp-latency", _quantiles(settings.job)),
-        Group("mcp-processes", [_memory(settings.job)]),
+        # The dearest by far, as every bucket of every tool is read.
+        Group("mcp-latency", _quantiles(settings.job), interval="1m"),
+        Group("mcp-processes", [_memory(settings.job)], interval="1m"),
     ]
 
 
