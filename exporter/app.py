@@ -178,5 +178,6 @@ def is_loopback(host: str) -> bool:
 
 
 def _taken(flag: str, host: str, port: int, error: OSError) -> ConfigError:
-    reason = os.strerror(error.errno) if error.errno else str(error)
+    is_of_the_system = error.errno is not None and error.errno > 0  # else a name was not found
+    reason = os.strerror(error.errno) if is_of_the_system else error.strerror or str(error)
     return ConfigError(f"{flag}: cannot listen on {host}:{port}: {reason}; choose another address")

@@ -201,7 +201,7 @@ def _variable(flag: str) -> str:
 
 def _address(flag: str, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ConfigError(f"{flag}: {text!r} is not HOST:PORT, such as 127.0.0.1:6279")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104  what an empty host means
 
