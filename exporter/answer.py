@@ -13,8 +13,8 @@ from typing import Protocol
 
 from exporter import refusal
 from exporter.exchange import Pending
-from exporter.listener import Headers, Request
 from exporter.message import Id
+from exporter.request import Headers, Request
 
 KEEP_ALIVE = 15.0
 _EVENT_STREAM: Headers = [

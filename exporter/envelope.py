@@ -14,9 +14,9 @@ import msgspec
 from exporter import message as jsonrpc
 from exporter import refusal
 from exporter.header_value import decoded
-from exporter.listener import Request
 from exporter.message import CAPABILITIES_KEY, VERSION_KEY, Message
 from exporter.observation import MODERN
+from exporter.request import Request
 
 LEGACY_VERSIONS = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
 

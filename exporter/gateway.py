@@ -18,11 +18,11 @@ import msgspec
 
 from exporter import message as jsonrpc
 from exporter import refusal
-from exporter.listener import Request
 from exporter.message import Message
 from exporter.metrics import Metrics
 from exporter.oauth import WELL_KNOWN
 from exporter.recorder import ServerRecorder
+from exporter.request import Request
 
 _PATH = re.compile(rb"/(.+)/(mcp|sse|message(?=/[0-9a-f]{32}$))(?:/[0-9a-f]{32})?")
 _WELL_KNOWN = WELL_KNOWN.encode()

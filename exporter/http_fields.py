@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.listener import Headers
+from exporter.request import Headers
 
 HOP_BY_HOP = frozenset(
     {

@@ -11,7 +11,6 @@ from msgspec import UNSET
 from exporter.call import UpstreamError
 from exporter.config import Server
 from exporter.http_reply import Caller, Reply
-from exporter.listener import Headers
 from exporter.observation import MODERN
 from exporter.pool import Pool
 from exporter.probe import (
@@ -25,6 +24,7 @@ from exporter.probe import (
     is_discovered,
     refusal_of,
 )
+from exporter.request import Headers
 
 _FAREWELL = 1.0
 

@@ -13,10 +13,10 @@ from exporter import message as jsonrpc
 from exporter.call import Fault, UpstreamError
 from exporter.config import Server
 from exporter.dialogue import Dialogue, describe_headers
-from exporter.listener import Headers
 from exporter.message import Message
 from exporter.pool import Flight, Pool
 from exporter.probe import UNAUTHORIZED, ReachedError
+from exporter.request import Headers
 
 MAX_BODY = 8 * 1024 * 1024
 LONGEST_REST = 300.0

@@ -14,13 +14,13 @@ from time import monotonic
 from exporter.config import Server
 from exporter.http_fields import NOT_UP, named_hops, readable
 from exporter.http_session import HttpSession, HttpSessions
-from exporter.listener import Request
 from exporter.message import Message
 from exporter.oauth import OwnUrl, ProtectedResource
 from exporter.oauth_relay import MetadataRelay
 from exporter.observation import Observer
 from exporter.pool import Pool
 from exporter.relay import Relay
+from exporter.request import Request
 
 _SWEEP = 1.0
 

@@ -13,18 +13,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from http import HTTPStatus
 from time import monotonic
 from typing import Protocol, cast
 
 import httptools
 
-Headers = list[tuple[bytes, bytes]]
+from exporter.request import Request
 
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
-_BODYLESS = frozenset({204, 304})
 _OFFER = frozenset({b"connection", b"upgrade", b"http2-settings", b"expect"})
 _BACKLOG = 64 * 1024
 _LINGER = 2.0
@@ -49,117 +45,6 @@ class Application(Protocol):
 
     def refuse(self, request: Request, status: int, reason: str) -> None:
         """Answer a request that broke the rules of HTTP or a limit."""
-
-
-class Request:
-    """One request with its reply: what came in, and the way back."""
-
-    __slots__ = (
-        "_connection", "_names", "body", "chunked", "closed", "headers", "keep_alive",
-        "method", "minor", "on_drain", "on_gone", "received", "refusal", "started", "target",
-    )  # fmt: skip
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._names: dict[bytes, bytes] | None = None
-        self.method = b""
-        self.target = b""
-        self.headers: Headers = []
-        self.body = b""
-        self.minor = 1
-        self.keep_alive = True
-        self.received = 0.0
-        self.started = False
-        self.chunked = False
-        self.closed = False
-        self.refusal: tuple[int, str] | None = None
-        self.on_gone: Callable[[], None] | None = None
-        self.on_drain: Callable[[bool], None] | None = None
-
-    @property
-    def path(self) -> bytes:
-        """The target without its query."""
-        return self.target.partition(b"?")[0]
-
-    @property
-    def query(self) -> bytes:
-        """What follows the ``?``, without it."""
-        return self.target.partition(b"?")[2]
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first value of a header; ``name`` in lower case."""
-        if self._names is None:
-            self._names = {key.lower(): value for key, value in reversed(self.headers)}
-        return self._names.get(name)
-
-    def start(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b""
-    ) -> None:
-        """Begin the reply. Without a ``Content-Length`` among the headers it is chunked."""
-        self.started = True
-        lines = [b"HTTP/1.1 %d %b" % (status, reason or _REASONS.get(status, b"Unknown"))]
-        sized = status in _BODYLESS
-        for name, value in headers:
-            sized = sized or name.lower() == b"content-length"
-            lines.append(b"%b: %b" % (name, value))
-        self.chunked = not sized and self.minor > 0
-        if self.chunked:
-            lines.append(b"Transfer-Encoding: chunked")
-        elif not sized:
-            self.keep_alive = False
-        if self._connection.closing_after(self):
-            lines.append(b"Connection: close")
-        elif self.minor == 0:
-            lines.append(b"Connection: keep-alive")
-        lines.append(b"\r\n")
-        self._connection.put(b"\r\n".join(lines))
-
-    def write(self, data: bytes) -> None:
-        """Pass on a part of the body; ``flush`` sends it."""
-        if self.closed or not data or self.method == b"HEAD":
-            return
-        if self.chunked:
-            self._connection.put(b"%x\r\n" % len(data))
-            self._connection.put(data)
-            self._connection.put(b"\r\n")
-        else:
-            self._connection.put(data)
-
-    def flush(self) -> None:
-        """Send what was written."""
-        self._connection.flush()
-
-    def end(self) -> None:
-        """The reply is complete."""
-        if self.closed:
-            return
-        self.closed = True
-        if self.chunked and self.method != b"HEAD":
-            self._connection.put(b"0\r\n\r\n")
-        self._connection.finished(self)
-
-    def abort(self) -> None:
-        """The reply cannot be completed: cut the connection, so that the client sees it."""
-        if not self.closed:
-            self.closed = True
-            self._connection.abort()
-
-    def respond(
-        self, status: int, body: bytes, content_type: bytes, headers: Headers | None = None
-    ) -> None:
-        """Send a whole reply."""
-        fields = [(b"Content-Type", content_type)] if content_type else []
-        fields += [(b"Content-Length", b"%d" % len(body)), *(headers or [])]
-        self.start(status, fields)
-        self.write(body)
-        self.end()
-
-    def gone(self) -> None:
-        """The client is gone: tell whoever serves this request."""
-        if not self.closed:
-            self.closed = True
-            if self.on_gone is not None:
-                self.on_gone()
 
 
 class Connection(asyncio.Protocol):

@@ -12,7 +12,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
 
-from exporter.listener import Request
+from exporter.request import Request
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 

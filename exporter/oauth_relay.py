@@ -5,9 +5,9 @@ from __future__ import annotations
 from exporter import refusal
 from exporter.call import UpstreamError
 from exporter.http_fields import onward
-from exporter.listener import Headers, Request
 from exporter.oauth import ProtectedResource
 from exporter.pool import Flight, Pool
+from exporter.request import Headers, Request
 
 _LIMIT = 1024 * 1024
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from exporter.header_value import decoded
-from exporter.listener import Request
+from exporter.request import Request
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _DECIMAL = re.compile(r"(-?[0-9]{1,300})(?:\.0+)?")

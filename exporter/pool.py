@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 import httptools
 
 from exporter.call import Fault, UpstreamError
-from exporter.listener import Headers
+from exporter.request import Headers
 
 KEEP_IDLE = 4.0
 """Seconds that an unused connection is kept: uvicorn and Node.js close theirs after five."""

@@ -18,7 +18,7 @@ from exporter import pages
 from exporter.config import Server
 from exporter.explanation import Explanation
 from exporter.history import History
-from exporter.listener import Request
+from exporter.request import Request
 
 TEXT = b"text/plain; charset=utf-8"
 HTML = b"text/html; charset=utf-8"

@@ -15,11 +15,11 @@ from exporter.call import Fault, Outcome, UpstreamError
 from exporter.exchange import Exchange, Pending
 from exporter.http_fields import onward
 from exporter.http_session import HttpSession, HttpSessions
-from exporter.listener import Headers, Request
 from exporter.message import Message
 from exporter.observation import MODERN, Observer
 from exporter.pool import Flight, Pool
 from exporter.reply_copy import BodyCopy, Copy, EventCopy, InflatedCopy
+from exporter.request import Headers, Request
 
 _MODERN = MODERN.encode()
 

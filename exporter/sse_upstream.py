@@ -19,11 +19,11 @@ from exporter.config import Server
 from exporter.exchange import Exchange
 from exporter.http_session import HttpSession
 from exporter.http_upstream import HttpUpstream
-from exporter.listener import Headers, Request
 from exporter.message import Message
 from exporter.oauth import OwnUrl
 from exporter.observation import Observer
 from exporter.relay import Relay
+from exporter.request import Headers, Request
 
 _MAX_FIRST_EVENT = 64 * 1024
 

@@ -21,9 +21,9 @@ from exporter.call import Outcome, UpstreamError
 from exporter.child import Child
 from exporter.envelope import STATUS_OF_CODE
 from exporter.exchange import Exchange, Pending
-from exporter.listener import Request
 from exporter.message import SUBSCRIPTION_KEY, Id, Message
 from exporter.observation import Observer
+from exporter.request import Request
 from exporter.stdio_session import one_line
 
 LISTEN = "subscriptions/listen"

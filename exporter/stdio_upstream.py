@@ -20,11 +20,11 @@ from exporter.child import Child, Ledger, Owner
 from exporter.config import Server
 from exporter.envelope import Violation
 from exporter.exchange import Exchange
-from exporter.listener import Request
 from exporter.message import Id, Message
 from exporter.observation import Observer
 from exporter.param_headers import ParamHeaders
 from exporter.reaper import Reaper
+from exporter.request import Request
 from exporter.stdio_session import StdioSession
 from exporter.stdio_shared import DISCOVER, SharedChild
 

@@ -20,9 +20,10 @@ from prometheus_client.exposition import choose_encoder
 from exporter import pages
 from exporter.call import ConfigError
 from exporter.history import History
-from exporter.listener import Listener, ListenerLimits, Request
+from exporter.listener import Listener, ListenerLimits
 from exporter.pages import ServerRow
 from exporter.probe_pages import HTML, HTML_HEADERS, TEXT, ProbePages, Prober
+from exporter.request import Request
 
 T = TypeVar("T")
 

@@ -24,11 +24,12 @@ from prometheus_client import CollectorRegistry
 import exporter
 from exporter.call import Fault, UpstreamError
 from exporter.child import Owner
-from exporter.listener import Application, Connection, Listener, ListenerLimits, Request
+from exporter.listener import Application, Connection, Listener, ListenerLimits
 from exporter.message import Message, read
 from exporter.metrics import Metrics
 from exporter.observation import Observer
 from exporter.recorder import ServerRecorder
+from exporter.request import Request
 
 P = ParamSpec("P")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporter import envelope, message, refusal
 from exporter.envelope import Violation
-from exporter.listener import Request
+from exporter.request import Request
 from tests.fakes import bare_request, encoded, request
 
 META = {message.VERSION_KEY: "2026-07-28", message.CAPABILITIES_KEY: {}}

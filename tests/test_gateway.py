@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from exporter.gateway import Gateway
-from exporter.listener import ListenerLimits, Request
+from exporter.listener import ListenerLimits
 from exporter.message import Message
 from exporter.recorder import ServerRecorder
+from exporter.request import Request
 from tests.fakes import (
     Books,
     Downstream,

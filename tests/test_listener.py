@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.listener import Listener, ListenerLimits, Request
+from exporter.listener import Listener, ListenerLimits
+from exporter.request import Request
 from tests.fakes import Downstream, Reply, Scribe, on_fake_time, parse_replies, settle, virtual_loop
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.listener import Request
 from exporter.oauth import ProtectedResource
 from exporter.oauth_relay import MetadataRelay
 from exporter.pool import Pool
+from exporter.request import Request
 from tests.fakes import Downstream, Network, Reply, on_fake_time, settle
 
 WELL_KNOWN = b"/.well-known/oauth-protected-resource"

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from exporter.listener import Connection, Request
+from exporter.listener import Connection
 from exporter.param_headers import ParamHeaders
+from exporter.request import Request
 
 SCHEMA = {
     "type": "object",

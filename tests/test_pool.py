@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.call import Fault, UpstreamError
-from exporter.listener import Headers
 from exporter.pool import KEEP_IDLE, Flight, Pool
+from exporter.request import Headers
 from tests.fakes import Network, on_fake_time, settle, virtual_loop
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

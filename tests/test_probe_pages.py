@@ -13,11 +13,11 @@ from exporter.config import Server
 from exporter.dialogue import Step
 from exporter.explanation import Explanation
 from exporter.history import History, Record
-from exporter.listener import Request
 from exporter.metrics import Metrics
 from exporter.probe import Finding
 from exporter.probe_pages import AT_ONCE, ProbePages
 from exporter.recorder import ServerRecorder
+from exporter.request import Request
 from tests.fakes import Downstream, Reply, on_fake_time, settle
 
 SERVER = Server("@scope/files", "http", url="http://server/mcp")

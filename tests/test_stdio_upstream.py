@@ -11,9 +11,9 @@ from exporter import message as jsonrpc
 from exporter import stdio_upstream
 from exporter.child import Owner
 from exporter.config import Server
-from exporter.listener import Request
 from exporter.message import CAPABILITIES_KEY, VERSION_KEY
 from exporter.reaper import Reaper
+from exporter.request import Request
 from exporter.stdio_upstream import Backoff, StdioUpstream
 from tests.fakes import (
     Books,

@@ -1,0 +1,155 @@
+"""One HTTP request with its reply: what came in, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Protocol
+
+Headers = list[tuple[bytes, bytes]]
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_BODYLESS = frozenset({204, 304})
+
+
+class Wire(Protocol):
+    """The connection that a request came by, and its reply goes by."""
+
+    def closing_after(self, request: Request) -> bool:
+        """Whether the connection ends with this reply."""
+
+    def put(self, data: bytes) -> None:
+        """Add to what the next flush sends."""
+
+    def flush(self) -> None:
+        """Send what was put."""
+
+    def finished(self, request: Request) -> None:
+        """The reply is complete."""
+
+    def abort(self) -> None:
+        """Cut the connection."""
+
+
+class Request:
+    """One request with its reply: what came in, and the way back."""
+
+    __slots__ = (
+        "_names",
+        "_wire",
+        "body",
+        "chunked",
+        "closed",
+        "headers",
+        "keep_alive",
+        "method",
+        "minor",
+        "on_drain",
+        "on_gone",
+        "received",
+        "refusal",
+        "started",
+        "target",
+    )  # fmt: skip
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._names: dict[bytes, bytes] | None = None
+        self.method = b""
+        self.target = b""
+        self.headers: Headers = []
+        self.body = b""
+        self.minor = 1
+        self.keep_alive = True
+        self.received = 0.0
+        self.started = False
+        self.chunked = False
+        self.closed = False
+        self.refusal: tuple[int, str] | None = None
+        self.on_gone: Callable[[], None] | None = None
+        self.on_drain: Callable[[bool], None] | None = None
+
+    @property
+    def path(self) -> bytes:
+        """The target without its query."""
+        return self.target.partition(b"?")[0]
+
+    @property
+    def query(self) -> bytes:
+        """What follows the ``?``, without it."""
+        return self.target.partition(b"?")[2]
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header; ``name`` in lower case."""
+        if self._names is None:
+            self._names = {key.lower(): value for key, value in reversed(self.headers)}
+        return self._names.get(name)
+
+    def start(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b""
+    ) -> None:
+        """Begin the reply. Without a ``Content-Length`` among the headers it is chunked."""
+        self.started = True
+        lines = [b"HTTP/1.1 %d %b" % (status, reason or _REASONS.get(status, b"Unknown"))]
+        sized = status in _BODYLESS
+        for name, value in headers:
+            sized = sized or name.lower() == b"content-length"
+            lines.append(b"%b: %b" % (name, value))
+        self.chunked = not sized and self.minor > 0
+        if self.chunked:
+            lines.append(b"Transfer-Encoding: chunked")
+        elif not sized:
+            self.keep_alive = False
+        if self._wire.closing_after(self):
+            lines.append(b"Connection: close")
+        elif self.minor == 0:
+            lines.append(b"Connection: keep-alive")
+        lines.append(b"\r\n")
+        self._wire.put(b"\r\n".join(lines))
+
+    def write(self, data: bytes) -> None:
+        """Pass on a part of the body; ``flush`` sends it."""
+        if self.closed or not data or self.method == b"HEAD":
+            return
+        if self.chunked:
+            self._wire.put(b"%x\r\n" % len(data))
+            self._wire.put(data)
+            self._wire.put(b"\r\n")
+        else:
+            self._wire.put(data)
+
+    def flush(self) -> None:
+        """Send what was written."""
+        self._wire.flush()
+
+    def end(self) -> None:
+        """The reply is complete."""
+        if self.closed:
+            return
+        self.closed = True
+        if self.chunked and self.method != b"HEAD":
+            self._wire.put(b"0\r\n\r\n")
+        self._wire.finished(self)
+
+    def abort(self) -> None:
+        """The reply cannot be completed: cut the connection, so that the client sees it."""
+        if not self.closed:
+            self.closed = True
+            self._wire.abort()
+
+    def respond(
+        self, status: int, body: bytes, content_type: bytes, headers: Headers | None = None
+    ) -> None:
+        """Send a whole reply."""
+        fields = [(b"Content-Type", content_type)] if content_type else []
+        fields += [(b"Content-Length", b"%d" % len(body)), *(headers or [])]
+        self.start(status, fields)
+        self.write(body)
+        self.end()
+
+    def gone(self) -> None:
+        """The client is gone: tell whoever serves this request."""
+        if not self.closed:
+            self.closed = True
+            if self.on_gone is not None:
+                self.on_gone()
