@@ -178,6 +178,6 @@ def is_loopback(host: str) -> bool:
 
 
 def _taken(flag: str, host: str, port: int, error: OSError) -> ConfigError:
-    is_of_the_system = error.errno is not None and error.errno > 0  # else a name was not found
-    reason = os.strerror(error.errno) if is_of_the_system else error.strerror or str(error)
+    code = error.errno or 0  # of the system; below that, a name was not found
+    reason = os.strerror(code) if code > 0 else error.strerror or str(error)
     return ConfigError(f"{flag}: cannot listen on {host}:{port}: {reason}; choose another address")
