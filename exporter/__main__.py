@@ -1,7 +1,18 @@
-"""``python -m exporter``."""
+"""``mcp-exporter``, and ``python -m exporter``."""
 
 import sys
 
-from exporter.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run a command; ``wrap`` without loading the others, for its client waits."""
+    if sys.argv[1:2] == ["wrap"]:
+        from exporter import wrap
+
+        return wrap.main(sys.argv[2:])
+    from exporter import cli
+
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,18 +15,20 @@ from time import monotonic, time
 
 from prometheus_client import CollectorRegistry
 
-from exporter import __version__, shown_config
+from exporter import __version__, shown_config, wrap_socket
 from exporter.call import ConfigError
 from exporter.config import Config, Server
 from exporter.explanation import Explanation, explain
 from exporter.fleet import DRAIN_TIME, Fleet
 from exporter.gateway import Gateway
+from exporter.guests import Guest, Names
 from exporter.history import History
 from exporter.listener import Listener, ListenerLimits
 from exporter.metrics import Metrics
 from exporter.oauth import OwnUrl
 from exporter.pages import ServerRow
 from exporter.reaper import Reaper
+from exporter.reception import Reception
 from exporter.reload import Reloader
 from exporter.web import Web, WebThread
 
@@ -46,6 +48,7 @@ class Settings:
     web_host: str
     web_port: int
     external_url: str | None = None
+    wrap_socket: str = ""
 
 
 class App:
@@ -74,6 +77,10 @@ class App:
             settings.config_file, os.environ, self.metrics, self._fleet, self._apply_limits
         )
         self._web = WebThread(Web(self.metrics.registry, self, self.history))
+        names = Names(self.metrics, self._fleet.observer, self._fleet.wrapped)
+        self._reception = Reception(
+            settings.wrap_socket, self.metrics, lambda: Guest(names, self.metrics)
+        )
         self.is_ready = False
         self._pulse: asyncio.TimerHandle | None = None
         self._next_pulse = 0.0
@@ -83,6 +90,7 @@ class App:
         mcp = await self._open_mcp()
         web = self._open_web()
         self._reloader.start(self._first_config)
+        await self._open_reception()
         self.is_ready = True
         self._feel_pulse()
         urls = {"mcp": "http://{}:{}".format(*mcp), "web": "http://{}:{}".format(*web)}
@@ -95,6 +103,7 @@ class App:
         if self._pulse is not None:
             self._pulse.cancel()
         self._fleet.drain()
+        await self._reception.close()
         await self._listener.close(DRAIN_TIME)
         await self._fleet.close()
         self._web.close()
@@ -158,6 +167,21 @@ class App:
             return await self._listener.open(at.mcp_host, at.mcp_port)
         except OSError as error:
             raise _taken("--mcp.listen-address", at.mcp_host, at.mcp_port, error) from None
+
+    async def _open_reception(self) -> None:
+        path = self._settings.wrap_socket
+        if not path:
+            return
+        try:
+            await self._reception.open()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if path != wrap_socket.default_path():
+                raise ConfigError(
+                    f"--wrap.socket: cannot listen on {path}: {reason}; choose another path"
+                ) from None
+            extra = {"path": path, "reason": reason}
+            log.info("wrapped servers cannot report to this exporter", extra=extra)
 
     def _open_web(self) -> tuple[str, int]:
         at = self._settings

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter import __version__, logs
+from exporter import __version__, logs, wrap, wrap_socket
 from exporter.call import ConfigError
 
 if TYPE_CHECKING:
@@ -25,8 +25,11 @@ _FALSE = frozenset({"", "0", "false", "no", "off"})
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; answers the exit code: 0 done, 1 failed, 2 asked for the impossible."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["wrap"]:
+        return wrap.main(words[1:])
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parser().parse_args(words)
         code: int = arguments.run(arguments)
     except ConfigError as error:
         sys.stderr.write(f"mcp-exporter: {error}\n")
@@ -51,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands.add_parser("serve", help="relay, measure, and serve /metrics"))
     _add_check(commands.add_parser("check", help="validate a configuration and do nothing else"))
     _add_probe(commands.add_parser("probe", help="probe servers once and say what was said"))
+    # It reads its own words, before this parser is made.
+    commands.add_parser("wrap", help="run a stdio server for a client, and observe it")
     return parser
 
 
@@ -69,6 +74,12 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--mcp.allow-unauthenticated",
         "allow an --mcp.listen-address that other machines can reach: anybody there may then "
         "call every tool",
+    )
+    flag(
+        wrap.SOCKET_FLAG,
+        wrap_socket.default_path(),
+        "where wrapped servers report; empty: nowhere",
+        "PATH",
     )
     flag.choice("--log.level", ("debug", "info", "warning", "error"), "info")
     flag.choice("--log.format", ("text", "json"), "text")
@@ -137,7 +148,13 @@ def _serve(arguments: argparse.Namespace) -> int:
             "call every tool; listen on 127.0.0.1, or pass --mcp.allow-unauthenticated"
         )
     path = Path(given["config.file"])
-    settings = Settings(path, *mcp, *web, external_url=given["web.external_url"] or None)
+    settings = Settings(
+        path,
+        *mcp,
+        *web,
+        external_url=given["web.external_url"] or None,
+        wrap_socket=given["wrap.socket"],
+    )
     loaded = config.load(path, os.environ)
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
         runner.run(_run(loaded, settings))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from exporter.checkup import Checkup
-from exporter.config import Config, Server
+from exporter.config import Config, ProbeSettings, Server
 from exporter.gateway import Gateway
 from exporter.history import History
 from exporter.http_upstream import HttpUpstream
@@ -36,6 +36,7 @@ class Watched:
 
     server: Server
     recorder: ServerRecorder
+    observer: Observer
     upstream: HttpUpstream | StdioUpstream
     vitals: Vitals
     prober: Prober
@@ -85,6 +86,17 @@ class Fleet:
         self._watched = {name: self._watched[name] for name in wanted}
         return difference
 
+    def observer(self, name: str) -> Observer | None:
+        """Who observes the server of this name."""
+        watched = self._watched.get(name)
+        return watched.observer if watched is not None else None
+
+    def wrapped(self, name: str) -> Observer:
+        """An observer for a server that is not configured, but reports from where it runs."""
+        recorder = ServerRecorder(self._metrics, name, "stdio")
+        server = Server(name, "stdio", probe=ProbeSettings(enabled=False))
+        return self._observe(server, recorder)[2]
+
     def find(self, name: str) -> Server | None:
         """The server of this name."""
         watched = self._watched.get(name)
@@ -121,22 +133,26 @@ class Fleet:
 
     def _add(self, server: Server, observed_bytes: int) -> Watched:
         recorder = ServerRecorder(self._metrics, server.name, server.transport)
-        vitals = Vitals(recorder, is_probed=server.probe.enabled)
-        prober = Prober(Checkup(server, recorder, vitals, self._reaper), self._history)
-        observer = Observer(recorder)
-        observer.tools_heard, observer.list_changed = prober.tools_heard, prober.list_soon
-        if server.probe.passive:
-            observer.alive, observer.lost = vitals.heard, vitals.missed
+        vitals, prober, observer = self._observe(server, recorder)
         upstream: HttpUpstream | StdioUpstream
         if server.transport == "stdio":
             upstream = StdioUpstream(server, observer, recorder, self._reaper, self._loop)
         else:
             kind = SseUpstream if server.transport == "sse" else HttpUpstream
             upstream = kind(server, observer, self._loop, observed_bytes, self._own_url)
-        watched = Watched(server, recorder, upstream, vitals, prober)
+        watched = Watched(server, recorder, observer, upstream, vitals, prober)
         self._watched[server.name] = watched
         self._gateway.add(server.name, upstream)
         return watched
+
+    def _observe(self, server: Server, recorder: ServerRecorder) -> tuple[Vitals, Prober, Observer]:
+        vitals = Vitals(recorder, is_probed=server.probe.enabled)
+        prober = Prober(Checkup(server, recorder, vitals, self._reaper), self._history)
+        observer = Observer(recorder)
+        observer.tools_heard, observer.list_changed = prober.tools_heard, prober.list_soon
+        if server.probe.passive:
+            observer.alive, observer.lost = vitals.heard, vitals.missed
+        return vitals, prober, observer
 
     def _release(self, name: str, for_good: bool) -> None:
         watched = self._watched.pop(name)

@@ -296,6 +296,11 @@ class Metrics:
         self.rejected_requests = self._counter(
             "mcp_exporter_rejected_requests", "Requests that the exporter refused.", ["reason"]
         )
+        self.wrap_dropped = self._counter(
+            "mcp_exporter_wrap_dropped",
+            "Finished requests of wrapped servers that could not be told in time.",
+            ["server"],
+        )
         self.internal_errors = self._counter(
             "mcp_exporter_internal_errors",
             "Failures of observation; the traffic went on.",

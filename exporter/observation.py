@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from exporter import message as jsonrpc
 from exporter.call import Outcome
 from exporter.exchange import Exchange, Pending
 from exporter.message import Message
-from exporter.recorder import ServerRecorder
+
+if TYPE_CHECKING:  # a wrapped server's process has no metrics, and does without their import
+    from exporter.recorder import ServerRecorder
 
 MODERN = "2026-07-28"
 """The first protocol version without sessions."""

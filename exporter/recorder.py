@@ -128,6 +128,10 @@ class ServerRecorder:
         """Observation failed; the traffic went on."""
         self.metrics.failed(where)
 
+    def waiting(self, change: int) -> None:
+        """So many more requests are in flight elsewhere, where their ends come from."""
+        self._in_flight.inc(change)
+
     # Sessions
 
     def session_started(self, client: str | None, version: str | None) -> None:
@@ -140,6 +144,10 @@ class ServerRecorder:
         """A session is over after this long."""
         self._sessions.dec()
         self._session_duration.observe(seconds)
+
+    def sessions_changed(self, change: int) -> None:
+        """So many more sessions are known, which began elsewhere."""
+        self._sessions.inc(change)
 
     # The server itself
 
@@ -155,6 +163,19 @@ class ServerRecorder:
         self.metrics.children.started(self.name, pid)
         self.metrics.process_starts.labels(self.name).inc()
         self.metrics.processes.labels(self.name).inc()
+
+    def process_joined(self, pid: int, *, is_new: bool) -> None:
+        """A process that somebody else started is known from now on."""
+        if is_new:
+            self.process_started(pid)
+        else:
+            self.metrics.children.started(self.name, pid)
+            self.metrics.processes.labels(self.name).inc()
+
+    def process_left(self, pid: int) -> None:
+        """A process is no longer known; how it ended, or whether, nobody said."""
+        self.metrics.children.exited(self.name, pid)
+        self.metrics.processes.labels(self.name).dec()
 
     def process_stopping(self, pid: int) -> None:
         """A child process is about to be stopped."""

@@ -1,0 +1,177 @@
+"""A wrapped server is the same server to its client, whatever becomes of the exporter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.exporting import Exporter, Scrape, exporter, is_running, obedient
+from tests.running import wait_for
+from tests.wrapping import Client, client, obedient_command, wrapped
+
+pytestmark = pytest.mark.e2e
+
+OTHER = {"other": obedient()}
+CALLS = 10_000
+
+
+def calls(scrape: Scrape) -> float:
+    return scrape.total("mcp_tool_calls_total", server="files", tool="act")
+
+
+def dropped(scrape: Scrape) -> float:
+    return scrape.total("mcp_exporter_wrap_dropped_total", server="files")
+
+
+def comes_to(running: Exporter, wanted: float) -> None:
+    wait_for(lambda: calls(running.scrape()) >= wanted, 20, f"{wanted:g} calls are counted")
+    assert calls(running.scrape()) == wanted
+
+
+def run(command: list[str], said: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    root = Path(__file__).parent.parent
+    return subprocess.run(command, input=said, capture_output=True, cwd=root, timeout=60)
+
+
+def test_both_sides_get_the_same_bytes_as_without(tmp_path: Path) -> None:
+    said = [
+        b'{"jsonrpc":"2.0", "id":1.0,"method":"ping" }\r\n',
+        b'{"id":"\xc3\xa9","method":"x"}\n',
+    ]
+    said += [b'{"id":%d,"method":"tools/call","params":{"pad":"%s"}}\n' % (7, b"x" * 300_000)]
+    found = []
+    for name in ("direct", "wrapped"):
+        folder = tmp_path / name
+        folder.mkdir()
+        command = obedient_command("--record", str(folder))
+        if name == "wrapped":
+            command = wrapped(command, tmp_path / "nobody")
+        ended = run(command, b"".join(said))
+        heard = (folder / "heard").read_bytes()
+        assert ended.stdout == (folder / "said").read_bytes()
+        found.append((heard, ended.stdout, ended.returncode))
+    assert found[0] == found[1]
+    assert found[0][0] == b"".join(said)
+
+
+@pytest.mark.parametrize("end", ["sys.exit(3)", "os.kill(os.getpid(), 15)", "os._exit(0)"])
+def test_exit_code_signal_and_stderr_are_the_servers_own(end: str) -> None:
+    script = f"import os, sys; os.write(2, b'oh\\n'); os.write(1, b'bye'); {end}"
+    command = [sys.executable, "-c", script]
+    direct, through = run(command), run(wrapped(command, ""))
+    assert (direct.returncode, direct.stdout, direct.stderr) == (
+        through.returncode,
+        through.stdout,
+        through.stderr,
+    )
+
+
+def test_a_command_that_does_not_exist_is_one_clear_line() -> None:
+    ended = run(wrapped(["no-such-program"], ""))
+    assert ended.returncode == 127
+    assert ended.stderr == (
+        b"mcp-exporter: wrap: cannot start 'no-such-program': no such file or directory\n"
+    )
+
+
+def test_signals_reach_the_server() -> None:
+    script = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(9));"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    with client(wrapped([sys.executable, "-c", script], "")) as desk:
+        assert desk.output.readline() == b"ready\n"
+        desk.process.terminate()
+        assert desk.process.wait(timeout=30) == 9
+
+
+def test_a_client_that_kills_its_server_kills_it() -> None:
+    with client(
+        wrapped([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"], "")
+    ) as desk:
+        desk.output.readline()
+        (server,) = psutil.Process(desk.process.pid).children()
+        desk.process.kill()
+        desk.process.wait()
+        wait_for(lambda: not is_running(server.pid), 10, "the server is gone")
+
+
+def test_the_scrape_counts_what_the_client_counts(tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    with (
+        exporter(tmp_path, OTHER, "--wrap.socket", str(socket)) as running,
+        client(wrapped(obedient_command(), socket)) as desk,
+    ):
+        desk.greet()
+        for _ in range(50):
+            desk.call()
+        for _ in range(5):
+            desk.call(how="fail")
+        desk.call(how="fault")
+        comes_to(running, 56)
+        scrape = running.scrape()
+        assert scrape.by("outcome", "mcp_tool_calls_total", server="files", tool="act") == {
+            "ok": 50,
+            "tool_error": 5,
+            "protocol_error": 1,
+        }
+        assert scrape.total("mcp_sessions", server="files") == 1
+        assert scrape.total("mcp_server_tools", server="files") == 1
+        assert scrape.total("mcp_server_process_resident_memory_bytes", server="files") > 1e6
+        assert desk.leave() == 0
+        wait_for(lambda: not running.scrape().total("mcp_sessions", server="files"), 10, "it left")
+        exits = running.scrape().by("reason", "mcp_server_process_exits_total", server="files")
+        assert exits == {"clean": 1}
+
+
+def test_no_call_is_lost_or_late_whatever_becomes_of_the_exporter(tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    flags = ("--wrap.socket", str(socket))
+    with client(wrapped(obedient_command(), socket)) as desk:
+        with exporter(tmp_path / "first", OTHER, *flags) as first:
+            desk.greet()
+            many(desk, 2000)
+            comes_to(first, 2000)
+            os.kill(first.pid, signal.SIGSTOP)
+            many(desk, 2000)
+            os.kill(first.pid, signal.SIGCONT)
+            comes_to(first, 4000)
+            os.kill(first.pid, signal.SIGKILL)
+            many(desk, 2000)
+        with exporter(tmp_path / "second", OTHER, *flags) as second:
+            many(desk, 4000)
+            comes_to(second, 6000)
+            assert dropped(second.scrape()) == 0
+            assert second.scrape().total("mcp_sessions", server="files") == 1
+    assert len(desk.seconds) == CALLS + 2
+    assert statistics.median(desk.seconds) < 0.005
+
+
+def test_what_could_not_be_told_is_counted_once_somebody_listens(tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    with client(wrapped(obedient_command(), socket)) as desk:
+        desk.greet()
+        many(desk, CALLS)
+        with exporter(tmp_path, OTHER, "--wrap.socket", str(socket)) as running:
+            wait_for(lambda: dropped(running.scrape()) > 0, 20, "drops are counted")
+            desk.call()
+            wait_for(
+                lambda: calls(running.scrape()) + dropped(running.scrape()) >= CALLS + 1,
+                20,
+                "all is told",
+            )
+            requests = running.scrape().total("mcp_requests_total", server="files")
+            assert requests + dropped(running.scrape()) == CALLS + 3
+            assert dropped(running.scrape()) > CALLS / 2
+
+
+def many(desk: Client, count: int) -> None:
+    for _ in range(count):
+        desk.call()
