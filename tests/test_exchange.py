@@ -295,4 +295,4 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=60, stateful_step_count=40)
+TestConversation.settings = settings(max_examples=40, stateful_step_count=40)

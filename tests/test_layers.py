@@ -61,9 +61,19 @@ TESTED_ELSEWHERE = {
 }
 
 
-def imports(module: str) -> Iterator[str]:
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text())
+
+
+@cache
+def imports(module: str) -> tuple[str, ...]:
     """Everything that a module imports, also inside functions; our own modules by their name."""
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    return tuple(_imports(module))
+
+
+def _imports(module: str) -> Iterator[str]:
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -132,8 +142,8 @@ def test_a_pure_module_has_no_clock_and_no_input_or_output(module: str) -> None:
 
 def test_few_guards_catch_everything() -> None:
     guards = []
-    for module, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text())):
+    for module in MODULES:
+        for node in ast.walk(tree(module)):
             if isinstance(node, ast.ExceptHandler):
                 caught = ast.unparse(node.type) if node.type else ""
                 if caught in ("", "Exception", "BaseException"):
@@ -143,13 +153,13 @@ def test_few_guards_catch_everything() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_changes_names_of_its_own(module: str) -> None:
-    tree = ast.parse(MODULES[module].read_text())
-    assert not any(isinstance(node, ast.Global | ast.Nonlocal) for node in ast.walk(tree))
+    nodes = ast.walk(tree(module))
+    assert not any(isinstance(node, ast.Global | ast.Nonlocal) for node in nodes)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is(module: str) -> None:
-    assert ast.get_docstring(ast.parse(MODULES[module].read_text()))
+    assert ast.get_docstring(tree(module))
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -877,4 +877,4 @@ class Chaos(RuleBasedStateMachine):
 
 
 TestChaos = Chaos.TestCase
-TestChaos.settings = settings(max_examples=40, stateful_step_count=30)
+TestChaos.settings = settings(max_examples=25, stateful_step_count=30)

@@ -510,4 +510,4 @@ class Chaos(RuleBasedStateMachine):
 
 
 TestChaos = Chaos.TestCase
-TestChaos.settings = settings(max_examples=30, stateful_step_count=30)
+TestChaos.settings = settings(max_examples=20, stateful_step_count=30)
