@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
 
 from exporter.reaper import Reaper
+from tests.fakes import post, request
 
 PATIENCE = 20.0
 
@@ -51,6 +58,15 @@ def until_gone(*pids: int) -> None:
         time.sleep(0.01)  # no event tells of somebody else's child
 
 
+def until(lines: IO[str], pattern: str) -> str:
+    """What is found in the first line that matches."""
+    for line in lines:
+        match = re.search(pattern, line)
+        if match is not None:
+            return str(match[1])
+    raise AssertionError(f"ended without {pattern!r}")
+
+
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as stack:
@@ -66,6 +82,8 @@ def start(stack: ExitStack, script: str = "echo ready; exec sleep 60") -> subpro
     stack.callback(process.kill)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
+    # Somebody must take note of its end, or it stays in the list of processes.
+    threading.Thread(target=process.wait, daemon=True).start()
     return process
 
 
@@ -83,6 +101,31 @@ def test_a_killed_exporter_leaves_no_child_however_stubborn(stack: ExitStack) ->
     assert set(children) < set(family), "the children, theirs, and the reaper"
     exporter.kill()
     until_gone(*family)
+
+
+@pytest.mark.e2e
+def test_the_real_exporter_leaves_no_child_when_it_is_killed(
+    stack: ExitStack, tmp_path: Path
+) -> None:
+    config = tmp_path / "mcp.json"
+    server = {"command": "/bin/sh", "args": ["-c", STUBBORN], "probe": {"enabled": False}}
+    config.write_text(json.dumps({"servers": {"stubborn": server}}))
+    listen = ("--mcp.listen-address=127.0.0.1:0", "--web.listen-address=127.0.0.1:0")
+    exporter = subprocess.Popen(
+        [sys.executable, "-m", "exporter", "serve", f"--config.file={config}", *listen],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    stack.enter_context(exporter)
+    assert exporter.stderr is not None
+    port = int(until(exporter.stderr, r"is ready.* mcp=http://127.0.0.1:(\d+)"))
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(post(request(0, "initialize"), b"/stubborn/mcp"))
+        child = int(until(exporter.stderr, r"child started.* pid=(\d+)"))
+        family = [process.pid for process in psutil.Process(exporter.pid).children(recursive=True)]
+        assert child in family
+        exporter.kill()
+        until_gone(*family)
 
 
 def test_a_child_that_has_ended_is_not_touched_again(stack: ExitStack) -> None:
