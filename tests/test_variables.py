@@ -9,18 +9,18 @@ import pytest
 from exporter.call import ConfigError
 from exporter.variables import Variables, workspace
 
-FILES = {Path("/work/secret"): "s3cret\r\n\n", Path("/etc/token"): "t0ken"}
+FILES = {Path("/srv/project/secret"): "s3cret\r\n\n", Path("/etc/token"): "t0ken"}
 VARIABLES = Variables(
     environ={"HOME": "/home/user", "A": "1", "EMPTY": "", "MCP_EXPORTER_INPUT_API_KEY_2": "key"},
-    workspace=Path("/work"),
+    workspace=Path("/srv/project"),
     read_file=FILES.__getitem__,
 )
 
 
 def env_file(text: str) -> dict[str, str]:
-    return Variables({}, Path("/work"), {Path("/work/.env"): text}.__getitem__).read_env_file(
-        ".env"
-    )
+    return Variables(
+        {}, Path("/srv/project"), {Path("/srv/project/.env"): text}.__getitem__
+    ).read_env_file(".env")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def env_file(text: str) -> dict[str, str]:
         ("${env:B:-b:-c}", "b:-c"),
         ("${EMPTY:-b}", "b"),
         ("${B:-two\nlines}", "two\nlines"),
-        ("${workspaceFolder}/x", "/work/x"),
+        ("${workspaceFolder}/x", "/srv/project/x"),
         ("${workspaceFolderBasename}", "work"),
         ("${userHome}", "/home/user"),
         ("a${pathSeparator}b${/}c", "a/b/c"),
