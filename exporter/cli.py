@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands.add_parser("serve", help="relay, measure, and serve /metrics"))
     _add_check(commands.add_parser("check", help="validate a configuration and do nothing else"))
     _add_probe(commands.add_parser("probe", help="probe servers once and say what was said"))
+    _add_import(commands.add_parser("import", help="put a desktop client's servers behind us"))
     # It reads its own words, before this parser is made.
     commands.add_parser("wrap", help="run a stdio server for a client, and observe it")
     return parser
@@ -61,7 +62,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     flag = _Flags(parser)
-    flag("--config.file", "mcp-exporter.yml", "the configuration, YAML or JSON", "FILE")
+    flag(
+        "--config.file",
+        "mcp-exporter.yml",
+        "the configuration, YAML or JSON; empty: wrapped servers alone",
+        "FILE",
+    )
     flag("--mcp.listen-address", "127.0.0.1:6279", "where MCP clients connect", "HOST:PORT")
     flag("--web.listen-address", "127.0.0.1:6280", "where Prometheus scrapes", "HOST:PORT")
     flag(
@@ -95,6 +101,38 @@ def _add_probe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("server", nargs="?", metavar="SERVER", help="this one alone (default all)")
     parser.set_defaults(run=_probe)
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Shows the servers in the files of Claude Desktop, Claude Code, Cursor, VS Code and "
+        "Windsurf, and what would become of them. Example: mcp-exporter import --write"
+    )
+    parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help="this file alone")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--write", action="store_true", help="rewrite them, after a backup")
+    what.add_argument("--undo", action="store_true", help="bring them back as they were")
+    parser.add_argument("--force", action="store_true", help="undo even what changed since")
+    flag = _Flags(parser)
+    flag("--config.file", "mcp-exporter.yml", "what the exporter serves", "FILE")
+    flag("--mcp.listen-address", "127.0.0.1:6279", "where the exporter serves it", "HOST:PORT")
+    parser.set_defaults(run=_import)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from exporter import import_files
+
+    given = vars(arguments)
+    _address("--mcp.listen-address", given["mcp.listen_address"])
+    wishes = import_files.Wishes(
+        path=given["path"],
+        is_written=given["write"],
+        is_undone=given["undo"],
+        is_forced=given["force"],
+        config_file=Path(given["config.file"]),
+        mcp_address=given["mcp.listen_address"],
+    )
+    return import_files.run(wishes)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -155,7 +193,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         external_url=given["web.external_url"] or None,
         wrap_socket=given["wrap.socket"],
     )
-    loaded = config.load(path, os.environ)
+    loaded = config.load(path, os.environ) if given["config.file"] else config.Config(servers={})
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
         runner.run(_run(loaded, settings))
     return 0

@@ -1,0 +1,122 @@
+"""``import`` writes only when it is told to, keeps what was, and brings it back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from exporter import config
+from exporter.cli import main
+
+FILES = sorted((Path(__file__).parent / "testdata" / "clients").iterdir())
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> list[str]:
+    """Flags that keep the test in its own folder."""
+    return ["--config.file", str(tmp_path / "exporter.yml")]
+
+
+def backups(path: Path) -> list[Path]:
+    return sorted(path.parent.glob("*.bak"))
+
+
+@pytest.mark.parametrize("original", FILES, ids=lambda path: path.stem)
+def test_undo_brings_every_file_back_byte_for_byte(
+    original: Path, tmp_path: Path, told: list[str]
+) -> None:
+    path = tmp_path / original.name
+    shutil.copy(original, path)
+    path.chmod(0o640)
+    assert main(["import", str(path), "--write", *told]) == 0
+    written = path.read_bytes()
+    assert written != original.read_bytes()
+    assert [each.read_bytes() for each in backups(path)] == [original.read_bytes()]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert main(["import", str(path), "--write", *told]) == 0
+    assert path.read_bytes() == written
+    assert len(backups(path)) == 1
+    assert main(["import", str(path), "--undo", *told]) == 0
+    assert path.read_bytes() == original.read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert backups(path) == []
+
+
+def test_without_write_nothing_is_written(
+    tmp_path: Path, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text('{"mcpServers": {"time": {"command": "uvx"}}}')
+    assert main(["import", str(path), *told]) == 0
+    assert [each.name for each in tmp_path.iterdir()] == ["mcp.json"]
+    printed = capsys.readouterr().out
+    assert "time  stdio  runs through wrap" in printed
+    assert "--write" in printed
+
+
+def test_undo_spares_what_was_changed_since(tmp_path: Path, told: list[str]) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text('{"mcpServers": {"time": {"command": "uvx"}}}')
+    main(["import", str(path), "--write", *told])
+    edited = path.read_text() + "\n"
+    path.write_text(edited)
+    assert main(["import", str(path), "--undo", *told]) == 1
+    assert path.read_text() == edited
+    assert main(["import", str(path), "--undo", "--force", *told]) == 0
+    assert path.read_text() == '{"mcpServers": {"time": {"command": "uvx"}}}'
+
+
+def test_a_link_stays_a_link(tmp_path: Path, told: list[str]) -> None:
+    (tmp_path / "dotfiles").mkdir()
+    real, link = tmp_path / "dotfiles" / "mcp.json", tmp_path / "mcp.json"
+    real.write_text('{"mcpServers": {"time": {"command": "uvx"}}}')
+    link.symlink_to(real)
+    main(["import", str(link), "--write", *told])
+    assert link.is_symlink()
+    assert "wrap" in real.read_text()
+    main(["import", str(link), "--undo", *told])
+    assert real.read_text() == '{"mcpServers": {"time": {"command": "uvx"}}}'
+
+
+def test_the_exporter_is_told_of_remote_servers_once(tmp_path: Path, told: list[str]) -> None:
+    path, own = tmp_path / "mcp.json", tmp_path / "exporter.yml"
+    entry = {"type": "http", "url": "https://x.example/mcp", "headers": {"Authorization": "B c"}}
+    path.write_text(json.dumps({"servers": {"a b": entry}}))
+    main(["import", str(path), "--write", *told])
+    server = config.load(own, {}).servers["a b"]
+    assert (server.url, dict(server.headers)) == (entry["url"], entry["headers"])
+    assert stat.S_IMODE(own.stat().st_mode) == 0o600
+    changed = json.loads(path.read_text())["servers"]["a b"]
+    assert changed == {**entry, "url": "http://127.0.0.1:6279/a%20b/mcp"}
+
+
+def test_a_configuration_that_exists_is_not_touched(tmp_path: Path, told: list[str]) -> None:
+    path, own = tmp_path / "mcp.json", tmp_path / "exporter.yml"
+    own.write_text("servers: {other: {command: x}}\n")
+    before = json.dumps({"servers": {"a": {"url": "https://x.example/mcp"}}})
+    path.write_text(before)
+    assert main(["import", str(path), "--write", *told]) == 0
+    assert own.read_text() == "servers: {other: {command: x}}\n"
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{}", b'{"mcpServers": '])
+def test_a_file_that_cannot_be_read_is_left_alone_and_named(
+    content: bytes, tmp_path: Path, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_bytes(content)
+    assert main(["import", str(path), "--write", *told]) == 1
+    assert path.read_bytes() == content
+    assert "left alone" in capsys.readouterr().out
+
+
+def test_a_path_that_is_not_there_is_one_clear_line(
+    tmp_path: Path, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", str(tmp_path / "no.json"), *told]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
