@@ -38,7 +38,7 @@ def env_file(text: str) -> dict[str, str]:
         ("${EMPTY:-b}", "b"),
         ("${B:-two\nlines}", "two\nlines"),
         ("${workspaceFolder}/x", "/srv/project/x"),
-        ("${workspaceFolderBasename}", "work"),
+        ("${workspaceFolderBasename}", "project"),
         ("${userHome}", "/home/user"),
         ("a${pathSeparator}b${/}c", "a/b/c"),
         ("${input:api-key 2}", "key"),
