@@ -22,7 +22,10 @@ import pytest
 import requests
 
 from demo import addresses, report
-from demo.__main__ import _addresses, _own
+from demo.__main__ import Demo, _addresses, _own
+from demo.interrupt import Interrupt
+from demo.processes import Processes
+from demo.stack import ROOT, Stack
 
 pytestmark = pytest.mark.e2e
 
@@ -34,13 +37,15 @@ MARK = "MCP_EXPORTER_TEST_RUN"
 class Run:
     """One run of the demo, with all the processes that come of it, and what it says."""
 
-    def __init__(self, state: Path, *words: str, terminal: int | None = None) -> None:
+    def __init__(
+        self, state: Path, *words: str, terminal: int | None = None, programs: str = ""
+    ) -> None:
         self._mark = uuid.uuid4().hex
         self._out = (state.parent / f"{self._mark}.out").open("w+b")
         words = ("-m", "demo", "--free-ports", "--state", str(state), *words)
         self.process = subprocess.Popen(
             [sys.executable, *words],
-            env={**os.environ, MARK: self._mark},
+            env={**os.environ, MARK: self._mark, "PATH": f"{programs}:{os.environ['PATH']}"},
             stdin=subprocess.DEVNULL if terminal is None else terminal,
             stdout=self._out if terminal is None else terminal,
             stderr=subprocess.STDOUT,
@@ -80,6 +85,16 @@ class Run:
         self.process.wait()
 
 
+class Uninterrupted(Interrupt):
+    """Leaves the signals of the test run alone."""
+
+    def __init__(self) -> None:
+        pass
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
 def _become_as_from_a_terminal(terminal: int | None) -> None:
     # A test run in the background ignores some of these, and so would what it starts.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -95,13 +110,31 @@ def _eventually(condition: Callable[[], bool], within: float) -> None:
         time.sleep(0.1)
 
 
+def _make_program(path: Path, source: str) -> None:
+    path.write_text(f"#!{sys.executable}\n{source}")
+    path.chmod(0o755)
+
+
+GRAFANA = """
+import http.server, os, sys
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{sys.argv[1:]} {dict(os.environ)}".encode())
+address = (os.environ["GF_SERVER_HTTP_ADDR"], int(os.environ["GF_SERVER_HTTP_PORT"]))
+http.server.HTTPServer(address, Page).serve_forever()
+"""
+
 Start = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A demo that is up, for those who only look."""
-    run = Run(tmp_path_factory.mktemp("up") / "state")
+    """A demo that is up, for those who only look. A stand-in takes Grafana's place."""
+    folder = tmp_path_factory.mktemp("up")
+    _make_program(folder / "grafana", GRAFANA)
+    run = Run(folder / "state", programs=str(folder))
     try:
         run.wait_for("Up until Ctrl-C")
         yield run
@@ -239,7 +272,7 @@ def test_every_port_is_on_loopback_alone(up: Run) -> None:
 
 def test_every_page_that_is_named_can_be_opened(up: Run) -> None:
     pages = re.findall(r"^  (?:[a-zA-Z ]+?) +(http://\S+)$", up.said, re.MULTILINE)
-    assert len(pages) >= 4
+    assert len(pages) >= 5
     for page in pages:
         assert requests.get(page, timeout=10).ok, page
 
@@ -247,6 +280,28 @@ def test_every_page_that_is_named_can_be_opened(up: Run) -> None:
 def test_the_runbook_that_alerts_name_is_served(up: Run) -> None:
     page = f"{_prometheus(up.said).url}/consoles/runbook.html"
     assert "MCPServerDown" in requests.get(page, timeout=10).text
+
+
+def test_grafana_is_started_where_it_is_installed_with_our_dashboards(up: Run) -> None:
+    (page,) = re.findall(r"^  Grafana +(http://\S+)$", up.said, re.MULTILINE)
+    started_with = requests.get(page, timeout=10).text
+    assert "['server', '--homepath'" in started_with
+    assert f"'PROMETHEUS_URL': '{_prometheus(up.said).url}'" in started_with
+    assert f"'DASHBOARDS_PATH': '{ROOT / 'grafana/dashboards'}'" in started_with
+
+
+def test_a_grafana_that_does_not_start_is_told_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _make_program(tmp_path / "grafana", "raise SystemExit('no home')")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    interrupt = Uninterrupted()
+    with Processes(ROOT, tmp_path / "logs", interrupt) as processes:
+        stack = Stack(addresses.choose({"grafana": 0, "prometheus": 0}), tmp_path)
+        Demo(stack, processes, interrupt)._start_grafana()
+    said = capsys.readouterr().out
+    assert "without Grafana: Grafana ended at its start, with exit code 1" in said
+    assert "no home" in said
 
 
 def test_a_usual_port_that_is_taken_is_told(
