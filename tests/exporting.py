@@ -38,14 +38,16 @@ class Scrape:
     """What Prometheus would have read at one moment."""
 
     def __init__(self, text: str) -> None:
-        families = text_string_to_metric_families(text)
-        self.samples: list[Sample] = [sample for family in families for sample in family.samples]
+        self._lines = text.splitlines()
 
     def select(self, metric: str, **labels: str) -> Iterator[Sample]:
         """The samples with this name and these labels, whatever other labels they have."""
-        for sample in self.samples:
-            if sample.name == metric and labels.items() <= sample.labels.items():
-                yield sample
+        # Only these lines are parsed: of a server with many tools there are thousands.
+        lines = [line for line in self._lines if re.split("[{ ]", line, maxsplit=1)[0] == metric]
+        for family in text_string_to_metric_families("\n".join([*lines, ""])):
+            for sample in family.samples:
+                if sample.name == metric and labels.items() <= sample.labels.items():
+                    yield sample
 
     def total(self, metric: str, **labels: str) -> float:
         """The sum of such samples; 0 where there is none."""
