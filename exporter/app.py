@@ -19,7 +19,7 @@ from exporter import __version__, shown_config, wrap_socket
 from exporter.call import ConfigError
 from exporter.config import Config, Server
 from exporter.explanation import Explanation, explain
-from exporter.fleet import DRAIN_TIME, Fleet
+from exporter.fleet import Fleet
 from exporter.gateway import Gateway
 from exporter.guests import Guest, Names
 from exporter.history import History
@@ -31,6 +31,13 @@ from exporter.reaper import Reaper
 from exporter.reception import Reception
 from exporter.reload import Reloader
 from exporter.web import Web, WebThread
+
+DRAIN_TIME = 5.0
+"""Seconds that requests in flight are given when the exporter stops. With the seconds that
+children are given, this stays below the ten that container engines wait before they kill."""
+
+FAREWELL_TIME = 0.5
+"""Seconds that the last answers are given to leave."""
 
 PULSE = 0.5
 """Seconds between two looks at how late the event loop is."""
@@ -104,8 +111,9 @@ class App:
             self._pulse.cancel()
         self._fleet.drain()
         await self._reception.close()
-        await self._listener.close(DRAIN_TIME)
-        await self._fleet.close()
+        await self._listener.drain(DRAIN_TIME)
+        await self._fleet.close()  # answers what still waits
+        await self._listener.close(FAREWELL_TIME)
         self._web.close()
         self._reaper.close()
         log.info("mcp-exporter has stopped")

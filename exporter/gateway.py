@@ -127,6 +127,8 @@ class Gateway:
             known = ", ".join(self.upstreams) or "none"
             text = f"there is no server {name!r}; configured are: {known}"
             return Refusal(404, "unknown_server", text)
+        if request.path.startswith(_WELL_KNOWN) and request.method != b"GET":
+            return Refusal(405, "bad_method", "metadata is for GET alone")
         if request.method not in upstream.methods:
             served = b", ".join(upstream.methods).decode()
             return Refusal(405, "bad_method", f"only {served} are served here")

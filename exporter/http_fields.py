@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+from urllib.parse import unquote, urlsplit
+
+from exporter.config import Server
 from exporter.request import Headers
 
 HOP_BY_HOP = frozenset(
@@ -48,3 +52,13 @@ def onward(headers: Headers) -> Headers:
     """The headers of a reply that go on to the client."""
     hops = HOP_BY_HOP | named_hops(headers)
     return [field for field in headers if field[0].lower() not in hops]
+
+
+def configured(server: Server) -> Headers:
+    """The headers that the configuration sends to a server, with the URL's user as Basic auth."""
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in server.headers.items()]
+    parts = urlsplit(server.url or "")
+    if parts.username is not None and all(n.lower() != b"authorization" for n, _ in headers):
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers.append((b"Authorization", b"Basic " + base64.b64encode(user.encode())))
+    return headers

@@ -13,6 +13,7 @@ from exporter import message as jsonrpc
 from exporter.call import Fault, UpstreamError
 from exporter.config import Server
 from exporter.dialogue import Dialogue, describe_headers
+from exporter.http_fields import configured
 from exporter.message import Message
 from exporter.pool import Flight, Pool
 from exporter.probe import UNAUTHORIZED, ReachedError
@@ -31,7 +32,7 @@ class Caller:
 
     def __init__(self, server: Server, pool: Pool) -> None:
         self.pool = pool
-        self._own: Headers = [(k.encode(), v.encode("latin-1")) for k, v in server.headers.items()]
+        self._own: Headers = configured(server)
         self._hidden = frozenset(name.lower() for name, _ in self._own)
         self._flight: Flight | None = None
 

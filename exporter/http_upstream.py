@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from exporter.config import Server
-from exporter.http_fields import NOT_UP, named_hops, readable
+from exporter.http_fields import NOT_UP, configured, named_hops, readable
 from exporter.http_session import HttpSession, HttpSessions
 from exporter.message import Message
 from exporter.oauth import OwnUrl, ProtectedResource
@@ -51,7 +51,7 @@ class HttpUpstream:
         self.name = server.name
         self._own_url = own_url
         self._resource = ProtectedResource(server.url or "")
-        self._own_headers = [(k.encode(), v.encode("latin-1")) for k, v in server.headers.items()]
+        self._own_headers = configured(server)
         self._names_host = any(name.lower() == b"host" for name, _ in self._own_headers)
         self._not_up = NOT_UP | {name.lower() for name, _ in self._own_headers}
         self._relays: set[Relay] = set()

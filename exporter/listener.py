@@ -340,14 +340,18 @@ class Listener:
         address = self._server.sockets[0].getsockname()
         return address[0], address[1]
 
-    async def close(self, grace: float) -> None:
-        """Stop accepting, let requests end within ``grace`` seconds, then cut the rest."""
+    async def drain(self, grace: float) -> None:
+        """Stop accepting, and let requests end within ``grace`` seconds."""
         self.draining = True
         if self._server is not None:
             self._server.close()
         for connection in list(self.connections):
             connection.close_if_idle()
         await self._wait_until_empty(grace)
+
+    async def close(self, grace: float) -> None:
+        """Drain, then cut what is left."""
+        await self.drain(grace)
         for connection in list(self.connections):
             connection.abort()
         if self._sweeper is not None:

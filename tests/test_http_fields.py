@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.http_fields import HOP_BY_HOP, named_hops, onward, readable
+from exporter.config import Server, Values
+from exporter.http_fields import HOP_BY_HOP, configured, named_hops, onward, readable
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,14 @@ def test_a_reply_goes_on_without_what_belongs_to_its_connection() -> None:
     dropped = [(name.title(), b"x") for name in HOP_BY_HOP - {b"connection"}]
     named = [(b"Connection", b"X-Own, close"), (b"x-own", b"1"), (b"X-OWN", b"2")]
     assert onward([*dropped, *kept, *named]) == kept
+
+
+def test_the_user_of_the_url_goes_up_as_basic_authorization() -> None:
+    server = Server("a", "http", url="https://ada:p%40ss@example.com/mcp")
+    assert configured(server) == [(b"Authorization", b"Basic YWRhOnBAc3M=")]
+
+
+def test_a_configured_authorization_wins_over_the_user_of_the_url() -> None:
+    headers = Values({"authorization": "Bearer x"})
+    server = Server("a", "http", url="https://ada@example.com/mcp", headers=headers)
+    assert configured(server) == [(b"authorization", b"Bearer x")]
