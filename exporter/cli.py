@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands.add_parser("check", help="validate a configuration and do nothing else"))
     _add_probe(commands.add_parser("probe", help="probe servers once and say what was said"))
     _add_import(commands.add_parser("import", help="put a desktop client's servers behind us"))
+    _add_status(commands.add_parser("status", help="show servers and tools in the terminal"))
     # It reads its own words, before this parser is made.
     commands.add_parser("wrap", help="run a stdio server for a client, and observe it")
     return parser
@@ -133,6 +134,44 @@ def _import(arguments: argparse.Namespace) -> int:
         mcp_address=given["mcp.listen_address"],
     )
     return import_files.run(wishes)
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Shows each server's state and traffic, and the busiest and worst tools. Exit code 1 where "
+        "a server is in error. Example: mcp-exporter status --watch --since 15m "
+        "--prometheus.url http://127.0.0.1:9090"
+    )
+    flag = _Flags(parser)
+    flag("--prometheus.url", "", "ask Prometheus; without it, the exporter itself", "URL")
+    flag("--web.url", "http://127.0.0.1:6280", "where the exporter is scraped", "URL")
+    parser.add_argument("--since", default="1h", help="the window, of Prometheus (default 1h)")
+    parser.add_argument("--server", help="this one alone")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
+    parser.set_defaults(run=_status)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from exporter import status_screen
+    from exporter.fields import parse_duration
+
+    given = vars(arguments)
+    try:
+        since = parse_duration(given["since"])
+    except ConfigError as problem:
+        raise ConfigError(f"--since: {problem}") from None
+    if since < 1:
+        raise ConfigError('--since: must be a second or more; write it like "15m"')
+    wishes = status_screen.Wishes(
+        prometheus_url=given["prometheus.url"],
+        web_url=given["web.url"],
+        since=since,
+        server=given["server"],
+        is_json=given["json"],
+        is_watched=given["watch"],
+    )
+    return status_screen.run(wishes)
 
 
 def _check(arguments: argparse.Namespace) -> int:
