@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -34,7 +34,7 @@ class Dialogue:
         self.mask = mask
         self.began = monotonic()
         self._steps: list[Step] = []
-        self._overheard: Counter[str] = Counter()
+        self._overheard: dict[str, int] = {}
 
     @property
     def steps(self) -> list[Step]:
@@ -62,19 +62,23 @@ class Dialogue:
 
     def overhear(self, speaker: str, text: bytes) -> None:
         """Write down what nobody asked for, such as a server's log, unless there is too much."""
-        self._overheard[speaker] += 1
-        if self._overheard[speaker] <= OVERHEARD:
+        count = self._overheard.get(speaker, 0) + 1
+        self._overheard[speaker] = count
+        if count <= OVERHEARD:
             self.note(speaker, text)
 
 
 def describe_headers(headers: list[tuple[bytes, bytes]], hidden: frozenset[bytes]) -> str:
     """The headers, one a line; ``hidden`` ones (in lower case) without their values."""
-    return "\n".join(_describe(name, value, hidden) for name, value in headers)
+    return "\n".join(
+        [_describe(name, None if name.lower() in hidden else value) for name, value in headers]
+    )
 
 
-def _describe(name: bytes, value: bytes, hidden: frozenset[bytes]) -> str:
+@functools.lru_cache(maxsize=2048)
+def _describe(name: bytes, value: bytes | None) -> str:
     label = name.decode("latin-1")
-    if name.lower() in hidden or is_sensitive(label):
+    if value is None or is_sensitive(label):
         return f"{label}: {HIDDEN}"
     return f"{label}: {value.decode('latin-1')}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -31,12 +32,15 @@ _SENSITIVE = (
 )
 _SENSITIVE_NAME = re.compile(rf"(?i){_SENSITIVE}$")
 _SHAPES = (
+    # What must be there for the pattern to match: looking for that is quick.
     # What follows "bearer" in prose is a word; a token has capitals or digits in it.
-    re.compile(r"(?i)(\b(?:bearer|basic)\s{1,8})(?!\w+=\")(?=\S*(?-i:[A-Z0-9]))[\w.~+/=-]{8,}"),
-    re.compile(rf"(?i)([?&][\w-]{{0,40}}{_SENSITIVE}=)[^&\s\"'<>#;,]+"),
-    re.compile(rf'(?i)("[\w-]{{0,40}}{_SENSITIVE}"\s{{0,8}}:\s{{0,8}}")[^"\\]+'),
-    re.compile(r"(?i)(\bhttps?://)[^/\s@\"'<>]+(?=@)"),
+    ("bearer", r"(\bbearer\s{1,8})(?!\w+=\")(?=\S*(?-i:[A-Z0-9]))[\w.~+/=-]{8,}"),
+    ("basic", r"(\bbasic\s{1,8})(?!\w+=\")(?=\S*(?-i:[A-Z0-9]))[\w.~+/=-]{8,}"),
+    ("=", rf"([?&][\w-]{{0,40}}{_SENSITIVE}=)[^&\s\"'<>#;,]+"),
+    ('"', rf'("[\w-]{{0,40}}{_SENSITIVE}"\s{{0,8}}:\s{{0,8}}")[^"\\]+'),
+    ("@", r"(\bhttps?://)[^/\s@\"'<>]+(?=@)"),
 )
+_PATTERNS = tuple((sign, re.compile(pattern, re.IGNORECASE)) for sign, pattern in _SHAPES)
 
 
 class Mask:
@@ -52,11 +56,14 @@ class Mask:
         """The text without secrets."""
         if self._values is not None:
             text = self._values.sub(HIDDEN, text)
-        for shape in _SHAPES:
-            text = shape.sub(rf"\1{HIDDEN}", text)
+        folded = text.lower()
+        for sign, pattern in _PATTERNS:
+            if sign in folded:
+                text = pattern.sub(rf"\1{HIDDEN}", text)
         return text
 
 
+@functools.lru_cache(maxsize=1024)
 def is_sensitive(name: str) -> bool:
     """Whether a header, a variable or a flag of this name holds a secret."""
     return _SENSITIVE_NAME.search(name) is not None

@@ -75,16 +75,17 @@ class Prober:
                 self._schedule.probed(monotonic(), monotonic(), is_settled=True)
 
     async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
             pause = self._schedule.next_at(self._checkup.can_list) - monotonic()
             if pause <= _EARLY:
                 return
+            timer = loop.call_later(pause, self._wake.set)
             try:
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
-            except TimeoutError:
-                return
+                await self._wake.wait()
+            finally:
+                timer.cancel()
 
     async def _do_what_is_due(self) -> None:
         now = monotonic()

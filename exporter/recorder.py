@@ -66,6 +66,11 @@ class ServerRecorder:
         }
         self._overhead = metrics.overhead.labels(transport)
         self._last_success = metrics.last_success.labels(name)
+        self._probes = {result: metrics.probes.labels(name, result) for result in PROBE_RESULTS}
+        self._probe_duration = metrics.probe_duration.labels(name)
+        self._states = {state: metrics.state.labels(name, state) for state in State}
+        self._up = metrics.up.labels(name)
+        self._failures = metrics.consecutive_failures.labels(name)
         self._requests: dict[tuple[str, Outcome], tuple[Observe, Observe]] = {}
         self._calls: dict[tuple[str, Outcome], tuple[Observe, Observe]] = {}
         self._results: dict[str, tuple[Observe, Observe]] = {}
@@ -199,15 +204,15 @@ class ServerRecorder:
 
     def probed(self, result: str, seconds: float) -> None:
         """A probe ended."""
-        self.metrics.probes.labels(self.name, result).inc()
-        self.metrics.probe_duration.labels(self.name).observe(seconds)
+        self._probes[result].inc()
+        self._probe_duration.observe(seconds)
 
     def state_is(self, state: State, failures: int) -> None:
         """The server's state, and how often in a row it failed."""
-        for each in State:
-            self.metrics.state.labels(self.name, each).set(each is state)
-        self.metrics.up.labels(self.name).set(state in (State.OK, State.DEGRADED))
-        self.metrics.consecutive_failures.labels(self.name).set(failures)
+        for each, gauge in self._states.items():
+            gauge.set(each is state)
+        self._up.set(state in (State.OK, State.DEGRADED))
+        self._failures.set(failures)
 
     def changed(self, transition: Transition) -> None:
         """The server's state changed."""
@@ -286,15 +291,12 @@ class ServerRecorder:
         return kept
 
     def _start_at_zero(self) -> None:
-        for result in PROBE_RESULTS:
-            self.metrics.probes.labels(self.name, result)
         for before, after in POSSIBLE_TRANSITIONS:
             self.metrics.transitions.labels(self.name, before, after)
         for reason in UNPARSED:
             self.metrics.unparsed.labels(self.name, reason)
         for change in TOOL_CHANGES:
             self.metrics.tool_changes.labels(self.name, change)
-        self.metrics.probe_duration.labels(self.name)
         if self.transport == "stdio":
             self.metrics.children.expect(self.name)
             self.metrics.processes.labels(self.name)

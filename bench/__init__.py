@@ -1,0 +1,1 @@
+"""Measurements of the exporter: each module is a command."""
