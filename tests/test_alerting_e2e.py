@@ -20,13 +20,13 @@ from tests.running import mcp_server, wait_for
 
 pytestmark = pytest.mark.e2e
 
-# A dying server starts a process a call, so it is called less often.
-CALLS = [
-    ("files", "list_files", 0.5),
-    ("failing", "ok", 0.5),
-    ("hanging", "ok", 0.5),
-    ("dying", "ok", 2.0),
-]
+CALLS = {
+    "files": ("files", "list_files", 0.5),
+    "failing": ("failing", "ok", 0.5),
+    "hanging": ("hanging", "ok", 0.5),
+    # A dying server starts a process a call, so it is called less often.
+    "dying": ("dying", "ok", 2.0),
+}
 TROUBLE = {"failing": "fail", "hanging": "hang", "dying": "die"}
 EXPECTED = {
     "failing": ("MCPToolErrorRatio", "MCP tool ok of failing fails often"),
@@ -36,22 +36,17 @@ EXPECTED = {
 
 
 @contextmanager
-def _config(folder: Path) -> Iterator[dict[str, Any]]:
-    """A server that works, and three that misbehave as their mode files say."""
+def _servers(folder: Path) -> Iterator[dict[str, Any]]:
+    """A server that works, and two that misbehave as their mode files say."""
     with ExitStack() as rest:
-        files = rest.enter_context(mcp_server("files", folder, "--root", str(folder)))
-        failing = rest.enter_context(mcp_server("flaky", folder, *_mode(folder, "failing")))
-        hanging = rest.enter_context(mcp_server("flaky", folder, *_mode(folder, "hanging")))
-        dying = ["-m", "mcp_servers.flaky", *_mode(folder, "dying")]
-        # A hanging server is down before its calls count as stuck, as in production.
-        fast, slow = {"interval": "2s", "timeout": "1s"}, {"interval": "6s", "timeout": "5s"}
-        servers = {
-            "files": {"url": files},
-            "failing": {"url": failing},
-            "hanging": {"url": hanging, "probe": fast},
-            "dying": {"command": sys.executable, "args": dying, "probe": slow},
+        files = mcp_server("files", folder, "--root", str(folder))
+        failing = mcp_server("flaky", folder, *_mode(folder, "failing"))
+        hanging = mcp_server("flaky", folder, *_mode(folder, "hanging"))
+        yield {
+            "files": {"url": rest.enter_context(files)},
+            "failing": {"url": rest.enter_context(failing)},
+            "hanging": {"url": rest.enter_context(hanging)},
         }
-        yield {"servers": servers, "probe": {"interval": "3s", "timeout": "2s"}, "timeout": "8s"}
 
 
 def _mode(folder: Path, server: str) -> list[str]:
@@ -62,17 +57,39 @@ def _mode_file(folder: Path, server: str) -> Path:
     return folder / f"{server}.mode"
 
 
-@pytest.fixture
-def alerting(tmp_path: Path) -> Iterator[Stack]:
+@contextmanager
+def _alerting(folder: Path, servers: dict[str, Any]) -> Iterator[Stack]:
     """The whole stack, healthy, with traffic that Prometheus has seen."""
-    everyone = len(CALLS)
-    with _config(tmp_path) as config, stack(tmp_path, config) as found:
+    probe = {"interval": "3s", "timeout": "2s"}
+    with stack(folder, {"servers": servers, "probe": probe, "timeout": "8s"}) as found:
         healthy = 'sum(mcp_server_health_state{state="ok"})'
-        wait_for(lambda: found.value(healthy) == everyone, 60, "every server is healthy")
-        with Traffic(found.exporter, CALLS):
+        wait_for(lambda: found.value(healthy) == len(servers), 60, "every server is healthy")
+        with Traffic(found.exporter, [CALLS[name] for name in servers]):
             busy = "count(instance_server:mcp_tool_calls:rate5m > 0)"
-            wait_for(lambda: found.value(busy) == everyone, 60, "every server has traffic")
+            wait_for(lambda: found.value(busy) == len(servers), 60, "every server has traffic")
             yield found
+
+
+@pytest.fixture
+def in_trouble(tmp_path: Path) -> Iterator[Stack]:
+    """With a server too that the exporter starts, again and again if need be."""
+    with _servers(tmp_path) as servers:
+        # A hanging server is down before its calls count as stuck, as in production.
+        servers["hanging"]["probe"] = {"interval": "2s", "timeout": "1s"}
+        servers["dying"] = {
+            "command": sys.executable,
+            "args": ["-m", "mcp_servers.flaky", *_mode(tmp_path, "dying")],
+            "probe": {"interval": "6s", "timeout": "5s"},
+        }
+        with _alerting(tmp_path, servers) as found:
+            yield found
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> Iterator[Stack]:
+    """Servers that are not started again with the exporter: that would take its time."""
+    with _servers(tmp_path) as servers, _alerting(tmp_path, servers) as found:
+        yield found
 
 
 def _alerts(found: Stack, server: str, status: str) -> set[str]:
@@ -98,33 +115,33 @@ def _arrives_everywhere(found: Stack, subject: str, within: float = 60) -> None:
 
 
 def test_trouble_reaches_every_receiver_and_so_does_its_end(
-    alerting: Stack, tmp_path: Path
+    in_trouble: Stack, tmp_path: Path
 ) -> None:
-    assert alerting.firing() == set()
+    assert in_trouble.firing() == set()
 
     for server, mode in TROUBLE.items():
         _mode_file(tmp_path, server).write_text(mode)
     for server, (alert, summary) in EXPECTED.items():
         word = "CRITICAL" if alert == "MCPServerDown" else "WARNING"
         subject = f"[{word}] {summary}"
-        _arrives_everywhere(alerting, subject)
-        assert _alerts(alerting, server, "firing") == {alert}
-    _check_messages(alerting)
+        _arrives_everywhere(in_trouble, subject)
+        assert _alerts(in_trouble, server, "firing") == {alert}
+    _check_messages(in_trouble)
 
     for server in TROUBLE:
         _mode_file(tmp_path, server).write_text("ok")
     for server, (alert, _) in EXPECTED.items():
         wait_for(
-            lambda s=server, a=alert: a in _alerts(alerting, s, "resolved"),  # type: ignore[misc]
+            lambda s=server, a=alert: a in _alerts(in_trouble, s, "resolved"),  # type: ignore[misc]
             90,
             f"{alert} of {server} is resolved",
         )
     subject = "[RESOLVED] MCP server hanging is down"
-    _arrives_everywhere(alerting, subject)
-    assert "RESOLVED MCP server hanging is down" in text(_mails(alerting, subject)[0])
-    assert _slack(alerting, subject)[0]["color"] == "good"
+    _arrives_everywhere(in_trouble, subject)
+    assert "RESOLVED MCP server hanging is down" in text(_mails(in_trouble, subject)[0])
+    assert _slack(in_trouble, subject)[0]["color"] == "good"
     # What works all the while is never told of.
-    assert not _alerts(alerting, "files", "firing")
+    assert not _alerts(in_trouble, "files", "firing")
 
 
 def _check_messages(found: Stack) -> None:
@@ -166,24 +183,22 @@ def _check_links(plain: str, anchor: str) -> None:
     )
 
 
-def test_a_killed_exporter_is_one_notification_and_not_one_a_server(alerting: Stack) -> None:
-    alerting.lose_exporter()
-    subject = f"[CRITICAL] MCP exporter {alerting.exporter.web} is down"
-    _arrives_everywhere(alerting, subject)
+def test_a_killed_exporter_is_one_notification_and_not_one_a_server(healthy: Stack) -> None:
+    healthy.lose_exporter()
+    subject = f"[CRITICAL] MCP exporter {healthy.exporter.web} is down"
+    _arrives_everywhere(healthy, subject)
     # As long as production's alerts about servers would take to notice: ten minutes.
     later = 600 // haste.FACTOR
-    began = alerting.value("vector(time())")
-    wait_for(
-        lambda: alerting.value("vector(time())") > began + later, 2 * later + 10, "time passes"
-    )
-    assert [a["alertname"] for a in alerting.received.told("firing")] == ["MCPExporterDown"]
-    assert [mail["Subject"] for mail in alerting.received.mails] == [subject]
-    assert [m["title"] for m in _slack_all(alerting)] == [subject]
+    began = healthy.value("vector(time())")
+    wait_for(lambda: healthy.value("vector(time())") > began + later, 2 * later + 10, "time passes")
+    assert [a["alertname"] for a in healthy.received.told("firing")] == ["MCPExporterDown"]
+    assert [mail["Subject"] for mail in healthy.received.mails] == [subject]
+    assert [m["title"] for m in _slack_all(healthy)] == [subject]
 
-    alerting.return_exporter()
+    healthy.return_exporter()
     over = subject.replace("CRITICAL", "RESOLVED")
-    _arrives_everywhere(alerting, over)
-    assert {a["alertname"] for a in alerting.received.told("firing")} == {"MCPExporterDown"}
+    _arrives_everywhere(healthy, over)
+    assert {a["alertname"] for a in healthy.received.told("firing")} == {"MCPExporterDown"}
 
 
 def _slack_all(found: Stack) -> list[Any]:
