@@ -33,7 +33,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 """From the ground to the roof: nobody uses, however indirectly, what stands above or beside it."""
 
 ONLY_IN = {
-    "prometheus_client": {"app", "metrics", "probe_pages", "web"},
+    "prometheus_client": {"app", "facts", "metrics", "probe_pages", "web"},
     "httptools": {"listener", "pool"},
     "psutil": {"processes"},
     "uvloop": {"cli"},
@@ -55,8 +55,10 @@ TESTED_ELSEWHERE = {
     "__init__": "test_cli",
     "__main__": "test_cli",
     "call": "test_exchange",
+    "facts": "test_status_e2e",
     "http_reply": "test_http_probe",
     "sse_probe": "test_http_probe",
+    "status_screen": "test_status_e2e",
     "wire_probe": "test_stdio_probe",
 }
 
