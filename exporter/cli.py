@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_probe(commands.add_parser("probe", help="probe servers once and say what was said"))
     _add_import(commands.add_parser("import", help="put a desktop client's servers behind us"))
     _add_status(commands.add_parser("status", help="show servers and tools in the terminal"))
+    _add_tools(commands.add_parser("tools", help="list a server's tools, through the exporter"))
+    _add_call(commands.add_parser("call", help="call a tool through the exporter, once or often"))
     # It reads its own words, before this parser is made.
     commands.add_parser("wrap", help="run a stdio server for a client, and observe it")
     return parser
@@ -172,6 +174,62 @@ def _status(arguments: argparse.Namespace) -> int:
         is_watched=given["watch"],
     )
     return status_screen.run(wishes)
+
+
+def _add_tools(parser: argparse.ArgumentParser) -> None:
+    _add_target(parser)
+    parser.set_defaults(run=_tools)
+
+
+def _add_call(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Calls a tool through the running exporter. Exit code 0: it succeeded, 1: it failed, 2: "
+        """nobody could be asked. Example: mcp-exporter call files read_file '{"path": "a.txt"}' """
+        "--repeat 1000 --concurrency 8"
+    )
+    _add_target(parser)
+    parser.add_argument("tool", metavar="TOOL")
+    parser.add_argument("arguments", nargs="?", default="{}", metavar="JSON")
+    parser.add_argument("--repeat", type=_positive, default=1, help="so many calls (default 1)")
+    parser.add_argument("--concurrency", type=_positive, default=1, help="so many at once")
+    parser.set_defaults(run=_call)
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    flag = _Flags(parser)
+    flag("--mcp.url", "http://127.0.0.1:6279", "where the exporter serves clients", "URL")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("server", metavar="SERVER")
+
+
+def _tools(arguments: argparse.Namespace) -> int:
+    from exporter import caller
+
+    given = vars(arguments)
+    wishes = caller.Wishes(given["mcp.url"], given["server"], is_json=given["json"])
+    return caller.tools(wishes)
+
+
+def _call(arguments: argparse.Namespace) -> int:
+    from exporter import caller
+
+    given = vars(arguments)
+    wishes = caller.Wishes(
+        given["mcp.url"],
+        given["server"],
+        tool=given["tool"],
+        arguments=given["arguments"],
+        repeat=given["repeat"],
+        concurrency=given["concurrency"],
+        is_json=given["json"],
+    )
+    return caller.call(wishes)
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
 
 
 def _check(arguments: argparse.Namespace) -> int:

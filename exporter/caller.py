@@ -1,0 +1,201 @@
+"""``mcp-exporter call`` and ``tools``: a client of the running exporter, like any other.
+
+The SDK speaks for it, in the newest protocol version that the server knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+from urllib.parse import quote
+
+from mcp import Client
+from mcp.types import CallToolResult, Implementation
+
+from exporter import __version__
+from exporter.call import ConfigError
+
+_SHARES = (0.5, 0.9, 0.95, 0.99, 1.0)
+_BAR = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line says; ``arguments`` is a JSON object's text."""
+
+    url: str
+    server: str
+    tool: str = ""
+    arguments: str = "{}"
+    repeat: int = 1
+    concurrency: int = 1
+    is_json: bool = False
+
+
+@dataclass(slots=True)
+class Course:
+    """What became of a row of calls; ``seconds`` of each, whatever its outcome."""
+
+    seconds: list[float] = field(default_factory=list)
+    failures: int = 0
+    first_failure: str = ""
+
+    def note(self, seconds: float, failure: str | None) -> None:
+        """One call has ended."""
+        self.seconds.append(seconds)
+        if failure is not None:
+            self.failures += 1
+            self.first_failure = self.first_failure or failure
+
+    def summary(self, elapsed: float) -> str:
+        """The figures, as text."""
+        ordered = sorted(self.seconds)
+        count = len(ordered)
+        lines = [
+            f"{count} calls in {elapsed:.2f} s ({count / elapsed:.0f}/s), {self.failures} failed"
+        ]
+        for share in _SHARES:
+            value = ordered[min(count - 1, int(share * count))]
+            name = "max" if share == 1.0 else f"p{share * 100:g}"
+            lines.append(f"  {name:<4} {value * 1000:9.2f} ms")
+        if self.first_failure:
+            lines.append(f"first failure: {self.first_failure}")
+        return "\n".join([*lines, ""])
+
+
+def call(wishes: Wishes) -> int:
+    """Call a tool; answers 0 where every call succeeded, else 1. Raises ``ConfigError``."""
+    try:
+        arguments = json.loads(wishes.arguments)
+    except ValueError as error:
+        raise ConfigError(f"call: the arguments are not JSON: {error}") from None
+    if not isinstance(arguments, dict):
+        raise ConfigError('call: the arguments must be a JSON object, such as {"path": "a.txt"}')
+    work = _call_once if wishes.repeat == 1 else _call_often
+    return asyncio.run(work(wishes, arguments))
+
+
+def tools(wishes: Wishes) -> int:
+    """Show a server's tools. Raises ``ConfigError``."""
+    return asyncio.run(_tools(wishes))
+
+
+async def _call_once(wishes: Wishes, arguments: dict[str, Any]) -> int:
+    async with _client(wishes) as client:
+        try:
+            result = await client.call_tool(wishes.tool, arguments)
+        except Exception as error:  # noqa: BLE001  an outcome, whatever it is; the exit code says so
+            sys.stderr.write(f"mcp-exporter: call: {_reason(error)}\n")
+            return 1
+    if wishes.is_json:
+        text = result.model_dump_json(by_alias=True, exclude_none=True, indent=2)
+    else:
+        text = "\n".join(_texts(result))
+    sys.stdout.write(f"{text}\n")
+    return int(bool(result.is_error))
+
+
+async def _call_often(wishes: Wishes, arguments: dict[str, Any]) -> int:
+    course, left, bar = Course(), iter(range(wishes.repeat)), _Bar(wishes.repeat)
+
+    async def work(client: Client) -> None:
+        for _ in left:
+            began = perf_counter()
+            failure = await _failure(client, wishes.tool, arguments)
+            course.note(perf_counter() - began, failure)
+            bar.show(len(course.seconds))
+
+    async with _client(wishes) as client:
+        began = perf_counter()
+        await asyncio.gather(*(work(client) for _ in range(wishes.concurrency)))
+        elapsed = perf_counter() - began
+    bar.end()
+    sys.stdout.write(course.summary(elapsed))
+    return int(course.failures > 0)
+
+
+async def _failure(client: Client, tool: str, arguments: dict[str, Any]) -> str | None:
+    try:
+        result = await client.call_tool(tool, arguments)
+    except Exception as error:  # noqa: BLE001  an outcome, whatever it is
+        return _reason(error)
+    return " ".join(_texts(result))[:200] or "an error without a text" if result.is_error else None
+
+
+async def _tools(wishes: Wishes) -> int:
+    found, cursor = [], None
+    async with _client(wishes) as client:
+        while True:
+            page = await client.list_tools(cursor=cursor)
+            found += page.tools
+            cursor = page.next_cursor
+            if not cursor:
+                break
+    if wishes.is_json:
+        listed = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in found]
+        sys.stdout.write(json.dumps(listed, indent=2) + "\n")
+        return 0
+    width = max((len(tool.name) for tool in found), default=0)
+    for tool in found:
+        about = (tool.description or "").strip().partition("\n")[0]
+        sys.stdout.write(f"{_printable(f'{tool.name:<{width}}  {about}').rstrip()}\n")
+    return 0
+
+
+@asynccontextmanager
+async def _client(wishes: Wishes) -> AsyncIterator[Client]:
+    """A connected client; whatever breaks it is one line."""
+    url = f"{wishes.url.rstrip('/')}/{quote(wishes.server)}/mcp"
+    try:
+        info = Implementation(name="mcp-exporter", version=__version__)
+        async with Client(url, client_info=info) as client:
+            yield client
+    except Exception as error:  # noqa: BLE001  the SDK has no family of its own for them
+        raise ConfigError(
+            f"{url}: {_reason(error)}; is the exporter running, and is there such a server?"
+        ) from None
+
+
+def _texts(result: CallToolResult) -> Iterator[str]:
+    for content in result.content:
+        text = getattr(content, "text", None)
+        yield _printable(text) if isinstance(text, str) else f"({content.type})"
+
+
+def _printable(text: str) -> str:
+    """What a server says must not steer the terminal."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
+
+
+def _reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return _printable(str(error) or type(error).__name__).replace("\n", " ")
+
+
+class _Bar:
+    """A progress bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._is_shown = sys.stderr.isatty()
+        self._next = 0.0
+
+    def show(self, done: int) -> None:
+        """So many are done."""
+        if self._is_shown and perf_counter() >= self._next:
+            self._next = perf_counter() + 0.1
+            filled = _BAR * done // self._total
+            sys.stderr.write(f"\r[{'#' * filled}{' ' * (_BAR - filled)}] {done}/{self._total}")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        """Take it away."""
+        if self._is_shown:
+            sys.stderr.write("\r\x1b[K")
