@@ -88,15 +88,19 @@ def _reload(settings: Settings) -> Alert:
 
 
 def _overflow(settings: Settings) -> Alert:
+    """A share of the requests too: where there are many, models invent a name now and then."""
     limits = thresholds(settings, "exporter_label_overflow")
     folded = select("mcp_exporter_label_overflow_total", job=settings.job)
     gained = total(f"{EXPORTER}, label", f"increase({folded}[{limits['window']}])")
+    requests = select("mcp_requests_total", job=settings.job)
+    asked = total(EXPORTER, f"increase({requests}[{limits['window']}])")
     return alert(
         settings,
         "MCPExporterLabelOverflow",
         "warning",
         "exporter",
-        f"{gained} > {limits['values']}",
+        f"{gained} > {limits['values']}\nand\n"
+        f"{gained} > on ({EXPORTER}) group_left {limits['share']} * {asked}",
         Text(
             "MCP exporter {{ $labels.instance }} folds values of the label {{ $labels.label }}",
             "{{ $value | humanize }} values of {{ $labels.label }} became _other in the last"

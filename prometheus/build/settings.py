@@ -28,7 +28,7 @@ ALERTS = {
     "exporter_absent": {"for"},
     "exporter_restart_loop": {"window", "restarts"},
     "exporter_reload_failed": {"for"},
-    "exporter_label_overflow": {"window", "values"},
+    "exporter_label_overflow": {"window", "values", "share"},
     "exporter_internal_errors": {"window"},
     "exporter_rejected_requests": {"window", "requests"},
     "exporter_scrape_slow": {"window", "seconds", "for"},
