@@ -57,7 +57,6 @@ TESTED_ELSEWHERE = {
     "call": "test_exchange",
     "facts": "test_status_e2e",
     "http_reply": "test_http_probe",
-    "sse_probe": "test_http_probe",
     "status_screen": "test_status_e2e",
     "wire_probe": "test_stdio_probe",
 }
