@@ -86,6 +86,8 @@ class Observer:
                 exchange.begin(message, now, to_server=False)
             elif message.is_notification:
                 self._server_notified(exchange, message, now)
+            else:
+                self.recorder.unparsed("not_jsonrpc")
 
     @guarded
     def server_said(self, exchange: Exchange, line: bytes, now: float) -> None:

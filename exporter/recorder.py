@@ -24,7 +24,7 @@ PROBE_RESULTS = (
     "success", "unauthorized", "timeout", "connect_error", "protocol_error", "process_exit",
 )  # fmt: skip
 
-UNPARSED = ("encoded", "not_json", "too_large", "unmatched_reply")
+UNPARSED = ("encoded", "not_json", "not_jsonrpc", "too_large", "unmatched_reply")
 
 TOOL_CHANGES = ("added", "removed", "modified")
 

@@ -125,20 +125,22 @@ def test_a_shared_child_that_dies_answers_every_client_and_the_next_request_star
 
 
 NOISE = ["Listening on port 1...", "[1, 2", "\x1b[31mred", "{", '"text"', "12", "\ufeff", "null"]
+LOG_LINES = ['{"level": "info"}', '{"id": 1}', '[{"level": "info"}]']
 
 
 def test_what_is_no_message_on_stdout_is_counted_and_passed_over(children: Exporter) -> None:
     url = children.url("children")
     session = open_session(url)
-    for noise in NOISE:
+    for noise in (*NOISE, *LOG_LINES):
         own = ask(url, call(1, "babble", noise=noise), legacy(session))
         shared = ask(url, modern_call(1, "babble", noise=noise), modern("tools/call", "act"))
         for reply in (own, shared):
             assert (reply.status, reply.document["result"]["content"][0]["text"]) == (200, "done")
     scrape = children.scrape()
     unparsed = scrape.by("reason", "mcp_exporter_unparsed_messages_total", server="children")
-    assert unparsed == {"not_json": 2 * len(NOISE)}
-    assert scrape.outcomes("children", method="tools/call") == {"ok": 2 * len(NOISE)}
+    assert unparsed == {"not_json": 2 * len(NOISE), "not_jsonrpc": 2 * len(LOG_LINES)}
+    calls = scrape.outcomes("children", method="tools/call")
+    assert calls == {"ok": 2 * (len(NOISE) + len(LOG_LINES))}
 
 
 def test_stderr_is_logged_under_the_servers_name_at_a_bounded_rate(children: Exporter) -> None:
