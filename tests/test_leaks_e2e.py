@@ -274,7 +274,11 @@ def tell(exporter: Exporter, session: str, how: str) -> int:
 
 def wait_until_gone(processes: Iterable[int]) -> None:
     alive = set(processes)
-    wait_for(lambda: not any(map(is_running, alive)), PATIENCE, f"{alive} are gone")
+    try:
+        wait_for(lambda: not any(map(is_running, alive)), PATIENCE, f"{alive} are gone")
+    finally:
+        for process in filter(is_running, alive):  # a test that fails leaves none either
+            os.kill(process, signal.SIGKILL)
 
 
 def test_kill_of_the_exporter_leaves_no_child_alive(stdio: Exporter) -> None:
