@@ -76,7 +76,13 @@ class Child(asyncio.SubprocessProtocol):
     """A child process and its three streams."""
 
     def __init__(
-        self, server: Server, owner: Owner, ledger: Ledger, reaper: Reaper, use: str
+        self,
+        server: Server,
+        owner: Owner,
+        ledger: Ledger,
+        reaper: Reaper,
+        use: str,
+        max_line: int = MAX_LINE,
     ) -> None:
         self.server = server
         self.started = monotonic()
@@ -89,7 +95,7 @@ class Child(asyncio.SubprocessProtocol):
         self._stdin: asyncio.WriteTransport | None = None
         self._pid = 0
         self._unsent: list[bytes] = []
-        self._out = LineBuffer(MAX_LINE)
+        self._out = LineBuffer(max_line)
         self._err = LineBuffer(64 * 1024)
         self._mask = Mask(server)
         self._err_size = 0

@@ -301,6 +301,8 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
         import uvloop
     except ImportError:  # not on Windows, nor on PyPy: asyncio's own loop does
         return None
+    # Names are looked up on threads; with four of them, as many dead name servers hold up all.
+    os.environ.setdefault("UV_THREADPOOL_SIZE", "32")
     return uvloop.new_event_loop
 
 

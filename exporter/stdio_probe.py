@@ -33,6 +33,15 @@ SILENCE = 120.0
 """Seconds that a child may owe a word: then it is ended, and another one started."""
 
 
+MAX_LINE = 16 * 1024 * 1024
+
+NOISE_A_SECOND = 8 * 1024 * 1024
+"""Bytes of noise that are read; a child that babbles waits, so that the relay does not."""
+
+_NOISE_AT_ONCE = 1024 * 1024
+_LEAST_NOISE = 1024  # bytes that a line counts as, however short it is: reading it costs as much
+
+
 class StdioProbe(WireProbe):
     """Meets the server in the newest era it speaks, then asks ``server/discover`` or ``ping``."""
 
@@ -45,6 +54,7 @@ class StdioProbe(WireProbe):
         self._discovery: asyncio.Future[Replied] | None = None
         self._initialization: asyncio.Future[Replied] | None = None
         self._silence_ends = 0.0
+        self._noise = 0
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -92,11 +102,20 @@ class StdioProbe(WireProbe):
 
     def _start(self) -> None:
         self._dialogue.note("note", f"starting {self.server.command}")
-        self._child = Child(self.server, self, self._ledger, self._reaper, "probe")
+        self._child = Child(self.server, self, self._ledger, self._reaper, "probe", MAX_LINE)
         self._child.on_stderr = self._complained
 
     def _complained(self, line: bytes) -> None:
         self._dialogue.overhear("stderr", line)
+
+    def _heard_noise(self, data: bytes) -> None:
+        super()._heard_noise(data)
+        self._noise += max(len(data), _LEAST_NOISE)
+        if self._noise >= _NOISE_AT_ONCE and self._child is not None:
+            self._child.pause(True)
+            pause = self._noise / NOISE_A_SECOND
+            asyncio.get_running_loop().call_later(pause, self._child.pause, False)
+            self._noise = 0
 
     def _give_up(self) -> None:
         if self._child is not None:

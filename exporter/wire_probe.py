@@ -58,13 +58,17 @@ class WireProbe(Probe):
         """The server sent one message."""
         message = jsonrpc.read(data) if data.lstrip()[:1] == b"{" else None
         if message is None or not (message.is_reply or message.method):
-            self._dialogue.overhear("noise", data)
+            self._heard_noise(data)
             return
         self._silent_since = None
         if message.is_reply:
             self._take_reply(message, data)
         else:
             self._take_word(message, data)
+
+    def _heard_noise(self, data: bytes) -> None:
+        """The server sent what is no message."""
+        self._dialogue.overhear("noise", data)
 
     def _lost(self, error: Exception) -> bool:
         """The connection is gone; answers whether somebody waited for a reply."""

@@ -16,7 +16,7 @@ from exporter.config import ProbeSettings, Server
 from exporter.dialogue import Dialogue
 from exporter.probe import Era, Finding, Identity
 from exporter.reaper import Reaper
-from exporter.stdio_probe import SILENCE, StdioProbe
+from exporter.stdio_probe import MAX_LINE, NOISE_A_SECOND, SILENCE, StdioProbe
 from tests.fakes import Books, FakeChild, error, notification, on_fake_time, result, virtual_loop
 
 TIMEOUT = 5.0
@@ -84,8 +84,9 @@ class Probed:
         self.probe.on_exit = lambda reason, _: self.exits.append(reason)
 
     def start(self, server: Server, owner: Owner, *others: Any) -> Any:
-        assert (server.command, others[-1]) == ("serve", "probe")
-        self.children.append(ScriptedChild(owner, others[-1], self.script))
+        *_, use, max_line = others
+        assert (server.command, use, max_line) == ("serve", "probe", MAX_LINE)
+        self.children.append(ScriptedChild(owner, use, self.script))
         return self.children[-1]
 
     async def run(self, until: float = TIMEOUT) -> Finding:
@@ -341,6 +342,25 @@ async def test_noise_is_shown_and_otherwise_ignored() -> None:
     assert (await task).result == "success"
     assert "noise: Listening" in probed.said
     assert "stderr: starting up" in probed.said
+
+
+@pytest.mark.parametrize("line", [b"x", b"x" * MAX_LINE])
+def test_a_child_that_babbles_is_read_at_a_bounded_pace(line: bytes) -> None:
+    @on_fake_time
+    async def run() -> None:
+        probed = Probed(legacy)
+        await probed.run()
+        child = probed.children[0]
+        began, heard = virtual_loop().time(), 0
+        while heard < 10 * NOISE_A_SECOND:
+            if child.is_paused:
+                await asyncio.sleep(0.01)
+                continue
+            child.say(line)
+            heard += max(len(line), 1024)
+        assert virtual_loop().time() - began > 7.9
+
+    run()
 
 
 @on_fake_time
