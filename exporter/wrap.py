@@ -108,7 +108,7 @@ def _complain(own: Sequence[str]) -> int:
 
 def run(server: str, command: Sequence[str], socket_path: str) -> int:
     """Run the command, copy until it ends; answers its exit code, or ends by its signal."""
-    sys.setswitchinterval(0.0005)  # the threads that copy go before the one that loads and tells
+    sys.setswitchinterval(0.0001)  # the threads that copy go before the one that loads and tells
     try:
         child = _spawn(command)
     except OSError as error:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import statistics
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
+from mcp import Client as OfficialClient
+from mcp import StdioServerParameters
+from mcp.types import Implementation
 
-from tests.exporting import Exporter, Scrape, exporter, is_running, obedient
+from tests.exporting import ROOT, Exporter, Scrape, exporter, is_running, obedient
 from tests.running import wait_for
 from tests.wrapping import Client, client, obedient_command, wrapped
 
@@ -146,12 +151,58 @@ def test_no_call_is_lost_or_late_whatever_becomes_of_the_exporter(tmp_path: Path
             os.kill(first.pid, signal.SIGKILL)
             many(desk, 2000)
         with exporter(tmp_path / "second", OTHER, *flags) as second:
+            comes_to(second, 2000)
             many(desk, 4000)
             comes_to(second, 6000)
             assert dropped(second.scrape()) == 0
             assert second.scrape().total("mcp_sessions", server="files") == 1
     assert len(desk.seconds) == CALLS + 2
-    assert statistics.median(desk.seconds) < 0.005
+    # Busy machines delay some calls of any server; whoever waited for an exporter would wait for
+    # a second at least.
+    assert statistics.quantiles(desk.seconds, n=20)[-1] < 0.005
+    assert max(desk.seconds) < 0.9
+
+
+def test_the_official_client_gets_what_it_gets_without(tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    direct = [sys.executable, "-m", "mcp_server_time"]
+    with exporter(tmp_path, OTHER, "--wrap.socket", str(socket)) as running:
+        found = [
+            asyncio.run(convert_times(command)) for command in (direct, wrapped(direct, socket))
+        ]
+        assert found[0] == found[1]
+        counted = running.scrape
+        wait_for(lambda: not counted().total("mcp_sessions", server="files"), 10, "it left")
+        assert counted().by("tool", "mcp_tool_calls_total", server="files") == {"convert_time": 5}
+        started = counted().by("client", "mcp_sessions_started_total", server="files")
+        assert started == {"desk": 1}
+
+
+async def convert_times(command: list[str]) -> list[str]:
+    server = StdioServerParameters(command=command[0], args=command[1:], cwd=ROOT)
+    info = Implementation(name="desk", version="1")
+    async with OfficialClient(server, client_info=info) as desk:
+        said = [(await desk.list_tools()).model_dump_json()]
+        for hour in range(5):
+            zones = {"source_timezone": "UTC", "target_timezone": "Asia/Kathmandu"}
+            result = await desk.call_tool("convert_time", {**zones, "time": f"0{hour}:30"})
+            said.append(result.model_dump_json())
+    return said
+
+
+def test_twenty_wrapped_servers_are_small(tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    with exporter(tmp_path, OTHER, "--wrap.socket", str(socket)) as running, ExitStack() as stack:
+        commands = [wrapped(obedient_command(), socket, f"s{number}") for number in range(20)]
+        desks = [stack.enter_context(client(command)) for command in commands]
+        for desk in desks:
+            desk.greet()
+            many(desk, 50)
+        counted = "mcp_tool_calls_total"
+        wait_for(lambda: running.scrape().total(counted, tool="act") == 1000, 30, "all are told")
+        for desk in desks:
+            used = psutil.Process(desk.process.pid).memory_full_info().uss
+            assert used < 25 * 1024 * 1024
 
 
 def test_what_could_not_be_told_is_counted_once_somebody_listens(tmp_path: Path) -> None:
