@@ -39,7 +39,7 @@ NOISE_A_SECOND = 8 * 1024 * 1024
 """Bytes of noise that are read; a child that babbles waits, so that the relay does not."""
 
 _NOISE_AT_ONCE = 1024 * 1024
-_LEAST_NOISE = 1024  # bytes that a line counts as, however short it is: reading it costs as much
+_LEAST_NOISE = 256  # bytes that a line counts as, however short it is: reading it costs as much
 
 
 class StdioProbe(WireProbe):
@@ -55,6 +55,7 @@ class StdioProbe(WireProbe):
         self._initialization: asyncio.Future[Replied] | None = None
         self._silence_ends = 0.0
         self._noise = 0
+        self._is_deaf = False
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -111,11 +112,20 @@ class StdioProbe(WireProbe):
     def _heard_noise(self, data: bytes) -> None:
         super()._heard_noise(data)
         self._noise += max(len(data), _LEAST_NOISE)
-        if self._noise >= _NOISE_AT_ONCE and self._child is not None:
+        if self._noise >= _NOISE_AT_ONCE and not self._is_deaf and self._child is not None:
+            self._is_deaf = True
             self._child.pause(True)
-            pause = self._noise / NOISE_A_SECOND
-            asyncio.get_running_loop().call_later(pause, self._child.pause, False)
-            self._noise = 0
+            self._wait_out_noise(self._child)
+
+    def _wait_out_noise(self, child: Child) -> None:
+        # What had been read already when it was told to wait counts too.
+        noise, self._noise = self._noise, 0
+        self._is_deaf = noise >= _NOISE_AT_ONCE
+        if self._is_deaf:
+            loop = asyncio.get_running_loop()
+            loop.call_later(noise / NOISE_A_SECOND, self._wait_out_noise, child)
+        else:
+            child.pause(False)
 
     def _give_up(self) -> None:
         if self._child is not None:

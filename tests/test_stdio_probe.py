@@ -357,7 +357,7 @@ def test_a_child_that_babbles_is_read_at_a_bounded_pace(line: bytes) -> None:
                 await asyncio.sleep(0.01)
                 continue
             child.say(line)
-            heard += max(len(line), 1024)
+            heard += max(len(line), 256)
         assert virtual_loop().time() - began > 7.9
 
     run()
