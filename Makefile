@@ -74,6 +74,15 @@ format: environment ## Rewrite the sources as the formatter wants them
 dashboards: environment ## Write grafana/dashboards/*.json from grafana/build/
 	@$(PYTHON) -m grafana.build
 
+.PHONY: alerts
+alerts: environment ## Write prometheus/rules/*.yml from prometheus/objectives.yml
+	@$(PYTHON) -m prometheus.build
+
+.PHONY: quiet
+quiet: environment monitoring ## See that nothing but the Watchdog fires in ten minutes of traffic, and of rest
+	@$(PYTHON) -m tests.quiet --minutes 10
+	@$(PYTHON) -m tests.quiet --minutes 10 --idle
+
 .PHONY: docs
 docs: environment ## Write docs/metrics.md from the code
 	@$(PYTHON) -m scripts.metric_docs

@@ -62,6 +62,9 @@ def outcome_of(reply: Message) -> Outcome:
 
 _REMEMBERED = 64
 
+UNTIMED = frozenset({"subscriptions/listen"})
+"""Requests that last as long as somebody listens: they are not in flight, and have no latency."""
+
 
 class Exchange:
     """The requests in flight of one conversation."""
@@ -80,7 +83,8 @@ class Exchange:
         key = (to_server, pending.id)
         pending.previous = self._pending.get(key)
         self._pending[key] = pending
-        self._recorder.began(to_server)
+        if pending.method not in UNTIMED:
+            self._recorder.began(to_server)
         return pending
 
     def find(self, request_id: object, to_server: bool = True) -> Pending | None:

@@ -63,6 +63,7 @@ class Processes:
 
     def started(self, server: str, pid: int) -> None:
         """A child runs."""
+        self.exited(server, pid)  # where the end of one with the same number was not told
         with self._lock:
             self._live.setdefault(server, {})[pid] = 0.0
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from exporter.call import OTHER, Call, Outcome
+from exporter.exchange import UNTIMED
 from exporter.health import State, Transition
 from exporter.labels import code_label, method_label, version_label
 from exporter.metrics import Metrics
@@ -38,9 +39,6 @@ POSSIBLE_TRANSITIONS = (
     (State.DEGRADED, State.ERROR),
     (State.ERROR, State.DEGRADED),
 )
-
-UNTIMED = frozenset({"subscriptions/listen"})
-"""Requests that last as long as somebody listens; their duration says nothing of the server."""
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _ZERO_TRACE = "0" * 32
@@ -92,7 +90,8 @@ class ServerRecorder:
             method = method_label(call.method)
             self.metrics.server_requests.labels(self.name, method, call.outcome).inc()
             return
-        self._in_flight.dec()
+        if call.method not in UNTIMED:
+            self._in_flight.dec()
         method = method_label(call.method)
         count, observe = self._request(method, call.outcome)
         count()

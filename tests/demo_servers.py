@@ -54,11 +54,13 @@ def http(name: str, *arguments: str, **environ: str) -> Iterator[Server]:
         text=True,
     )
     with process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        assert line.startswith("listening on http://127.0.0.1:"), line
-        yield Server(line.removeprefix("listening on ").strip(), process)
-        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            assert line.startswith("listening on http://127.0.0.1:"), line
+            yield Server(line.removeprefix("listening on ").strip(), process)
+        finally:
+            process.send_signal(signal.SIGTERM)
 
 
 def with_client(

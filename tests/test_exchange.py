@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from exporter.call import Call, Outcome
-from exporter.exchange import Exchange, Pending, outcome_of
+from exporter.exchange import UNTIMED, Exchange, Pending, outcome_of
 from exporter.message import Message
 from tests.fakes import Books, encoded, error, notification, parsed, request, result
 
@@ -265,13 +265,15 @@ class Conversation(RuleBasedStateMachine):
         if not hasattr(self, "books"):
             return
         waiting = dict.fromkeys((True, False), 0)
+        listening = 0
         for newest in list(self.exchange._pending.values()):
             pending: Pending | None = newest
             while pending is not None:
                 assert not pending.done
                 waiting[pending.to_server] += 1
+                listening += pending.to_server and pending.method in UNTIMED
                 pending = pending.previous
-        assert self.books.in_flight == waiting[True]
+        assert self.books.in_flight == waiting[True] - listening
         ended = {True: "mcp_requests_total", False: "mcp_server_requests_total"}
         for side, name in ended.items():
             assert self.books.total(name) + waiting[side] == self.sent[side]
