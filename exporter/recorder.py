@@ -90,8 +90,6 @@ class ServerRecorder:
             method = method_label(call.method)
             self.metrics.server_requests.labels(self.name, method, call.outcome).inc()
             return
-        if call.method not in UNTIMED:
-            self._in_flight.dec()
         method = method_label(call.method)
         count, observe = self._request(method, call.outcome)
         count()
@@ -101,6 +99,8 @@ class ServerRecorder:
             self.metrics.protocol_errors.labels(self.name, method, code_label(call.code)).inc()
         if call.method == "tools/call":
             self._finish_tool(call)
+        if call.method not in UNTIMED:
+            self._in_flight.dec()  # last: a scrape in between must not miss the request
 
     def notified(self, method: str | None, to_server: bool) -> None:
         """A notification passed by."""
