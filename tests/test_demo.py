@@ -26,6 +26,7 @@ from demo.__main__ import Demo, _addresses, _own
 from demo.interrupt import Interrupt
 from demo.processes import Processes
 from demo.stack import ROOT, Stack
+from tests.running import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -219,7 +220,7 @@ def _wait_for(prometheus: report.Prometheus, expression: str) -> None:
 def test_when_it_is_told_to_end_every_process_is_gone(start: Start, number: signal.Signals) -> None:
     run = start()
     run.wait_for("Up until Ctrl-C")
-    assert len(run.alive()) >= 7
+    wait_for(lambda: len(run.alive()) >= 7, 10, "every process runs")
     assert run.end(number) == 0
     assert "every process of the demo is gone" in run.said
     assert run.alive() == []
