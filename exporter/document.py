@@ -167,7 +167,7 @@ class _Json:
 
     YAML itself cannot stand in: comments, tabs, U+2028 and surrogate pairs differ."""
 
-    _SPACE = re.compile(r"(?:[ \t\r\n]+|//[^\n]*+|/\*.*?\*/)*+", re.DOTALL)
+    _SPACE = re.compile(r"(?:[ \t\r\n]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
     _LITERAL = re.compile(
         r"(?P<bool>true|false)|(?P<null>null)|(?P<int>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)", re.ASCII
     )

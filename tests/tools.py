@@ -12,11 +12,11 @@ BIN = Path(__file__).parent.parent / ".tools" / "bin"
 def tool(name: str) -> str:
     """The path of ``promtool``, ``amtool``, ``prometheus`` or ``alertmanager``.
 
-    From the PATH, else from ``.tools/bin``. A missing one fails the test, it never skips it.
+    From ``.tools/bin``, else from the PATH. A missing one fails the test, it never skips it.
     """
-    found = shutil.which(name) or shutil.which(name, path=str(BIN))
+    found = shutil.which(name, path=str(BIN)) or shutil.which(name)
     if found is None:
-        raise FileNotFoundError(f"{name} is neither on the PATH nor in {BIN}: run `make test`")
+        raise FileNotFoundError(f"{name} is neither in {BIN} nor on the PATH: run `make test`")
     return found
 
 
