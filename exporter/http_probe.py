@@ -44,11 +44,7 @@ class HttpProbe(Probe):
         self._pool.close()
 
     def hush(self) -> None:
-        """The probe is over; its connection is not kept.
-
-        That a new one can be had is a part of being well, and a kept one may be closed by the
-        server at the moment in which it is used.
-        """
+        """The probe is over: its connection is not kept."""
         super().hush()
         self._pool.close()
 

@@ -60,6 +60,8 @@ class Caller:
         shown = describe_headers(fields, self._hidden)
         dialogue.note("sent", f"{request.decode('latin-1')}\n{shown}\n{body.decode()}".rstrip())
         lines = [request + b" HTTP/1.1", *(b"%b: %b" % field for field in fields), b"", body]
+        # Some servers close after a reply and do not say so: nothing is asked over what was kept.
+        self.pool.drop_idle()
         reply.flight = self._flight = self.pool.send(b"\r\n".join(lines), reply)
         try:
             await reply.arrived

@@ -278,6 +278,11 @@ class Pool:
         while self._idle and self._idle[0].idle_since < oldest:
             self._idle.pop(0).close()
 
+    def drop_idle(self) -> None:
+        """Close what is kept: the next request goes over a new connection."""
+        while self._idle:
+            self._idle.pop().close()
+
     def close(self) -> None:
         """Close every connection; requests under way are lost."""
         for task in self._opening:

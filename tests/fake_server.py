@@ -24,6 +24,7 @@ class Asked:
         self.target = b""
         self.headers: dict[str, str] = {}
         self.body = b""
+        self.wire: object = None
 
     @property
     def message(self) -> Any:
@@ -62,6 +63,7 @@ class _Wire(FakeTransport):
     def on_message_complete(self) -> None:
         asked, self._asked = self._asked, Asked()
         asked.method = self._parser.get_method()
+        asked.wire = self
         self._server.take(asked, self)
 
 

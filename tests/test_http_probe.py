@@ -263,6 +263,21 @@ async def test_a_broken_connection_costs_neither_era_nor_session() -> None:
 
 
 @on_fake_time
+async def test_nothing_is_asked_over_a_connection_that_was_used() -> None:
+    legacy, used = Legacy(), set()
+
+    def serving_one_request_a_connection(asked: Asked) -> Answer:
+        if asked.wire in used:
+            raise ConnectionResetError("reset")
+        used.add(asked.wire)
+        return legacy(asked)
+
+    probed = Probed(serving_one_request_a_connection)
+    for _ in range(2):
+        assert (await probed.run()).result == "success"
+
+
+@on_fake_time
 async def test_each_probe_has_a_connection_of_its_own() -> None:
     probed = Probed(modern)
     await probed.run()

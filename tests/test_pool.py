@@ -180,6 +180,18 @@ async def test_a_connection_is_given_up_before_the_server_may_close_it() -> None
 
 
 @on_fake_time
+async def test_what_is_kept_can_be_dropped_without_what_is_in_use() -> None:
+    net = Upstream()
+    waiting, _ = await net.send()
+    await net.exchange()
+    net.pool.drop_idle()
+    assert [connection.is_closing() for connection in net.connections] == [False, True]
+    await net.exchange()
+    assert len(net.connections) == 3
+    assert not waiting.is_over
+
+
+@on_fake_time
 async def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
     net = Upstream()
     await net.exchange()
