@@ -143,7 +143,7 @@ def test_a_probe_finds_out_what_is_wrong(table: Table, server: str, case: Case) 
     wait_for(lambda: watched.course(server).startswith(case.course), 40, case.course)
     assert watched.course(server) == case.course
     said, _, metrics = table.explained[server].result().partition("Metrics that it would give:")
-    assert f"\nResult: {case.result} " in said
+    assert f"\nResult: {case.result} " in said, said
     assert re.search(f"\nReason: .*{case.reason}", said) or not case.reason, said
     assert re.search(case.said, said), said
     assert f'mcp_probes_total{{result="{case.result}",server="{server}"}} 1.0' in metrics
