@@ -90,17 +90,11 @@ class ServerRecorder:
             method = method_label(call.method)
             self.metrics.server_requests.labels(self.name, method, call.outcome).inc()
             return
-        method = method_label(call.method)
-        count, observe = self._request(method, call.outcome)
-        count()
-        if call.method not in UNTIMED:
-            observe(call.seconds)
-        if call.code is not None:
-            self.metrics.protocol_errors.labels(self.name, method, code_label(call.code)).inc()
-        if call.method == "tools/call":
-            self._finish_tool(call)
-        if call.method not in UNTIMED:
-            self._in_flight.dec()  # last: a scrape in between must not miss the request
+        try:
+            self._count(call)
+        finally:  # last: a scrape in between must not miss the request
+            if call.method not in UNTIMED:
+                self._in_flight.dec()
 
     def notified(self, method: str | None, to_server: bool) -> None:
         """A notification passed by."""
@@ -248,6 +242,17 @@ class ServerRecorder:
         """Drop every series of this server."""
         self.tools.forget()
         self.metrics.forget(self.name)
+
+    def _count(self, call: Call) -> None:
+        method = method_label(call.method)
+        count, observe = self._request(method, call.outcome)
+        count()
+        if call.method not in UNTIMED:
+            observe(call.seconds)
+        if call.code is not None:
+            self.metrics.protocol_errors.labels(self.name, method, code_label(call.code)).inc()
+        if call.method == "tools/call":
+            self._finish_tool(call)
 
     def _finish_tool(self, call: Call) -> None:
         tool = self.tools.label(call.tool)

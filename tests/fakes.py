@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry
 import exporter
 from exporter.call import Fault, UpstreamError
 from exporter.child import Owner
+from exporter.exchange import Exchange, Pending
 from exporter.listener import Application, Connection, Listener, ListenerLimits
 from exporter.message import Message, read
 from exporter.metrics import Metrics
@@ -391,6 +392,16 @@ class Books:
     @property
     def in_flight(self) -> float | None:
         return self.value("mcp_requests_in_flight")
+
+
+def waiting(exchange: Exchange) -> Iterator[Pending]:
+    """The requests that wait for a reply, those with the same id included."""
+    for newest in list(exchange._pending.values()):
+        pending: Pending | None = newest
+        while pending is not None:
+            assert not pending.done
+            yield pending
+            pending = pending.previous
 
 
 def bare_request(

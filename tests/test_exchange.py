@@ -13,7 +13,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from exporter.call import Call, Outcome
 from exporter.exchange import UNTIMED, Exchange, Pending, outcome_of
 from exporter.message import Message
-from tests.fakes import Books, encoded, error, notification, parsed, request, result
+from tests.fakes import (
+    Books,
+    encoded,
+    error,
+    notification,
+    parsed,
+    request,
+    result,
+    waiting,
+)
 
 
 class FakeRecorder:
@@ -264,19 +273,13 @@ class Conversation(RuleBasedStateMachine):
     def every_request_is_either_pending_or_counted_once(self) -> None:
         if not hasattr(self, "books"):
             return
-        waiting = dict.fromkeys((True, False), 0)
-        listening = 0
-        for newest in list(self.exchange._pending.values()):
-            pending: Pending | None = newest
-            while pending is not None:
-                assert not pending.done
-                waiting[pending.to_server] += 1
-                listening += pending.to_server and pending.method in UNTIMED
-                pending = pending.previous
-        assert self.books.in_flight == waiting[True] - listening
+        pendings = list(waiting(self.exchange))
+        timed = [each for each in pendings if each.to_server and each.method not in UNTIMED]
+        assert self.books.in_flight == len(timed)
         ended = {True: "mcp_requests_total", False: "mcp_server_requests_total"}
         for side, name in ended.items():
-            assert self.books.total(name) + waiting[side] == self.sent[side]
+            left = sum(each.to_server is side for each in pendings)
+            assert self.books.total(name) + left == self.sent[side]
 
     def teardown(self) -> None:
         if not hasattr(self, "books"):

@@ -343,11 +343,15 @@ def by_outcome(scrape: Scrape, metric: str, **labels: str) -> Counter[str]:
     return Counter({outcome: int(number) for outcome, number in sums})
 
 
-def ended_since(running: Exporter, before: Scrape) -> Counter[str]:
-    """How many requests have ended in each way, once none is in flight."""
-    ended = by_outcome(settled(running), "mcp_requests_total")
-    ended.subtract(by_outcome(before, "mcp_requests_total"))
-    return +ended
+def ended_since(running: Exporter, before: Scrape, number: int) -> Counter[str]:
+    """How many requests have ended in each way, once ``number`` have and none is in flight."""
+    asked = by_outcome(before, "mcp_requests_total")
+
+    def ended() -> Counter[str]:
+        return by_outcome(settled(running), "mcp_requests_total") - asked
+
+    wait_for(lambda: ended().total() >= number, PATIENCE, f"{number} requests have ended")
+    return ended()
 
 
 @pytest.mark.parametrize(
@@ -358,7 +362,7 @@ def ended_since(running: Exporter, before: Scrape) -> Counter[str]:
 def test_a_request_ends_once(running: Exporter, server: str, era: str, way: Way) -> None:
     before, client = settled(running), Client(running)
     expected = way(client, server, era)
-    ended = ended_since(running, before)
+    ended = ended_since(running, before, client.asked)
     assert ended == expected + Counter({Outcome.OK: client.greeted})
     assert ended.total() == client.asked
 
@@ -375,9 +379,10 @@ def test_all_at_once_each_request_ends_once(running: Exporter) -> None:
     cases = [case for case in CASES if case[0] == "remote" or case[2][1] is not WAYS[LOSS]]
     with ThreadPoolExecutor(len(cases)) as pool:
         results = list(pool.map(go, cases))
-    ended = ended_since(running, before)
+    asked = sum(asked for _, asked in results)
+    ended = ended_since(running, before, asked)
     assert ended == sum((expected for expected, _ in results), Counter[str]())
-    assert ended.total() == sum(asked for _, asked in results)
+    assert ended.total() == asked
 
 
 @pytest.mark.parametrize(

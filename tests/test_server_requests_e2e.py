@@ -247,13 +247,15 @@ def test_each_subscriber_is_told_what_it_subscribed_to(curious: Exporter, server
             client.listen(tools_list_changed=True) as tools,
             other.listen(resource_subscriptions=[WATCHED]) as resources,
         ):
-            await wait_for_listeners(curious, server, 2)
+            await wait_for_acknowledgements(curious, acknowledged + 2, **acknowledging)
             await client.call_tool("test_trigger_tool_change")
             await other.call_tool("touch")
             assert await anext(aiter(tools)) == ToolsListChanged()
             assert await anext(aiter(resources)) == ResourceUpdated(uri=WATCHED)
 
     listens = {"server": server, "method": "subscriptions/listen"}
+    acknowledging = {"server": server, "method": "notifications/subscriptions/acknowledged"}
+    acknowledged = curious.scrape().total("mcp_notifications_total", **acknowledging)
     before = curious.scrape().outcomes(**listens).get("cancelled", 0)
     with_client(url, "auto", use)
 
@@ -266,8 +268,8 @@ def test_each_subscriber_is_told_what_it_subscribed_to(curious: Exporter, server
     assert curious.scrape().total("mcp_request_duration_seconds_count", **listens) == 0
 
 
-async def wait_for_listeners(running: Exporter, server: str, number: int) -> None:
+async def wait_for_acknowledgements(running: Exporter, number: float, **labels: str) -> None:
     def look() -> bool:
-        return running.scrape().total("mcp_requests_in_flight", server=server) == number
+        return running.scrape().total("mcp_notifications_total", **labels) == number
 
-    await anyio.to_thread.run_sync(wait_for, look, PATIENCE, f"{number} clients listen")
+    await anyio.to_thread.run_sync(wait_for, look, PATIENCE, f"{number:g} subscriptions stand")
