@@ -7,20 +7,50 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter import __version__, logs, wrap, wrap_socket
 from exporter.call import ConfigError
+from exporter.flags import ENVIRONMENT, Flags, Parser, address, complete_files, positive
 
 if TYPE_CHECKING:
     from exporter.app import Settings
     from exporter.config import Config, Server
 
-ENVIRONMENT = "MCP_EXPORTER_"
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"", "0", "false", "no", "off"})
+SHELLS = ("bash", "zsh", "fish")
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "serve": (
+        "mcp-exporter serve --config.file mcp-exporter.yml",
+        "mcp-exporter serve --config.file ~/.cursor/mcp.json --log.format json",
+        'mcp-exporter serve --config.file ""',
+    ),
+    "check": ("mcp-exporter check mcp-exporter.yml",),
+    "probe": ("mcp-exporter probe mcp-exporter.yml", "mcp-exporter probe mcp-exporter.yml files"),
+    "import": (
+        "mcp-exporter import",
+        "mcp-exporter import --write",
+        "mcp-exporter import ~/.cursor/mcp.json --undo",
+    ),
+    "status": (
+        "mcp-exporter status --watch",
+        "mcp-exporter status --since 15m --prometheus.url http://127.0.0.1:9090",
+        "mcp-exporter status --server files --json",
+    ),
+    "tools": ("mcp-exporter tools files", "mcp-exporter tools files --json"),
+    "call": (
+        """mcp-exporter call files read_file '{"path": "a.txt"}'""",
+        """mcp-exporter call files read_file '{"path": "a.txt"}' --repeat 1000 --concurrency 8""",
+    ),
+    "wrap": ("mcp-exporter wrap time -- uvx mcp-server-time",),
+    "completion": (
+        'eval "$(mcp-exporter completion bash)"',
+        "mcp-exporter completion zsh > ~/.zfunc/_mcp-exporter",
+        "mcp-exporter completion fish > ~/.config/fish/completions/mcp-exporter.fish",
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["wrap"]:
         return wrap.main(words[1:])
     try:
-        arguments = _parser().parse_args(words)
+        arguments = parser().parse_args(words)
         code: int = arguments.run(arguments)
     except ConfigError as error:
         sys.stderr.write(f"mcp-exporter: {error}\n")
@@ -42,8 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What reads the words of every command but ``wrap``."""
+    parser = Parser(
         prog="mcp-exporter",
         description="Relays Model Context Protocol traffic and measures every call.",
         epilog=f"Every flag is also an environment variable: {ENVIRONMENT}CONFIG_FILE for "
@@ -51,20 +82,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mcp-exporter {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_serve(commands.add_parser("serve", help="relay, measure, and serve /metrics"))
-    _add_check(commands.add_parser("check", help="validate a configuration and do nothing else"))
-    _add_probe(commands.add_parser("probe", help="probe servers once and say what was said"))
-    _add_import(commands.add_parser("import", help="put a desktop client's servers behind us"))
-    _add_status(commands.add_parser("status", help="show servers and tools in the terminal"))
-    _add_tools(commands.add_parser("tools", help="list a server's tools, through the exporter"))
-    _add_call(commands.add_parser("call", help="call a tool through the exporter, once or often"))
-    # It reads its own words, before this parser is made.
-    commands.add_parser("wrap", help="run a stdio server for a client, and observe it")
+    for name, (text, add) in _COMMANDS.items():
+        lines = (f"  {example}" for example in EXAMPLES[name])
+        command = commands.add_parser(
+            name,
+            help=text,
+            epilog="\n".join(("examples:", *lines)),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add(command)
     return parser
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
-    flag = _Flags(parser)
+    flag = Flags(parser)
     flag(
         "--config.file",
         "mcp-exporter.yml",
@@ -96,27 +127,28 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE")
+    complete_files(parser.add_argument("file", type=Path, metavar="FILE"))
     parser.set_defaults(run=_check)
 
 
 def _add_probe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE")
+    complete_files(parser.add_argument("file", type=Path, metavar="FILE"))
     parser.add_argument("server", nargs="?", metavar="SERVER", help="this one alone (default all)")
     parser.set_defaults(run=_probe)
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Shows the servers in the files of Claude Desktop, Claude Code, Cursor, VS Code and "
-        "Windsurf, and what would become of them. Example: mcp-exporter import --write"
+        "Shows the servers in the files of Claude Desktop, Claude Code, Cursor, VS Code and\n"
+        "Windsurf, and what would become of them."
     )
-    parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help="this file alone")
+    path = parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help="this file alone")
+    complete_files(path)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--write", action="store_true", help="rewrite them, after a backup")
     what.add_argument("--undo", action="store_true", help="bring them back as they were")
     parser.add_argument("--force", action="store_true", help="undo even what changed since")
-    flag = _Flags(parser)
+    flag = Flags(parser)
     flag("--config.file", "mcp-exporter.yml", "what the exporter serves", "FILE")
     flag("--mcp.listen-address", "127.0.0.1:6279", "where the exporter serves it", "HOST:PORT")
     parser.set_defaults(run=_import)
@@ -126,7 +158,7 @@ def _import(arguments: argparse.Namespace) -> int:
     from exporter import import_files
 
     given = vars(arguments)
-    _address("--mcp.listen-address", given["mcp.listen_address"])
+    address("--mcp.listen-address", given["mcp.listen_address"])
     wishes = import_files.Wishes(
         path=given["path"],
         is_written=given["write"],
@@ -140,11 +172,10 @@ def _import(arguments: argparse.Namespace) -> int:
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Shows each server's state and traffic, and the busiest and worst tools. Exit code 1 where "
-        "a server is in error. Example: mcp-exporter status --watch --since 15m "
-        "--prometheus.url http://127.0.0.1:9090"
+        "Shows each server's state and traffic, and the busiest and worst tools.\n"
+        "Exit code 1 where a server is in error."
     )
-    flag = _Flags(parser)
+    flag = Flags(parser)
     flag("--prometheus.url", "", "ask Prometheus; without it, the exporter itself", "URL")
     flag("--web.url", "http://127.0.0.1:6280", "where the exporter is scraped", "URL")
     parser.add_argument("--since", default="1h", help="the window, of Prometheus (default 1h)")
@@ -183,20 +214,19 @@ def _add_tools(parser: argparse.ArgumentParser) -> None:
 
 def _add_call(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Calls a tool through the running exporter. Exit code 0: it succeeded, 1: it failed, 2: "
-        """nobody could be asked. Example: mcp-exporter call files read_file '{"path": "a.txt"}' """
-        "--repeat 1000 --concurrency 8"
+        "Calls a tool through the running exporter.\n"
+        "Exit code 0: it succeeded, 1: it failed, 2: nobody could be asked."
     )
     _add_target(parser)
     parser.add_argument("tool", metavar="TOOL")
     parser.add_argument("arguments", nargs="?", default="{}", metavar="JSON")
-    parser.add_argument("--repeat", type=_positive, default=1, help="so many calls (default 1)")
-    parser.add_argument("--concurrency", type=_positive, default=1, help="so many at once")
+    parser.add_argument("--repeat", type=positive, default=1, help="so many calls (default 1)")
+    parser.add_argument("--concurrency", type=positive, default=1, help="so many at once")
     parser.set_defaults(run=_call)
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
-    flag = _Flags(parser)
+    flag = Flags(parser)
     flag("--mcp.url", "http://127.0.0.1:6279", "where the exporter serves clients", "URL")
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.add_argument("server", metavar="SERVER")
@@ -224,12 +254,6 @@ def _call(arguments: argparse.Namespace) -> int:
         is_json=given["json"],
     )
     return caller.call(wishes)
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -275,8 +299,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     given = vars(arguments)
     logs.configure(given["log.level"], given["log.format"])
-    mcp = _address("--mcp.listen-address", given["mcp.listen_address"])
-    web = _address("--web.listen-address", given["web.listen_address"])
+    mcp = address("--mcp.listen-address", given["mcp.listen_address"])
+    web = address("--web.listen-address", given["web.listen_address"])
     if not is_loopback(mcp[0]) and not given["mcp.allow_unauthenticated"]:
         raise ConfigError(
             f"--mcp.listen-address: {mcp[0]} can be reached from other machines, which could then "
@@ -322,42 +346,38 @@ async def _run(loaded: Config, settings: Settings) -> None:
         await app.stop()
 
 
-class _Flags:
-    """Adds flags whose default comes from the environment."""
-
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self._parser = parser
-
-    def __call__(self, flag: str, default: str, text: str, metavar: str) -> None:
-        """A flag with a text for its value."""
-        value = os.environ.get(_variable(flag), default)
-        text = f"{text} (default {default})"
-        self._parser.add_argument(flag, default=value, help=text, metavar=metavar)
-
-    def choice(self, flag: str, choices: tuple[str, ...], default: str) -> None:
-        """A flag with a closed set of values."""
-        value = os.environ.get(_variable(flag), default)
-        if value not in choices:
-            raise ConfigError(f"{_variable(flag)}: {value!r} is not one of {', '.join(choices)}")
-        self._parser.add_argument(flag, default=value, choices=choices, help=f"(default {default})")
-
-    def switch(self, flag: str, text: str) -> None:
-        """A flag that is on where it is given."""
-        value = os.environ.get(_variable(flag), "").lower()
-        if value not in _TRUE | _FALSE:
-            raise ConfigError(f"{_variable(flag)}: {value!r} is neither true nor false")
-        self._parser.add_argument(flag, action="store_true", default=value in _TRUE, help=text)
+def _add_wrap(parser: argparse.ArgumentParser) -> None:
+    """For ``--help`` and shells; ``wrap`` reads its own words, before this parser is made."""
+    flag = Flags(parser)
+    flag(wrap.SOCKET_FLAG, wrap_socket.default_path(), "where the exporter listens", "PATH")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the label of its metrics")
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --")
 
 
-def _variable(flag: str) -> str:
-    return ENVIRONMENT + flag.lstrip("-").replace(".", "_").replace("-", "_").upper()
+def _add_completion(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Prints what a shell needs to complete this program's words."
+    parser.add_argument("shell", choices=SHELLS)
+    parser.set_defaults(run=_complete)
 
 
-def _address(flag: str, text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ConfigError(f"{flag}: {text!r} is not HOST:PORT, such as 127.0.0.1:6279")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104  what an empty host means
+def _complete(arguments: argparse.Namespace) -> int:
+    import shtab
+
+    sys.stdout.write(shtab.complete(parser(), arguments.shell))
+    return 0
+
+
+_COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "serve": ("relay, measure, and serve /metrics", _add_serve),
+    "check": ("validate a configuration and do nothing else", _add_check),
+    "probe": ("probe servers once and say what was said", _add_probe),
+    "import": ("put a desktop client's servers behind us", _add_import),
+    "status": ("show servers and tools in the terminal", _add_status),
+    "tools": ("list a server's tools, through the exporter", _add_tools),
+    "call": ("call a tool through the exporter, once or often", _add_call),
+    "wrap": ("run a stdio server for a client, and observe it", _add_wrap),
+    "completion": ("print a shell's completion", _add_completion),
+}
 
 
 if __name__ == "__main__":

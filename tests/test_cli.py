@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from exporter import __version__, cli, logs
+from exporter import __version__, cli, flags, logs
 
 CONFIG = "servers: {demo: {command: cat}, other: {url: 'http://127.0.0.1:1/mcp'}}\n"
 
@@ -22,7 +24,7 @@ CONFIG = "servers: {demo: {command: cat}, other: {url: 'http://127.0.0.1:1/mcp'}
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith(cli.ENVIRONMENT):
+        if name.startswith(flags.ENVIRONMENT):
             monkeypatch.delenv(name)
 
 
@@ -208,7 +210,9 @@ def test_arguments_that_are_none_are_code_2(
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
     assert ended.value.code == 2
-    assert "usage: mcp-exporter" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mcp-exporter: ")
+    assert "--help" in line
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,6 +229,25 @@ def test_help_names_every_flag_with_its_default(capsys: pytest.CaptureFixture[st
     for flag in ("--config.file", "--mcp.listen-address", "--web.listen-address", "--log.format"):
         assert flag in text
     assert "127.0.0.1:6279" in text
+
+
+@pytest.mark.parametrize("command", cli.EXAMPLES)
+def test_every_command_has_a_help_whose_examples_are_its_own_words(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for example in cli.EXAMPLES[command]:
+        said = re.search(r"mcp-exporter ([^>)]*)", example)
+        assert said
+        words = shlex.split(said[1])
+        assert words[0] == command
+        assert cli.parser().parse_args(words)
+    if command != "wrap":  # it has its own, which test_wrap.py knows
+        with pytest.raises(SystemExit) as ended:
+            cli.main([command, "--help"])
+        assert ended.value.code == 0
+        printed = capsys.readouterr().out
+        assert all(f"\n  {example}\n" in printed for example in cli.EXAMPLES[command])
 
 
 def test_ctrl_c_is_code_130(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:

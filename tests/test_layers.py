@@ -40,6 +40,7 @@ ONLY_IN = {
     "yaml": {"document", "shown_config"},
     "mcp": {"caller"},
     "requests": set[str](),
+    "shtab": {"cli"},
 }
 """Who may use which library. The SDK is for clients and demonstration servers: we carry bytes."""
 
@@ -56,6 +57,7 @@ TESTED_ELSEWHERE = {
     "__main__": "test_cli",
     "call": "test_exchange",
     "facts": "test_status_e2e",
+    "flags": "test_cli",
     "http_reply": "test_http_probe",
     "status_screen": "test_status_e2e",
     "wire_probe": "test_stdio_probe",

@@ -1,0 +1,74 @@
+"""Flags whose default comes from the environment, and what they hold."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import NoReturn
+
+from exporter.call import ConfigError
+
+ENVIRONMENT = "MCP_EXPORTER_"
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"", "0", "false", "no", "off"})
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"mcp-exporter: {message}; see: {self.prog} --help\n")
+
+
+class Flags:
+    """Adds flags to a parser."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parser = parser
+
+    def __call__(self, flag: str, default: str, text: str, metavar: str) -> None:
+        """A flag with a text for its value."""
+        value = os.environ.get(_variable(flag), default)
+        text = f"{text} (default {default})"
+        action = self._parser.add_argument(flag, default=value, help=text, metavar=metavar)
+        if metavar in ("FILE", "PATH"):
+            complete_files(action)
+
+    def choice(self, flag: str, choices: tuple[str, ...], default: str) -> None:
+        """A flag with a closed set of values."""
+        value = os.environ.get(_variable(flag), default)
+        if value not in choices:
+            raise ConfigError(f"{_variable(flag)}: {value!r} is not one of {', '.join(choices)}")
+        self._parser.add_argument(flag, default=value, choices=choices, help=f"(default {default})")
+
+    def switch(self, flag: str, text: str) -> None:
+        """A flag that is on where it is given."""
+        value = os.environ.get(_variable(flag), "").lower()
+        if value not in _TRUE | _FALSE:
+            raise ConfigError(f"{_variable(flag)}: {value!r} is neither true nor false")
+        self._parser.add_argument(flag, action="store_true", default=value in _TRUE, help=text)
+
+
+def complete_files(action: argparse.Action) -> None:
+    """Have shells complete this argument with the names of files."""
+    action.complete = "file"  # type: ignore[attr-defined]  # shtab reads it
+
+
+def address(flag: str, text: str) -> tuple[str, int]:
+    """Host and port. Raises ``ConfigError``."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ConfigError(f"{flag}: {text!r} is not HOST:PORT, such as 127.0.0.1:6279")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104  what an empty host means
+
+
+def positive(text: str) -> int:
+    """A whole number from 1. Raises argparse's error."""
+    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _variable(flag: str) -> str:
+    return ENVIRONMENT + flag.lstrip("-").replace(".", "_").replace("-", "_").upper()
