@@ -83,7 +83,7 @@ class App:
         self._reloader = Reloader(
             settings.config_file, os.environ, self.metrics, self._fleet, self._apply_limits
         )
-        self._web = WebThread(Web(self.metrics.registry, self, self.history))
+        self._web = WebThread(Web(self.metrics.exposition(), self, self.history))
         names = Names(self.metrics, self._fleet.observer, self._fleet.wrapped)
         self._reception = Reception(
             settings.wrap_socket, self.metrics, lambda: Guest(names, self.metrics)

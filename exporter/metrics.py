@@ -1,4 +1,4 @@
-"""Every metric family, once, on an injected registry; nothing else knows prometheus_client.
+"""Every metric family, once, on an injected registry.
 
 Names, labels and meanings are the contract of ``docs/metrics.md``. Children are looked up once
 and kept: a labelled look-up costs three times the observation itself.
@@ -9,20 +9,20 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from time import time
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
-from prometheus_client import disable_created_metrics as _disable_created_metrics
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from exporter.call import OTHER, Outcome
+from exporter.exposition import Exposition
 from exporter.labels import Clients, ToolBudget, Tools, method_label
 from exporter.processes import Processes, Usage
+from exporter.series import Counter, Family, Gauge, Histogram
 
 DURATION_BUCKETS = (
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300,
@@ -72,9 +72,7 @@ REJECTIONS = (
 )
 """Every reason of a refusal; each is there at zero, so that ``increase()`` sees the first."""
 
-Family = TypeVar("Family", bound=MetricWrapperBase)
-
-_disable_created_metrics()  # type: ignore[no-untyped-call]
+Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 
 
 class Metrics:
@@ -90,14 +88,16 @@ class Metrics:
         tools_total: int = 2000,
     ) -> None:
         self.registry = registry
+        self.families: list[Family[Any]] = []
+        self._library = CollectorRegistry()
         self.clock = clock
         self._tools_per_server = tools_per_server
-        self._per_server: list[MetricWrapperBase] = []
         self._define_traffic()
         self._define_servers()
         self._define_exporter()
         self.children = Processes()
-        registry.register(ProcessUsage(self.children))
+        for each in (registry, self._library):
+            each.register(ProcessUsage(self.children))
         self.clients = Clients(clients, self.overflowed)
         self._budget = ToolBudget(tools_total)
 
@@ -105,6 +105,10 @@ class Metrics:
     def throwaway(cls) -> Metrics:
         """Metrics on a registry of their own, for a probe that only explains."""
         return cls(CollectorRegistry(), clock=time)
+
+    def exposition(self) -> Exposition:
+        """What a scrape is rendered from."""
+        return Exposition(self.registry, self.families, self._library)
 
     def probe_view(self) -> ProbeView:
         """What a probe has found, as it is now."""
@@ -117,8 +121,8 @@ class Metrics:
 
     def forget(self, server: str) -> None:
         """Drop every series of a server that is no longer configured."""
-        for family in self._per_server:
-            family.remove_by_labels({"server": server})
+        for family in self.families:
+            family.remove_by_label("server", server)
         self.children.forget(server)
 
     def overflowed(self, label: str) -> None:
@@ -142,9 +146,10 @@ class Metrics:
             ["version", "revision", "python_version"],
         )
         info.labels(version, revision, platform.python_version()).set(1)
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
+        for registry in (self.registry, self._library):
+            ProcessCollector(registry=registry)
+            PlatformCollector(registry=registry)
+            GCCollector(registry=registry)
 
     def _define_traffic(self) -> None:
         self.requests = self._counter(
@@ -276,15 +281,15 @@ class Metrics:
             "How late the loop that relays ran a timer: what every call waits when it is busy.",
             (),
             LAG_BUCKETS,
-        )
+        ).labels()
         self.reload_successful = self._gauge(
             "mcp_exporter_config_last_reload_successful",
             "1 if the last load of the configuration succeeded, else 0.",
-        )
+        ).labels()
         self.reload_timestamp = self._gauge(
             "mcp_exporter_config_last_reload_success_timestamp_seconds",
             "When the configuration was last loaded with success, in Unix time.",
-        )
+        ).labels()
         self.label_overflow = self._counter(
             "mcp_exporter_label_overflow", "Label values folded into _other.", ["label"]
         )
@@ -314,20 +319,19 @@ class Metrics:
             self.internal_errors.labels(where)
 
     def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
-        return self._keep(Counter(name, text, list(labels), registry=self.registry), labels)
+        return self._keep(Counter(name, text, labels))
 
     def _gauge(self, name: str, text: str, labels: Iterable[str] = ()) -> Gauge:
-        return self._keep(Gauge(name, text, list(labels), registry=self.registry), labels)
+        return self._keep(Gauge(name, text, labels))
 
     def _histogram(
-        self, name: str, text: str, labels: Iterable[str], buckets: tuple[float, ...]
+        self, name: str, text: str, labels: Iterable[str], bounds: tuple[float, ...]
     ) -> Histogram:
-        family = Histogram(name, text, list(labels), registry=self.registry, buckets=buckets)
-        return self._keep(family, labels)
+        return self._keep(Histogram(name, text, labels, bounds))
 
-    def _keep(self, family: Family, labels: Iterable[str]) -> Family:
-        if "server" in labels:
-            self._per_server.append(family)
+    def _keep(self, family: Kind) -> Kind:
+        self.registry.register(family)
+        self.families.append(family)
         return family
 
 

@@ -7,18 +7,16 @@ call in flight would wait for it.
 from __future__ import annotations
 
 import asyncio
-import gzip
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+import zlib
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qs
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
-
 from exporter import pages
 from exporter.call import ConfigError
+from exporter.exposition import Exposition
 from exporter.history import History
 from exporter.listener import Listener, ListenerLimits
 from exporter.pages import ServerRow
@@ -48,11 +46,11 @@ class Web:
 
     def __init__(
         self,
-        registry: CollectorRegistry,
+        exposition: Exposition,
         exporter: Exporter,
         history: History,
     ) -> None:
-        self._registry = registry
+        self._exposition = exposition
         self._exporter = exporter
         self._history = history
         self._reloads: set[asyncio.Task[None]] = set()
@@ -115,19 +113,24 @@ class Web:
 
     def _metrics(self, request: Request) -> None:
         accept = (request.header(b"accept") or b"").decode("latin-1")
-        encode, content_type = choose_encoder(accept)
-        registry = self._registry
-        names = parse_qs(request.query.decode("latin-1")).get("name[]")
-        body: bytes = encode(registry.restricted_registry(names) if names else registry)
+        names = parse_qs(request.query.decode("latin-1")).get("name[]", ())
+        pieces, content_type = self._exposition.render(accept, names)
         headers = [(b"Vary", b"Accept, Accept-Encoding")]
         if b"gzip" in (request.header(b"accept-encoding") or b""):
-            body = gzip.compress(body, compresslevel=3)
+            pieces = _gzipped(pieces)
             headers.append((b"Content-Encoding", b"gzip"))
-        request.respond(200, body, content_type.encode(), headers)
+        request.respond(200, b"".join(pieces), content_type.encode(), headers)
 
     def _landing(self, request: Request) -> None:
         page = pages.landing(self._exporter.rows(), self._history.records())
         request.respond(200, page.encode(), HTML, HTML_HEADERS)
+
+
+def _gzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    packer = zlib.compressobj(level=3, wbits=31)
+    for piece in pieces:
+        yield packer.compress(piece)
+    yield packer.flush()
 
 
 class WebThread:

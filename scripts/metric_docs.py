@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
-from prometheus_client.metrics import MetricWrapperBase
 
 from exporter.metrics import Metrics, ProcessUsage
+from exporter.series import Family
 
 PATH = Path(__file__).parent.parent / "docs" / "metrics.md"
 
@@ -45,17 +44,19 @@ def documented() -> list[Row]:
     Metrics(registry, clock=lambda: 0.0).collect_runtime("", "")
     rows: list[Row] = []
     for collector in registry._collector_to_names:
-        if isinstance(collector, MetricWrapperBase):
-            rows.append(_row(collector._name, collector._type or "", collector))
+        if isinstance(collector, Family):
+            rows.append(
+                _row(collector.name, collector.kind, collector.label_names, collector.documentation)
+            )
         elif isinstance(collector, ProcessUsage):
-            rows += [_row(f.name, f.type or "", f) for f in collector.describe()]
+            rows += [
+                _row(f.name, f.type, f._labelnames, f.documentation) for f in collector.describe()
+            ]
     return rows
 
 
-def _row(name: str, kind: str, family: MetricWrapperBase | Metric) -> Row:
-    labels = tuple(getattr(family, "_labelnames", ()))
-    text = family._documentation if isinstance(family, MetricWrapperBase) else family.documentation
-    return name + ("_total" if kind == "counter" else ""), kind, labels, text
+def _row(name: str, kind: str, labels: Sequence[str], text: str) -> Row:
+    return name + ("_total" if kind == "counter" else ""), kind, tuple(labels), text
 
 
 def _section(name: str) -> str:

@@ -33,7 +33,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 """From the ground to the roof: nobody uses, however indirectly, what stands above or beside it."""
 
 ONLY_IN = {
-    "prometheus_client": {"app", "facts", "metrics", "probe_pages", "web"},
+    "prometheus_client": {"app", "exposition", "facts", "metrics", "probe_pages", "series"},
     "httptools": {"listener", "pool"},
     "psutil": {"processes"},
     "uvloop": {"cli"},

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 from exporter.call import ConfigError
 from exporter.config import Server
 from exporter.explanation import Explanation
+from exporter.exposition import Exposition
 from exporter.history import History, Record
 from exporter.pages import ServerRow
 from exporter.probe import Finding
@@ -57,7 +58,7 @@ def build() -> tuple[Web, Exporter]:
     Counter("mcp_other", "Others.", registry=registry)
     exporter, history = Exporter(), History()
     history.add(Record("files", 0.0, Finding("success", 0.1), []))
-    return Web(registry, exporter, history), exporter
+    return Web(Exposition(registry, [], registry), exporter, history), exporter
 
 
 class Site:
@@ -180,7 +181,7 @@ def test_pages_are_served_on_a_thread_of_their_own() -> None:
             super().handle(request)
 
     web, exporter = build()
-    thread = WebThread(Watched(web._registry, exporter, History()))
+    thread = WebThread(Watched(web._exposition, exporter, History()))
     host, port = thread.open("127.0.0.1", 0)
     try:
         assert requests.get(f"http://{host}:{port}/-/healthy", timeout=10).status_code == 200
