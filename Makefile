@@ -6,6 +6,8 @@ TOOLS := .tools/bin
 MAKEFLAGS += --no-print-directory
 # Words for pytest, such as PYTEST="-k demo".
 PYTEST :=
+# Options for the benchmark, such as BENCH="--rounds 1".
+BENCH :=
 
 .DEFAULT_GOAL := help
 
@@ -82,6 +84,10 @@ alerts: environment ## Write prometheus/rules/*.yml from prometheus/objectives.y
 quiet: environment monitoring ## See that nothing but the Watchdog fires in ten minutes of traffic, and of rest
 	@$(PYTHON) -m tests.quiet --minutes 10
 	@$(PYTHON) -m tests.quiet --minutes 10 --idle
+
+.PHONY: bench
+bench: environment ## What the exporter costs, beside nginx and others; BENCH="--rounds 1" and the like
+	@$(PYTHON) -m bench $(BENCH)
 
 .PHONY: docs
 docs: environment ## Write docs/metrics.md from the code
