@@ -18,7 +18,7 @@ demo: environment ## Run the whole stack here; with ONCE=1 make the calls, check
 	@$(PYTHON) -m demo $(if $(ONCE),--once)
 
 # Every check runs, whatever became of the one before; the last line says which failed.
-CHECKS := lint rules tests conformance
+CHECKS := lint rules tests conformance soak-smoke
 
 .PHONY: test check
 test check: environment monitoring ## Everything: lint, types, rules, unit and end-to-end tests
@@ -64,6 +64,18 @@ e2e: environment monitoring ## The tests with real processes
 .PHONY: conformance
 conformance: environment ## The official MCP conformance suite, directly and through the exporter (npm)
 	@$(PYTHON) -m tests.conformance
+
+SOAK_MINUTES := 30
+
+.PHONY: soak-smoke
+soak-smoke: ## The same as make soak, for three minutes
+	@$(MAKE) soak SOAK_MINUTES=3
+
+##@ Long proofs
+
+.PHONY: soak
+soak: environment monitoring ## Mixed traffic, restarts and reloads for SOAK_MINUTES=30; every count is compared
+	@$(PYTHON) -m tests.soak --minutes $(SOAK_MINUTES)
 
 ##@ Upkeep
 
