@@ -16,7 +16,7 @@ from statistics import median
 import msgspec
 
 from bench.answers import LARGE, LEGACY, MODERN
-from bench.contenders import OWN, Contender, Exporter
+from bench.contenders import ALL, Contender, Exporter
 from bench.load import PATIENCE, Job, Measured
 from bench.scrapes import Scraper
 from bench.stage import ROOT, Stage, StageError
@@ -45,7 +45,7 @@ def say(text: str) -> None:
 def started(stage: Stage, wanted: list[str]) -> Iterator[Contender]:
     """Start who is wanted and can be had; say who cannot."""
     backend = stage.backend(stage.rest)
-    for kind in OWN:
+    for kind in ALL:
         contender = kind()
         if wanted and contender.name not in wanted:
             continue

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from bench import nginx
+from bench import nginx, peers
 from bench.answers import LEGACY, MODERN
 from bench.load import Job
-from bench.stage import Stage, family_of, free_address
+from bench.stage import ROOT, Stage, family_of, free_address
 
 
 class Contender:
@@ -141,4 +141,102 @@ def exporter_command(file: Path, mcp: str, web: str) -> list[str]:
     return [*command, f"--mcp.listen-address={mcp}", f"--web.listen-address={web}"]
 
 
-OWN: tuple[type[Contender], ...] = (Direct, Nginx, Exporter, DirectStdio, ExporterStdio)
+class Peer(Proxy):
+    """Somebody else's proxy."""
+
+    package = ""
+
+    def child(self, stage: Stage) -> list[str]:
+        """The server behind, which outlives a change of its environment."""
+        return ["env", f"PYTHONPATH={ROOT}", *stage.child()]
+
+
+class McpProxy(Peer):
+    """mcp-proxy in front of a server over stdio."""
+
+    name = "mcp-proxy"
+    package = "mcp-proxy"
+    transport = "stdio"
+    eras = (LEGACY,)
+
+    def command(self, stage: Stage) -> list[str]:
+        host, _, port = self.address.partition(":")
+        program = str(peers.provide(self.package) / "mcp-proxy")
+        where = [f"--host={host}", f"--port={port}", "--log-level=WARNING"]
+        return [program, *where, "--", *self.child(stage)]
+
+
+class FastMcp(Peer):
+    """fastmcp's proxy with one client for all."""
+
+    name = "fastmcp"
+    package = "fastmcp"
+
+    def command(self, stage: Stage) -> list[str]:
+        program = str(peers.provide(self.package) / "python")
+        script = str(ROOT / "bench" / "peers" / "fastmcp_proxy.py")
+        return [program, script, self.address.partition(":")[2], *self.target(stage)]
+
+    def target(self, stage: Stage) -> list[str]:  # noqa: ARG002
+        """The server behind."""
+        return [f"http://{self._backend[0]}/mcp"]
+
+
+class FastMcpStdio(FastMcp):
+    """The same in front of a server over stdio."""
+
+    name = "fastmcp stdio"
+    transport = "stdio"
+
+    def target(self, stage: Stage) -> list[str]:
+        return self.child(stage)
+
+
+class Mcpo(Peer):
+    """mcpo, which makes a REST interface of tools."""
+
+    name = "mcpo"
+    package = "mcpo"
+    eras = (LEGACY,)
+
+    def command(self, stage: Stage) -> list[str]:
+        host, _, port = self.address.partition(":")
+        program = str(peers.provide(self.package) / "mcpo")
+        where = [f"--host={host}", f"--port={port}", "--log-level=WARNING"]
+        return [program, *where, *self.target(stage)]
+
+    def target(self, stage: Stage) -> list[str]:  # noqa: ARG002
+        """The server behind."""
+        return ["--server-type=streamable-http", "--", f"http://{self._backend[0]}/mcp"]
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    def job(self, job: Job) -> Job:
+        return msgspec.structs.replace(super().job(job), is_rest=True)
+
+
+class McpoStdio(Mcpo):
+    """The same in front of a server over stdio."""
+
+    name = "mcpo stdio"
+    transport = "stdio"
+
+    def target(self, stage: Stage) -> list[str]:
+        return ["--", *self.child(stage)]
+
+
+ALL: tuple[type[Contender], ...] = (
+    Direct,
+    Nginx,
+    Exporter,
+    FastMcp,
+    Mcpo,
+    DirectStdio,
+    ExporterStdio,
+    McpProxy,
+    FastMcpStdio,
+    McpoStdio,
+)
+PEERS = tuple(kind for kind in ALL if issubclass(kind, Peer))

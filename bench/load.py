@@ -20,7 +20,7 @@ import httptools
 import msgspec
 import uvloop
 
-from bench.talk import Http, Talk, WrongReplyError
+from bench.talk import NOTIFICATION, Http, Talk, WrongReplyError
 from bench.usage import Cpu, cpu_of, cpu_of_machine, pin
 
 PATIENCE = 60.0
@@ -259,6 +259,8 @@ class Pipe(asyncio.SubprocessProtocol):
             self._sheet.fail(error)
 
     def _take(self, line: bytes) -> None:
+        if line.startswith(NOTIFICATION):
+            return
         number = self._order.pop(0)  # a server that does one thing at a time keeps the order
         self._sheet.job.talk.check(line, number)
         self._sheet.note(self._sent.pop(number))

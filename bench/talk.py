@@ -14,6 +14,8 @@ from bench.answers import LEGACY, MODERN, name_of
 FIRST_ID = 100_000_000
 """All ids have as many digits, so that all requests are equally long."""
 TOKEN = 7
+NOTIFICATION = b'{"jsonrpc":"2.0","method":'
+"""How the server begins what is not a reply."""
 
 _FIELDS = (
     "POST {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench/1\r\n"
