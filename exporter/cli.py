@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -335,10 +336,12 @@ async def _run(loaded: Config, settings: Settings) -> None:
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(sign, stopped.set)
     app = App(loaded, settings, os.environ.get(ENVIRONMENT + "REVISION", ""))
-    loop.add_signal_handler(signal.SIGHUP, app.hang_up)
+    handlers = {"SIGINT": stopped.set, "SIGTERM": stopped.set, "SIGHUP": app.hang_up}
+    for name, handler in handlers.items():
+        # Windows has none of this: there Ctrl-C cancels this task.
+        with contextlib.suppress(AttributeError, NotImplementedError):
+            loop.add_signal_handler(getattr(signal, name), handler)
     try:
         await app.start()
         await stopped.wait()

@@ -17,7 +17,6 @@ LOOK_TIME = 5.0
 """Seconds after which, without news, the connection is looked at."""
 
 RETRY_TIME = 1.0
-CONNECT_TIME = 2.0
 _ATTEMPTS = 3
 
 
@@ -87,20 +86,15 @@ class Courier:
         """Notice an exporter that went away while there was nothing to tell."""
         if self._socket is None:
             return
+        self._socket.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            if not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+            if not self._socket.recv(1, socket.MSG_PEEK):
                 self._hang_up()
+        if self._socket is not None:
+            self._socket.setblocking(True)
 
     def _connect(self) -> socket.socket:
-        if not wrap_socket.is_trusted(self._path):
-            raise FileNotFoundError(self._path)
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(CONNECT_TIME)
-        try:
-            connection.connect(self._path)
-        except OSError:
-            connection.close()
-            raise
+        connection = wrap_socket.connect(self._path)
         # A stopped exporter may go on in an hour, and must not be told the same twice.
         connection.settimeout(None)
         return connection

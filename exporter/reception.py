@@ -9,10 +9,11 @@ import os
 from collections.abc import Callable
 from typing import cast
 
-from exporter import report, wrap_socket
+from exporter import report, wrap_port, wrap_socket
 from exporter.guests import Guest
 from exporter.metrics import Metrics
 from exporter.report import ACKNOWLEDGED, MAX_REPORT
+from exporter.wrap_port import Door
 
 MAX_GUESTS = 256
 """Connections at once; one more is closed, and comes again later."""
@@ -30,13 +31,18 @@ class Reception:
         self._server: asyncio.Server | None = None
         self._open: set[_Connection] = set()
         self._inode = 0
+        self._key: bytes | None = None
 
     async def open(self) -> None:
         """Begin to listen. Raises ``OSError``."""
         opened = wrap_socket.listen(self._path)
         self._inode = os.stat(self._path).st_ino  # noqa: PTH116
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._connection, sock=opened)
+        if wrap_socket.is_port(self._path):
+            _, self._key = wrap_port.read(self._path)
+            self._server = await loop.create_server(self._connection, sock=opened)
+        else:
+            self._server = await loop.create_unix_server(self._connection, sock=opened)
 
     async def close(self) -> None:
         """Stop to listen, and remove the socket where it is still ours."""
@@ -50,30 +56,37 @@ class Reception:
             connection.close()
 
     def _connection(self) -> _Connection:
-        return _Connection(self._make(), self._metrics, self._open)
+        door = Door(self._key) if self._key is not None else None
+        return _Connection(self._make(), self._metrics, self._open, door)
 
 
 class _Connection(asyncio.Protocol):
     """One wrapped server's process."""
 
-    def __init__(self, guest: Guest, metrics: Metrics, others: set[_Connection]) -> None:
+    def __init__(
+        self, guest: Guest, metrics: Metrics, others: set[_Connection], door: Door | None
+    ) -> None:
         self._guest = guest
         self._metrics = metrics
         self._others = others
+        self._door = door
         self._transport: asyncio.Transport | None = None
         self._unread = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Somebody calls."""
         self._transport = cast("asyncio.Transport", transport)
-        if len(self._others) >= MAX_GUESTS:
-            self._transport.abort()
-            return
-        self._others.add(self)
+        if self._door is None:
+            self._enter()
+        else:
+            asyncio.get_running_loop().call_later(wrap_port.PATIENCE, self._lose_patience)
 
     def data_received(self, data: bytes) -> None:
-        """A part of a report, or the end of one."""
+        """A part of a report, or the end of one; from a stranger, of what proves who it is."""
         self._unread += data
+        if self._door is not None:
+            self._hear_stranger(self._door)
+            return
         if not data.endswith(b"\n"):
             if len(self._unread) > MAX_REPORT:
                 self._metrics.failed("wrap")
@@ -95,6 +108,28 @@ class _Connection(asyncio.Protocol):
         """Hang up."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _hear_stranger(self, door: Door) -> None:
+        line, ended, rest = self._unread.partition(b"\n")
+        reply = door.hear(bytes(line)) if ended and not rest else None
+        if reply is None and (ended or len(line) > wrap_port.MAX_LINE):
+            self.close()
+        elif reply is not None and self._transport is not None:
+            self._unread.clear()
+            self._transport.write(reply)
+            if door.is_open:
+                self._door = None
+                self._enter()
+
+    def _lose_patience(self) -> None:
+        if self._door is not None:
+            self.close()
+
+    def _enter(self) -> None:
+        if len(self._others) >= MAX_GUESTS:
+            self.close()
+        else:
+            self._others.add(self)
 
     def _take(self, line: bytes) -> None:
         try:

@@ -230,13 +230,22 @@ def _close(side: int) -> None:
 def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
     # What else is open is the client's gift to its server, and stays open.
     return subprocess.Popen(
-        list(command),
+        _found(command),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
         close_fds=False,
         preexec_fn=_dying_with_us(),
     )
+
+
+def _found(command: Sequence[str]) -> list[str]:
+    """The command as the system can start it."""
+    if sys.platform != "win32":
+        return list(command)
+    import shutil  # of ``npx`` there is only an ``npx.cmd``, which Windows itself does not look for
+
+    return [shutil.which(command[0]) or command[0], *command[1:]]
 
 
 def _dying_with_us() -> Callable[[], object] | None:

@@ -1,7 +1,8 @@
 """Where ``wrap`` and the exporter meet: a Unix socket that only its owner can use.
 
 Clients start their servers with few environment variables (not with ``XDG_RUNTIME_DIR``), so the
-place follows from the user's id alone, and both sides find the same.
+place follows from the user's id alone, and both sides find the same. Where Python has no Unix
+sockets, it is a port that a file names (``wrap_port``).
 """
 
 from __future__ import annotations
@@ -15,19 +16,50 @@ if TYPE_CHECKING:
 
 NAME = "wrap.sock"
 
+PORT_FILE = ".port"
+"""How the path of a file ends that names a port, where there are Unix sockets too."""
+
+CONNECT_TIME = 2.0
+
 MAX_PATH = 103
 """Bytes that the path of a Unix socket can have on every system."""
 
 
 def default_path() -> str:
-    """The user's own place; empty where the system has no Unix sockets."""
+    """The user's own place; empty where the system does not say where that is."""
     if os.name != "posix":
-        return ""
+        folder = os.environ.get("LOCALAPPDATA")
+        return os.path.join(folder, "mcp-exporter", f"wrap{PORT_FILE}") if folder else ""  # noqa: PTH118
     user = os.getuid()
     runtime = f"/run/user/{user}"
     if _is_private(runtime):
         return f"{runtime}/mcp-exporter/{NAME}"
     return f"/tmp/mcp-exporter-{user}/{NAME}"  # noqa: S108  its owner is checked on both sides
+
+
+def is_port(path: str) -> bool:
+    """Whether a file names a port here, and this is no Unix socket."""
+    return os.name != "posix" or path.endswith(PORT_FILE)
+
+
+def connect(path: str) -> socket.socket:
+    """Reach the exporter. Raises ``OSError`` where there is none that can be trusted."""
+    if is_port(path):
+        from exporter import wrap_port
+
+        return wrap_port.call(path)
+    import socket
+
+    if not is_trusted(path):
+        raise FileNotFoundError(path)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(CONNECT_TIME)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def is_trusted(path: str) -> bool:
@@ -40,10 +72,14 @@ def is_trusted(path: str) -> bool:
 
 
 def listen(path: str) -> socket.socket:
-    """Open the socket, readable and writable for its owner alone.
+    """Open the socket, readable and writable for its owner alone; or a port.
 
     Raises ``OSError``: ``FileExistsError`` where another exporter listens there.
     """
+    if is_port(path):
+        from exporter import wrap_port
+
+        return wrap_port.listen(path)
     import socket
 
     if len(os.fsencode(path)) > MAX_PATH:

@@ -8,7 +8,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from exporter import report
+import pytest
+
+from exporter import report, wrap_port
 from exporter.guests import Guest, Names
 from exporter.reception import Reception
 from exporter.report import MAX_REPORT, Report
@@ -34,6 +36,45 @@ async def visit(path: Path, books: Books, talk: Callable[[Ask], Awaitable[None]]
         writer.close()
         await reception.close()
         await settle()
+
+
+async def call(port: int, *said: bytes) -> bytes:
+    """What a stranger is answered until it is hung up on."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for each in said:
+        writer.write(each)
+    try:
+        return await asyncio.wait_for(reader.read(), 10)
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def test_strangers_at_the_port_are_hung_up_on_and_count_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wrap_port, "PATIENCE", 0.05)
+    books, path = Books(), tmp_path / "s.port"
+    names = Names(books.metrics, {"files": books.observer}.get, lambda _: books.observer)
+    reception = Reception(str(path), books.metrics, lambda: Guest(names, books.metrics))
+    told = report.encode(Report("files", dropped=1))
+
+    async def visit() -> None:
+        await reception.open()
+        port, _ = wrap_port.read(str(path))
+        assert await call(port) == b""
+        assert await call(port, told) == b""
+        assert await call(port, b"1" * 10_000) == b""
+        assert await call(port, b"1" * 64 + b"\n" + told) == b""
+        await reception.close()
+        await settle()
+
+    asyncio.run(visit())
+    assert not path.exists()
+    assert not books.value("mcp_exporter_wrap_dropped_total")
 
 
 def test_a_report_is_acknowledged_when_it_is_counted(tmp_path: Path) -> None:

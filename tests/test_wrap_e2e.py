@@ -117,8 +117,9 @@ def test_a_client_that_kills_its_server_kills_it() -> None:
         wait_for(lambda: not is_running(server.pid), 10, "the server is gone")
 
 
-def test_the_scrape_counts_what_the_client_counts(tmp_path: Path) -> None:
-    socket = tmp_path / "s"
+@pytest.mark.parametrize("place", ["s", "s.port"])
+def test_the_scrape_counts_what_the_client_counts(tmp_path: Path, place: str) -> None:
+    socket = tmp_path / place
     with (
         exporter(tmp_path, OTHER, "--wrap.socket", str(socket)) as running,
         client(wrapped(obedient_command(), socket)) as desk,
