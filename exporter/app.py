@@ -7,7 +7,8 @@ import contextlib
 import ipaddress
 import logging
 import os
-from collections.abc import Iterable
+import ssl
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from time import monotonic, time
 from prometheus_client import CollectorRegistry
 
 from exporter import __version__, shown_config, wrap_socket
+from exporter.access import NOBODY_ASKED, AccessFiles, Credentials
 from exporter.call import ConfigError
 from exporter.config import Config, Server
 from exporter.explanation import Explanation, explain
@@ -56,6 +58,7 @@ class Settings:
     web_port: int
     external_url: str | None = None
     wrap_socket: str = ""
+    access: AccessFiles = NOBODY_ASKED
 
 
 class App:
@@ -76,12 +79,18 @@ class App:
         self.history = History()
         self._first_config = config
         self._reaper = Reaper()
-        gateway = Gateway(self.metrics, is_loopback(settings.mcp_host))
-        own_url = OwnUrl(settings.external_url)
-        self._fleet = Fleet(self.metrics, gateway, self.history, self._reaper, own_url)
-        self._listener = Listener(gateway, self._loop)
+        self._gateway = Gateway(self.metrics, is_loopback(settings.mcp_host))
+        own_url = OwnUrl(settings.external_url, is_tls=settings.access.mcp_tls is not None)
+        self._fleet = Fleet(self.metrics, self._gateway, self.history, self._reaper, own_url)
+        self._listener = Listener(self._gateway, self._loop)
+        self._chores: set[asyncio.Task[None]] = set()
         self._reloader = Reloader(
-            settings.config_file, os.environ, self.metrics, self._fleet, self._apply_limits
+            settings.config_file,
+            os.environ,
+            self.metrics,
+            self._fleet,
+            self._apply_limits,
+            self._prepare_access,
         )
         self._web = WebThread(Web(self.metrics.exposition(), self, self.history))
         names = Names(self.metrics, self._fleet.observer, self._fleet.wrapped)
@@ -94,13 +103,16 @@ class App:
 
     async def start(self) -> None:
         """Open both listeners and begin to probe. Raises ``ConfigError`` where one is taken."""
-        mcp = await self._open_mcp()
+        credentials = self._settings.access.read()
+        self._gateway.tokens = credentials.tokens
+        mcp = await self._open_mcp(credentials.mcp_tls)
         web = self._open_web()
         self._reloader.start(self._first_config)
         await self._open_reception()
         self.is_ready = True
         self._feel_pulse()
-        urls = {"mcp": "http://{}:{}".format(*mcp), "web": "http://{}:{}".format(*web)}
+        scheme = "http" if credentials.mcp_tls is None else "https"
+        urls = {"mcp": "{}://{}:{}".format(scheme, *mcp), "web": "http://{}:{}".format(*web)}
         log.info("mcp-exporter is ready", extra={"version": __version__, **urls})
 
     async def stop(self) -> None:
@@ -169,10 +181,21 @@ class App:
     def _apply_limits(self, config: Config) -> None:
         self._listener.limits = ListenerLimits(body_bytes=config.limits.request_bytes)
 
-    async def _open_mcp(self) -> tuple[str, int]:
+    def _prepare_access(self) -> Callable[[], None]:
+        credentials = self._settings.access.read()
+        return lambda: self._put_into_force(credentials)
+
+    def _put_into_force(self, credentials: Credentials) -> None:
+        self._gateway.tokens = credentials.tokens
+        if credentials.mcp_tls is not None:
+            chore = self._loop.create_task(self._listener.door.renew(credentials.mcp_tls))
+            self._chores.add(chore)
+            chore.add_done_callback(self._chores.discard)
+
+    async def _open_mcp(self, tls: ssl.SSLContext | None) -> tuple[str, int]:
         at = self._settings
         try:
-            return await self._listener.open(at.mcp_host, at.mcp_port)
+            return await self._listener.open(at.mcp_host, at.mcp_port, tls)
         except OSError as error:
             raise _taken("--mcp.listen-address", at.mcp_host, at.mcp_port, error) from None
 

@@ -11,14 +11,17 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 from urllib.parse import quote
 
 from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.types import CallToolResult, Implementation
 
-from exporter import __version__
+from exporter import __version__, tokens
 from exporter.call import ConfigError
 
 _SHARES = (0.5, 0.9, 0.95, 0.99, 1.0)
@@ -36,6 +39,7 @@ class Wishes:
     repeat: int = 1
     concurrency: int = 1
     is_json: bool = False
+    token_file: Path | None = None
 
 
 @dataclass(slots=True)
@@ -152,14 +156,24 @@ async def _tools(wishes: Wishes) -> int:
 async def _client(wishes: Wishes) -> AsyncIterator[Client]:
     """A connected client; whatever breaks it is one line."""
     url = f"{wishes.url.rstrip('/')}/{quote(wishes.server)}/mcp"
+    headers = _headers(wishes.token_file)
     try:
         info = Implementation(name="mcp-exporter", version=__version__)
-        async with Client(url, client_info=info) as client:
-            yield client
+        async with create_mcp_http_client(headers) as carrier:
+            transport = streamable_http_client(url, http_client=carrier)
+            async with Client(transport, client_info=info) as client:
+                yield client
     except Exception as error:  # noqa: BLE001  the SDK has no family of its own for them
         raise ConfigError(
             f"{url}: {_reason(error)}; is the exporter running, and is there such a server?"
         ) from None
+
+
+def _headers(token_file: Path | None) -> dict[str, str]:
+    """What lets us in: the first token of the file."""
+    if token_file is None:
+        return {}
+    return {"Authorization": f"Bearer {next(iter(tokens.secrets(token_file).values()))}"}
 
 
 def _texts(result: CallToolResult) -> Iterator[str]:

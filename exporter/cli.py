@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter import __version__, logs, wrap, wrap_socket
+from exporter import __version__, access_flags, logs, wrap, wrap_socket
 from exporter.call import ConfigError
 from exporter.flags import ENVIRONMENT, Flags, Parser, address, complete_files, positive
 
@@ -111,10 +111,11 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "how clients reach the MCP listener, if not by its address; OAuth metadata names it",
         "URL",
     )
+    access_flags.add(flag)
     flag.switch(
         "--mcp.allow-unauthenticated",
-        "allow an --mcp.listen-address that other machines can reach: anybody there may then "
-        "call every tool",
+        "allow an --mcp.listen-address that other machines can reach without tokens or client "
+        "certificates: anybody there may then call every tool",
     )
     flag(
         wrap.SOCKET_FLAG,
@@ -129,6 +130,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
     complete_files(parser.add_argument("file", type=Path, metavar="FILE"))
+    access_flags.add(Flags(parser))
     parser.set_defaults(run=_check)
 
 
@@ -229,6 +231,7 @@ def _add_call(parser: argparse.ArgumentParser) -> None:
 def _add_target(parser: argparse.ArgumentParser) -> None:
     flag = Flags(parser)
     flag("--mcp.url", "http://127.0.0.1:6279", "where the exporter serves clients", "URL")
+    flag.file("--mcp.token-file", "the exporter's tokens, or our own one: the first is sent")
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.add_argument("server", metavar="SERVER")
 
@@ -237,7 +240,12 @@ def _tools(arguments: argparse.Namespace) -> int:
     from exporter import caller
 
     given = vars(arguments)
-    wishes = caller.Wishes(given["mcp.url"], given["server"], is_json=given["json"])
+    wishes = caller.Wishes(
+        given["mcp.url"],
+        given["server"],
+        is_json=given["json"],
+        token_file=given["mcp.token_file"],
+    )
     return caller.tools(wishes)
 
 
@@ -253,6 +261,7 @@ def _call(arguments: argparse.Namespace) -> int:
         repeat=given["repeat"],
         concurrency=given["concurrency"],
         is_json=given["json"],
+        token_file=given["mcp.token_file"],
     )
     return caller.call(wishes)
 
@@ -261,6 +270,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from exporter import config
 
     loaded = config.load(arguments.file, os.environ)
+    access_flags.read(vars(arguments)).read()
     count = len(loaded.servers)
     sys.stdout.write(f"{arguments.file}: {count} server{'s' if count != 1 else ''}, all valid\n")
     for server in loaded.servers.values():
@@ -302,11 +312,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     logs.configure(given["log.level"], given["log.format"])
     mcp = address("--mcp.listen-address", given["mcp.listen_address"])
     web = address("--web.listen-address", given["web.listen_address"])
-    if not is_loopback(mcp[0]) and not given["mcp.allow_unauthenticated"]:
-        raise ConfigError(
-            f"--mcp.listen-address: {mcp[0]} can be reached from other machines, which could then "
-            "call every tool; listen on 127.0.0.1, or pass --mcp.allow-unauthenticated"
-        )
+    access = access_flags.read(given)
+    is_guarded = access.guards_mcp or given["mcp.allow_unauthenticated"]
+    access_flags.check(mcp[0], is_loopback=is_loopback(mcp[0]), is_guarded=is_guarded)
     path = Path(given["config.file"])
     settings = Settings(
         path,
@@ -314,6 +322,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         *web,
         external_url=given["web.external_url"] or None,
         wrap_socket=given["wrap.socket"],
+        access=access,
     )
     loaded = config.load(path, os.environ) if given["config.file"] else config.Config(servers={})
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:

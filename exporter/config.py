@@ -31,8 +31,6 @@ __all__ = [
     "parse_duration",
 ]
 
-MAX_FILE_BYTES = 1024 * 1024
-
 _SERVER_KEYS = ("command", "args", "env", "envFile", "cwd", "url", "headers", "type")
 _STDIO_KEYS = ("args", "cwd", "envFile")
 _OWN_KEYS = ("probe", "timeout", "idle_timeout")
@@ -125,7 +123,7 @@ class Config:
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
     """Reads and validates the file. Raises ConfigError, always one line."""
-    return parse(_read_file(path), str(path), environ, _read_file)
+    return parse(document.load(path), str(path), environ, document.load)
 
 
 def parse(
@@ -312,24 +310,5 @@ def _switched_off(given: Mapping[str, Node]) -> bool:
     )
 
 
-def _read_file(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a path"
-        raise _file_error(path, f"cannot be read: {reason.lower()}; check the path") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise _file_error(path, f"is larger than {MAX_FILE_BYTES} bytes; shorten it")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise _file_error(path, "is not UTF-8; save it as UTF-8") from None
-
-
 def _no_file(path: Path) -> str:
-    raise _file_error(path, "no files can be read here; write the values out")
-
-
-def _file_error(path: Path, problem: str) -> ConfigError:
-    return ConfigError(document.one_line(f"{path}: {problem}"))
+    raise document.file_error(path, "no files can be read here; write the values out")

@@ -7,7 +7,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 import yaml
@@ -15,6 +15,8 @@ import yaml
 from exporter.call import ConfigError
 
 _T = TypeVar("_T")
+
+MAX_FILE_BYTES = 1024 * 1024
 
 _TAG = "tag:yaml.org,2002:"
 _KINDS = {
@@ -107,9 +109,15 @@ class Node:
         return key.value, child
 
 
-def read(text: str, source: str, expand: Callable[[str], str]) -> Node:
+def read(
+    text: str,
+    source: str,
+    expand: Callable[[str], str],
+    wanted: str = 'a "servers" mapping',
+) -> Node:
     """The root of the document. `source` names the file in complaints, and its suffix tells JSON
-    from YAML; without one of theirs, a text that opens like JSON is JSON.
+    from YAML; without one of theirs, a text that opens like JSON is JSON. `wanted` is what an
+    empty text lacks.
 
     Raises ConfigError where the text is neither."""
     try:
@@ -117,8 +125,29 @@ def read(text: str, source: str, expand: Callable[[str], str]) -> Node:
     except RecursionError:
         raise ConfigError(one_line(f"{source}: nested too deeply; flatten it")) from None
     if raw is None:
-        raise ConfigError(one_line(f'{source}: is empty; add a "servers" mapping'))
+        raise ConfigError(one_line(f"{source}: is empty; add {wanted}"))
     return Node(source, "", raw.start_mark.line + 1, raw, expand)
+
+
+def load(path: Path) -> str:
+    """The text of a file of at most ``MAX_FILE_BYTES``. Raises ConfigError, always one line."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise file_error(path, f"cannot be read: {reason.lower()}; check the path") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise file_error(path, f"is larger than {MAX_FILE_BYTES} bytes; shorten it")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise file_error(path, "is not UTF-8; save it as UTF-8") from None
+
+
+def file_error(path: Path, problem: str) -> ConfigError:
+    """The complaint about a whole file, as one line."""
+    return ConfigError(one_line(f"{path}: {problem}"))
 
 
 def one_line(text: str) -> str:

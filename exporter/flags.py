@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import NoReturn
 
 from exporter.call import ConfigError
@@ -34,6 +35,14 @@ class Flags:
         action = self._parser.add_argument(flag, default=value, help=text, metavar=metavar)
         if metavar in ("FILE", "PATH"):
             complete_files(action)
+
+    def file(self, flag: str, text: str) -> None:
+        """A flag with a path for its value; without one it is ``None``."""
+        value = os.environ.get(_variable(flag), "")
+        action = self._parser.add_argument(
+            flag, default=value, type=_path_or_none, help=text, metavar="FILE"
+        )
+        complete_files(action)
 
     def choice(self, flag: str, choices: tuple[str, ...], default: str) -> None:
         """A flag with a closed set of values."""
@@ -68,6 +77,10 @@ def positive(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def _path_or_none(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 def _variable(flag: str) -> str:

@@ -23,6 +23,7 @@ from exporter.metrics import Metrics
 from exporter.oauth import WELL_KNOWN
 from exporter.recorder import ServerRecorder
 from exporter.request import Request
+from exporter.tokens import Tokens
 
 _PATH = re.compile(rb"/(.+)/(mcp|sse|message(?=/[0-9a-f]{32}$))(?:/[0-9a-f]{32})?")
 _WELL_KNOWN = WELL_KNOWN.encode()
@@ -59,6 +60,7 @@ class Refusal:
     reason: str
     text: str
     code: int = refusal.INVALID_REQUEST
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Gateway:
@@ -67,6 +69,8 @@ class Gateway:
     def __init__(self, metrics: Metrics, is_loopback: bool) -> None:
         self._metrics = metrics
         self._is_loopback = is_loopback
+        self.tokens: Tokens | None = None
+        """Whose bearer must be presented; ``None``: nobody's."""
         self.upstreams: dict[str, Upstream] = {}
         self._known: dict[bytes, Upstream] = {}
 
@@ -87,6 +91,12 @@ class Gateway:
         if refused is not None or upstream is None:
             self._refuse(request, refused or _UNKNOWN_PATH, upstream, None)
             return
+        if self.tokens is not None:
+            if request.method == b"OPTIONS":
+                _answer_preflight(request)
+                return
+            # It is the exporter's own: no server may learn it.
+            request.headers = [f for f in request.headers if f[0].lower() != b"authorization"]
         if request.path.startswith(_WELL_KNOWN):
             upstream.describe(request)
             return
@@ -117,6 +127,8 @@ class Gateway:
     def _check(self, request: Request, upstream: Upstream | None) -> Refusal | None:
         if not self._is_from_here(request):
             return Refusal(403, "bad_origin", "the Host or Origin of this request is not allowed")
+        if self.tokens is not None and not self._is_admitted(request, self.tokens):
+            return _UNAUTHORIZED
         located = _locate(request.path) if upstream is None else None
         if located is not None and located[0] in self.upstreams:
             return Refusal(404, "unknown_path", f"server {located[0]!r} is at /NAME/mcp alone")
@@ -129,6 +141,8 @@ class Gateway:
             return Refusal(404, "unknown_server", text)
         if request.path.startswith(_WELL_KNOWN) and request.method != b"GET":
             return Refusal(405, "bad_method", "metadata is for GET alone")
+        if request.path.startswith(_WELL_KNOWN) and self.tokens is not None:
+            return _NO_METADATA
         if request.method not in upstream.methods:
             served = b", ".join(upstream.methods).decode()
             return Refusal(405, "bad_method", f"only {served} are served here")
@@ -156,6 +170,13 @@ class Gateway:
             return _is_loopback_name(source)
         return host is not None and source == _host_of(host)
 
+    @staticmethod
+    def _is_admitted(request: Request, tokens: Tokens) -> bool:
+        """Whether it bears a token; browsers ask without one whether they may send it."""
+        if request.method == b"OPTIONS" and request.header(b"access-control-request-method"):
+            return True
+        return tokens.holder(request.header(b"authorization")) is not None
+
     def _refuse(
         self,
         request: Request,
@@ -169,15 +190,41 @@ class Gateway:
         else:
             upstream.recorder.rejected(method, refused.reason)
         reply = refusal.error(refused.code, refused.text)
-        allow = []
+        headers = list(refused.headers)
         if refused.status == 405 and upstream is not None:
-            allow = [(b"Allow", b", ".join(upstream.methods))]
-        request.respond(refused.status, reply, refusal.JSON, allow)
+            headers.append((b"Allow", b", ".join(upstream.methods)))
+        request.respond(refused.status, reply, refusal.JSON, headers)
 
 
 _UNKNOWN_PATH = Refusal(
     404, "unknown_path", "there is nothing at this path; a server is at /NAME/mcp"
 )
+
+
+_UNAUTHORIZED = Refusal(
+    401,
+    "unauthorized",
+    "this exporter wants a bearer token: send the header Authorization: Bearer TOKEN",
+    headers=((b"WWW-Authenticate", b'Bearer realm="mcp-exporter"'),),
+)
+_NO_METADATA = Refusal(
+    404, "unknown_path", "the token is the exporter's own: there is no OAuth behind it"
+)
+
+
+def _answer_preflight(request: Request) -> None:
+    """Tell a browser what it may send (CORS). The server is not asked: nobody has a token yet.
+    Whether the page may read the reply is for the server to say, in its reply."""
+    fields = [
+        (b"Access-Control-Allow-Origin", request.header(b"origin") or b"null"),
+        (b"Access-Control-Allow-Methods", b"POST, GET, DELETE"),
+        (
+            b"Access-Control-Allow-Headers",
+            request.header(b"access-control-request-headers") or b"Authorization",
+        ),
+        (b"Vary", b"Origin, Access-Control-Request-Headers"),
+    ]
+    request.respond(204, b"", b"", fields)
 
 
 def _locate(path: bytes) -> tuple[str, str] | None:

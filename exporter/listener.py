@@ -19,6 +19,7 @@ from typing import Protocol, cast
 
 import httptools
 
+from exporter.door import Door
 from exporter.request import Request
 
 _OFFER = frozenset({b"connection", b"upgrade", b"http2-settings", b"expect"})
@@ -325,7 +326,7 @@ class Listener:
         self.limits = limits or ListenerLimits()
         self.connections: set[Connection] = set()
         self.draining = False
-        self._server: asyncio.Server | None = None
+        self.door = Door(loop, lambda: Connection(self))
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
 
@@ -333,18 +334,14 @@ class Listener:
         self, host: str, port: int, tls: ssl.SSLContext | None = None
     ) -> tuple[str, int]:
         """Listen; answers the address in use. Raises ``OSError`` where it cannot be had."""
-        self._server = await self.loop.create_server(
-            lambda: Connection(self), host, port, ssl=tls, backlog=1024
-        )
+        address = await self.door.open(host, port, tls)
         self._sweep()
-        address = self._server.sockets[0].getsockname()
-        return address[0], address[1]
+        return address
 
     async def drain(self, grace: float) -> None:
         """Stop accepting, and let requests end within ``grace`` seconds."""
         self.draining = True
-        if self._server is not None:
-            self._server.close()
+        self.door.close()
         for connection in list(self.connections):
             connection.close_if_idle()
         await self._wait_until_empty(grace)

@@ -66,6 +66,7 @@ REJECTIONS = (
     "not_jsonrpc",
     "read_timeout",
     "server_not_reading",
+    "unauthorized",
     "unknown_path",
     "unknown_server",
     "unknown_session",

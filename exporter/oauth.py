@@ -22,8 +22,9 @@ _ANNOUNCED = re.compile(rb'(resource_metadata=")([^"]*)(")', re.IGNORECASE)
 class OwnUrl:
     """The exporter's own address as its clients know it."""
 
-    def __init__(self, external_url: str | None) -> None:
+    def __init__(self, external_url: str | None, is_tls: bool = False) -> None:
         self._base = external_url.rstrip("/") if external_url else None
+        self._scheme = "https" if is_tls else "http"
 
     def of(self, request: Request, server: str) -> str:
         """Where the server is for this client."""
@@ -37,7 +38,7 @@ class OwnUrl:
     def _origin(self, request: Request) -> str:
         if self._base is not None:
             return self._base
-        return f"http://{(request.header(b'host') or b'').decode('latin-1')}"
+        return f"{self._scheme}://{(request.header(b'host') or b'').decode('latin-1')}"
 
 
 class ProtectedResource:

@@ -16,7 +16,11 @@ log = logging.getLogger(__name__)
 
 
 class Reloader:
-    """Holds the configuration that is in force."""
+    """Holds the configuration that is in force.
+
+    ``prepare`` reads what else there is to read, or raises ``ConfigError``; what it answers
+    puts that into force.
+    """
 
     def __init__(
         self,
@@ -25,12 +29,14 @@ class Reloader:
         metrics: Metrics,
         fleet: Fleet,
         apply_limits: Callable[[Config], None],
+        prepare: Callable[[], Callable[[], None]],
     ) -> None:
         self._path = path
         self._environ = environ
         self._metrics = metrics
         self._fleet = fleet
         self._apply_limits = apply_limits
+        self._prepare = prepare
 
     def start(self, loaded: Config) -> None:
         """Put the first configuration into force."""
@@ -40,10 +46,12 @@ class Reloader:
         """Read the file again; answers what changed. Raises ``ConfigError``: all stays as it is."""
         try:
             loaded = config.load(self._path, self._environ)
+            put_rest_into_force = self._prepare()
         except ConfigError as error:
             self._metrics.reload_successful.set(0)
             log.error("configuration not reloaded", extra={"reason": str(error)})
             raise
+        put_rest_into_force()
         return self._put_into_force(loaded)
 
     def _put_into_force(self, loaded: Config) -> str:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from exporter import clients
 from exporter.call import ConfigError
 from exporter.config import (
-    MAX_FILE_BYTES,
     Config,
     Limits,
     ProbeSettings,
@@ -28,6 +27,7 @@ from exporter.config import (
     parse,
     parse_duration,
 )
+from exporter.document import MAX_FILE_BYTES
 
 DATA = Path(__file__).parent / "testdata" / "config"
 DOCS = Path(__file__).parent.parent / "docs" / "configuration.md"

@@ -11,6 +11,7 @@ from exporter.listener import ListenerLimits
 from exporter.message import Message
 from exporter.recorder import ServerRecorder
 from exporter.request import Request
+from exporter.tokens import Tokens
 from tests.fakes import (
     Books,
     Downstream,
@@ -347,3 +348,122 @@ async def test_servers_come_and_go() -> None:
     assert scene.ask(b"/notes/mcp").status == 200
     scene.gateway.add("files", scene.upstreams["files"])
     assert scene.ask(b"/files/mcp").status == 200
+
+
+# Tokens
+
+TOKEN = b"0123456789abcdef"
+BEARER = b"Bearer " + TOKEN
+
+
+def guarded(*names: str) -> Scene:
+    scene = Scene(*names)
+    scene.gateway.tokens = Tokens({"laptop": TOKEN.decode(), "other": "f" * 16})
+    return scene
+
+
+@pytest.mark.parametrize(
+    "header", [b"", b"Bearer wrong-wrong-wrong", b"Basic " + TOKEN, TOKEN, b"Bearer"]
+)
+@pytest.mark.parametrize("path", [b"/files/mcp", b"/nobody/mcp", b"/", b"/files/sse"])
+@on_fake_time
+async def test_without_a_token_nothing_is_served_and_nothing_told(
+    header: bytes, path: bytes
+) -> None:
+    scene = guarded()
+    reply = scene.say(post(request(1), path, (b"Authorization", header)))
+    assert reply.status == 401
+    assert reply.header(b"www-authenticate") == b'Bearer realm="mcp-exporter"'
+    assert reply.json["error"]["code"] == -32600
+    assert "wants a bearer token" in reply.json["error"]["message"]
+    assert b"files" not in reply.body
+    assert scene.rejected("unauthorized") == 1
+    assert scene.outcomes == {"rejected": 1}
+    assert scene.upstreams["files"].handled == []
+
+
+@pytest.mark.parametrize("method", [b"GET", b"DELETE", b"OPTIONS", b"PUT"])
+@on_fake_time
+async def test_every_method_wants_a_token(method: bytes) -> None:
+    assert guarded().ask(method=method).status == 401
+
+
+@on_fake_time
+async def test_a_token_lets_in_and_goes_no_further() -> None:
+    scene = guarded()
+    for number, bearer in enumerate((BEARER, b"bearer " + b"f" * 16)):
+        reply = scene.say(
+            post(request(number), b"/files/mcp", (b"Authorization", bearer), (b"X-Other", b"kept"))
+        )
+        assert reply.status == 200
+        reached = scene.upstreams["files"].handled[-1][0]
+        assert b"authorization" not in {name.lower() for name, _ in reached.headers}
+        assert (b"X-Other", b"kept") in reached.headers
+    assert scene.outcomes == {}
+
+
+@on_fake_time
+async def test_without_tokens_of_its_own_the_header_is_the_servers() -> None:
+    scene = Scene()
+    scene.say(post(request(1), b"/files/mcp", (b"Authorization", BEARER)))
+    assert (b"Authorization", BEARER) in scene.upstreams["files"].handled[0][0].headers
+
+
+@on_fake_time
+async def test_new_tokens_count_from_the_next_request_on() -> None:
+    scene = guarded()
+    client = Downstream(scene.gateway, LIMITS)
+    client.say(post(request(1), b"/files/mcp", (b"Authorization", BEARER)))
+    scene.gateway.tokens = Tokens({"new": "g" * 16})
+    client.say(post(request(2), b"/files/mcp", (b"Authorization", BEARER)))
+    client.say(post(request(3), b"/files/mcp", (b"Authorization", b"Bearer " + b"g" * 16)))
+    assert [reply.status for reply in client.replies()] == [200, 401, 200]
+
+
+@on_fake_time
+async def test_a_browser_may_ask_without_a_token_what_it_may_send() -> None:
+    scene = guarded()
+    scene.upstreams["files"].methods = (b"POST", b"OPTIONS")
+    fields = {
+        "Origin": b"http://localhost:8080",
+        "Access-Control-Request-Method": b"POST",
+        "Access-Control-Request-Headers": b"authorization, mcp-protocol-version",
+    }
+    reply = scene.ask(method=b"OPTIONS", **fields)
+    assert (reply.status, reply.body) == (204, b"")
+    assert reply.header(b"access-control-allow-origin") == b"http://localhost:8080"
+    allowed = reply.header(b"access-control-allow-headers")
+    assert allowed == b"authorization, mcp-protocol-version"
+    assert reply.header(b"access-control-allow-methods") == b"POST, GET, DELETE"
+    assert scene.upstreams["files"].handled == []
+    foreign = scene.ask(method=b"OPTIONS", **{**fields, "Origin": b"http://evil.example"})
+    assert foreign.status == 403
+
+
+@on_fake_time
+async def test_a_server_that_serves_no_preflight_refuses_it_with_tokens_too() -> None:
+    scene = guarded()
+    reply = scene.ask(
+        method=b"OPTIONS",
+        **{"Origin": b"http://localhost", "Access-Control-Request-Method": b"POST"},
+    )
+    assert reply.status == 405
+
+
+@on_fake_time
+async def test_the_servers_oauth_is_not_announced_where_the_token_is_the_exporters() -> None:
+    scene = guarded()
+    path = b"/.well-known/oauth-protected-resource/files/mcp"
+    assert scene.ask(path).status == 401
+    reply = scene.ask(path, Authorization=BEARER)
+    assert reply.status == 404
+    assert "there is no OAuth behind it" in reply.json["error"]["message"]
+    assert scene.upstreams["files"].described == []
+
+
+@on_fake_time
+async def test_a_foreign_page_is_refused_before_its_token_is_looked_at() -> None:
+    scene = guarded()
+    reply = scene.ask(Origin=b"http://evil.example", Authorization=BEARER)
+    assert reply.status == 403
+    assert scene.rejected("bad_origin") == 1

@@ -56,6 +56,7 @@ TESTED_ELSEWHERE = {
     "__init__": "test_cli",
     "__main__": "test_cli",
     "call": "test_exchange",
+    "access_flags": "test_cli",
     "facts": "test_status_e2e",
     "flags": "test_cli",
     "http_reply": "test_http_probe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -39,12 +40,15 @@ class Scene:
         self.books = Books()
         self.fleet = FakeFleet()
         self.limits: list[int] = []
+        self.problem: str | None = None
+        self.prepared = 0
         self.reloader = Reloader(
             path,
             {"COMMAND": "dog"},
             self.books.metrics,
             cast("Fleet", self.fleet),
             lambda loaded: self.limits.append(loaded.limits.request_bytes),
+            self.prepare,
         )
         path.write_text(ONE)
         self.reloader.start(config.load(path, {}))
@@ -53,6 +57,14 @@ class Scene:
         self.path.write_text(text)
         self.books.clock.advance(60)
         return self.reloader.reload()
+
+    def prepare(self) -> Callable[[], None]:
+        if self.problem is not None:
+            raise ConfigError(self.problem)
+        return self.note
+
+    def note(self) -> None:
+        self.prepared += 1
 
     @property
     def gauges(self) -> tuple[float | None, float | None]:
@@ -107,3 +119,24 @@ def test_a_file_that_is_gone_changes_nothing(scene: Scene) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         scene.reloader.reload()
     assert scene.gauges == (0, 1000)
+
+
+def test_what_else_is_read_comes_into_force_with_the_configuration(scene: Scene) -> None:
+    assert scene.prepared == 0
+    scene.reload(TWO)
+    assert scene.prepared == 1
+
+
+def test_where_anything_else_is_bad_nothing_comes_into_force(scene: Scene) -> None:
+    scene.problem = "tokens.yml:1: no tokens"
+    with pytest.raises(ConfigError, match=r"tokens\.yml:1: no tokens"):
+        scene.reload(TWO)
+    assert scene.prepared == 0
+    assert scene.fleet.served == [["one"]]
+    assert scene.gauges == (0, 1000)
+
+
+def test_where_the_configuration_is_bad_nothing_else_comes_into_force(scene: Scene) -> None:
+    with pytest.raises(ConfigError):
+        scene.reload("{")
+    assert scene.prepared == 0

@@ -1,0 +1,68 @@
+"""Where a listener lets connections in: its listening sockets, and the certificates shown there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable
+
+_QUEUE = 1024
+"""Connections that may wait to be accepted."""
+
+_HANDSHAKE_TIMEOUT = 10.0
+"""Seconds that a client may take for its TLS handshake."""
+
+
+class Door:
+    """The sockets of one address. Certificates can be changed while it is open."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, factory: Callable[[], asyncio.Protocol]
+    ) -> None:
+        self._loop = loop
+        self._factory = factory
+        self._servers: list[asyncio.Server] = []
+
+    async def open(self, host: str, port: int, tls: ssl.SSLContext | None) -> tuple[str, int]:
+        """Listen; answers the address in use. Raises ``OSError`` where it cannot be had."""
+        server = await self._loop.create_server(
+            self._factory,
+            host,
+            port,
+            ssl=tls,
+            backlog=_QUEUE,
+            ssl_handshake_timeout=_patience(tls),
+        )
+        self._servers = [server]
+        address = server.sockets[0].getsockname()
+        return address[0], address[1]
+
+    async def renew(self, tls: ssl.SSLContext | None) -> None:
+        """Show other certificates from now on, on the same sockets: nobody is refused in between,
+        and connections that are there keep what they have."""
+        before = self._servers
+        listening = [each for server in before for each in server.sockets]
+        self._servers = [await self._reopen(each.fileno(), tls) for each in listening]
+        for server in before:
+            server.close()
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        for server in self._servers:
+            server.close()
+        self._servers = []
+
+    async def _reopen(self, descriptor: int, tls: ssl.SSLContext | None) -> asyncio.Server:
+        return await self._loop.create_server(
+            self._factory,
+            sock=socket.socket(fileno=os.dup(descriptor)),
+            ssl=tls,
+            backlog=_QUEUE,
+            ssl_handshake_timeout=_patience(tls),
+        )
+
+
+def _patience(tls: ssl.SSLContext | None) -> float | None:
+    return None if tls is None else _HANDSHAKE_TIMEOUT
