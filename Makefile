@@ -18,7 +18,7 @@ demo: environment ## Run the whole stack here; with ONCE=1 make the calls, check
 	@$(PYTHON) -m demo $(if $(ONCE),--once)
 
 # Every check runs, whatever became of the one before; the last line says which failed.
-CHECKS := lint rules tests conformance soak-smoke
+CHECKS := lint rules tests conformance soak-smoke bench-smoke
 
 .PHONY: test check
 test check: environment monitoring ## Everything: lint, types, rules, unit and end-to-end tests
@@ -76,6 +76,10 @@ soak-smoke: ## The same as make soak, for three minutes
 .PHONY: soak
 soak: environment monitoring ## Mixed traffic, restarts and reloads for SOAK_MINUTES=30; every count is compared
 	@$(PYTHON) -m tests.soak --minutes $(SOAK_MINUTES)
+
+.PHONY: bench-smoke
+bench-smoke: environment ## One short round of the benchmark; fails on errors, never on time
+	@$(PYTHON) -m bench --smoke
 
 ##@ Upkeep
 

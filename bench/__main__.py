@@ -1,92 +1,39 @@
 """What the exporter costs, beside nginx, beside nothing, and beside other proxies.
 
-``python -m bench`` measures in rounds in which everything takes its turn, so that a bad minute of
-the machine hits all alike; what is told are medians over the rounds, and ratios of them.
+Everything takes its turn in every round, so that a bad minute of the machine hits all alike; what
+is told are medians over the rounds, and ratios within them. The rows go to bench/results/rows.json,
+from which `python -m bench.page` writes docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
+import functools
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from statistics import median
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 
-from bench.answers import LARGE, LEGACY, MODERN
-from bench.contenders import ALL, Contender, Exporter
-from bench.load import PATIENCE, Job, Measured
+from bench import figures, nginx, slopes
+from bench.bars import verdicts
+from bench.cells import ERAS, PAYLOADS, SESSIONS, Entrant, plan
+from bench.contenders import ALL, Contender, Exporter, Nginx, Peer, Proxy
+from bench.figures import MILLION, Figures
+from bench.machine import describe, nginx_version
+from bench.page import Run
+from bench.peers import version
+from bench.rounds import Rounds
 from bench.scrapes import Scraper
-from bench.stage import ROOT, Stage, StageError
-from bench.talk import Talk
+from bench.stage import Stage, StageError
+from bench.tables import Book, tables
+from bench.usage import memory_of, peak_memory_of, pin
 from scripts.debian import UnavailableError
+from scripts.environment import say
 
-PAYLOADS = {"small": Talk(), "100 KiB": Talk(size=LARGE), "SSE": Talk(is_streamed=True)}
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One line of the result: who, with how many sessions, what, in which era."""
-
-    contender: str
-    transport: str
-    sessions: int
-    payload: str
-    era: str
-
-
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
-
-
-def started(stage: Stage, wanted: list[str]) -> Iterator[Contender]:
-    """Start who is wanted and can be had; say who cannot."""
-    backend = stage.backend(stage.rest)
-    for kind in ALL:
-        contender = kind()
-        if wanted and contender.name not in wanted:
-            continue
-        try:
-            contender.start(stage, backend)
-        except (StageError, UnavailableError) as reason:
-            say(f"without {contender.name}: {reason}")
-        else:
-            yield contender
-
-
-def cells(contenders: list[Contender], given: argparse.Namespace) -> list[tuple[Cell, Contender]]:
-    return [
-        (Cell(contender.name, contender.transport, sessions, payload, era), contender)
-        for era in given.eras
-        for payload in given.payloads
-        for sessions in given.sessions
-        for contender in contenders
-        if era in contender.eras
-    ]
-
-
-def run(stage: Stage, cell: Cell, contender: Contender, seconds: float) -> Measured:
-    talk = msgspec.structs.replace(PAYLOADS[cell.payload], era=cell.era)
-    job = Job(talk=talk, sessions=cell.sessions, seconds=seconds, processor=stage.rest)
-    return execute(contender.job(job))
-
-
-def execute(job: Job) -> Measured:
-    command = [sys.executable, "-m", "bench.load"]
-    done = subprocess.run(
-        command,
-        input=msgspec.json.encode(job),
-        capture_output=True,
-        cwd=ROOT,
-        check=False,
-        timeout=3 * PATIENCE + job.seconds,
-    )
-    if done.returncode:
-        raise StageError(done.stderr.decode()[-2000:])
-    return msgspec.json.decode(done.stdout, type=Measured)
+PARTS = ("rounds", "figures", "slopes")
+SECONDS_FOR_A_MILLION = 300.0
 
 
 def words(text: str) -> list[str]:
@@ -97,62 +44,175 @@ def numbers(text: str) -> list[int]:
     return [int(word) for word in words(text)]
 
 
-def main() -> int:
+def arguments() -> argparse.Namespace:
+    names = ", ".join(kind.name for kind in ALL)
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--only", type=words, default=[], help="these contenders")
-    parser.add_argument("--sessions", type=numbers, default=[1, 16, 64])
-    parser.add_argument("--payloads", type=words, default=["small"], help=", ".join(PAYLOADS))
-    parser.add_argument("--eras", type=words, default=[LEGACY], help=f"{LEGACY}, {MODERN}")
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="one short round without other people's proxies: a test of the bench",
+    )
+    parser.add_argument("--only", type=words, default=[], help=f"of {names}")
+    parser.add_argument("--parts", type=words, default=list(PARTS), help=", ".join(PARTS))
+    parser.add_argument("--sessions", type=numbers, default=list(SESSIONS))
+    parser.add_argument("--payloads", type=words, default=list(PAYLOADS), help=", ".join(PAYLOADS))
+    parser.add_argument("--eras", type=words, default=list(ERAS), help=", ".join(ERAS))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=1.5, help="for each cell in each round")
+    parser.add_argument("--calls", type=int, default=MILLION, help="over which memory may grow")
+    parser.add_argument("--output", type=Path, help="a folder for the rows and the tables")
     given = parser.parse_args()
-    results: dict[Cell, list[Measured]] = {}
-    failures = 0
-    with Stage() as stage:
-        contenders = list(started(stage, given.only))
-        webs = [contender.web for contender in contenders if isinstance(contender, Exporter)]
-        plan = cells(contenders, given)
-        with Scraper(lambda: webs, 5.0):
-            for number in range(given.rounds):
-                for cell, contender in plan if number % 2 == 0 else reversed(plan):
-                    try:
-                        measured = run(stage, cell, contender, given.seconds)
-                    except StageError as error:
-                        failures += 1
-                        say(f"{cell}: {error}")
-                        continue
-                    results.setdefault(cell, []).append(measured)
-    show(results)
-    return 1 if failures else 0
+    return smoke(given) if given.smoke else given
 
 
-def show(results: dict[Cell, list[Measured]]) -> None:
-    lines = [
-        "era payload sessions contender calls/s p50 p90 p99 proxy(user+sys) xnginx backend other"
-    ]
-    base: dict[tuple[str, str, int], float] = {}
-    for cell, rows in results.items():
-        if cell.contender == "nginx":
-            base[cell.era, cell.payload, cell.sessions] = cpu(rows, "proxy")
-    for cell, rows in results.items():
-        mine, beside = cpu(rows, "proxy"), base.get((cell.era, cell.payload, cell.sessions))
-        user = median(row.cpu.get("proxy", (0.0, 0.0))[0] for row in rows) * 1e6
-        lines.append(
-            f"{cell.era} {cell.payload:8} {cell.sessions:3} {cell.contender:15}"
-            f" {median(row.calls / row.seconds for row in rows):8.0f}"
-            f" {median(row.p50 for row in rows) * 1e6:7.0f}"
-            f" {median(row.p90 for row in rows) * 1e6:7.0f}"
-            f" {median(row.p99 for row in rows) * 1e6:7.0f}"
-            f" {mine:7.1f} ({user:.0f}+{mine - user:.0f})"
-            f" {mine / beside if beside else 0:6.2f}"
-            f" {cpu(rows, 'backend'):6.1f} {median(row.other for row in rows):5.2f}"
-        )
-    sys.stdout.write("\n".join([*lines, ""]))
+def smoke(given: argparse.Namespace) -> argparse.Namespace:
+    """One short round, without other people's proxies: whether everything still works."""
+    given.rounds, given.seconds, given.sessions = 1, 0.1, [1, 16]
+    given.parts = ["rounds", "figures"]
+    given.only = [kind.name for kind in ALL if not issubclass(kind, Peer)]
+    return given
 
 
-def cpu(rows: list[Measured], name: str) -> float:
-    """Microseconds a call."""
-    return median(sum(row.cpu.get(name, (0.0, 0.0))) for row in rows) * 1e6
+class Bench:
+    """One run."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self._given = given
+        options = {"rounds": float(given.rounds), "seconds": given.seconds}
+        self.run = Run(describe(), options, [], Figures(), {}, {}, {}, {}, [])
+
+    def measure(self) -> None:
+        """Measure the parts that are wanted; what fails is told and left out."""
+        if "rounds" in self._given.parts:
+            self._rounds()
+        if "figures" in self._given.parts:
+            self._figures()
+        if "slopes" in self._given.parts:
+            self._slopes()
+
+    def _rounds(self) -> None:
+        given = self._given
+        with Stage() as stage:
+            pin(stage.rest)
+            contenders = list(self._started(stage))
+            cells = plan(
+                [entrant(each) for each in contenders], given.sessions, given.payloads, given.eras
+            )
+            webs = [contender.web for contender in contenders if isinstance(contender, Exporter)]
+            time.sleep(0 if given.smoke else figures.SETTLING)
+            idle = memories(contenders, memory_of)
+            rounds = Rounds(stage, contenders, given.seconds)
+            with Scraper(webs, 1.0 if given.smoke else 5.0) as scraper:
+                rounds.run(cells, given.rounds)
+            peak = memories(contenders, peak_memory_of)
+        self.run.rows, self.run.failures = rounds.rows, rounds.failures
+        self.run.memory = {name: (size, peak[name]) for name, size in idle.items()}
+        if scraper.failure:
+            self.run.failures.append(f"a scrape: {scraper.failure}")
+
+    def _started(self, stage: Stage) -> Iterator[Contender]:
+        """Start who is wanted and can be had; say who cannot."""
+        backend = stage.backend(stage.rest)
+        for kind in ALL:
+            contender = kind()
+            if self._given.only and contender.name not in self._given.only:
+                continue
+            try:
+                contender.start(stage, backend)
+            except UnavailableError as reason:
+                self.run.skipped[contender.name] = str(reason)
+                say(f"without {contender.name}: {reason}")
+            except StageError as reason:
+                self._failed(contender.name, reason)
+            else:
+                self._name(contender)
+                yield contender
+
+    def _name(self, contender: Contender) -> None:
+        if isinstance(contender, Nginx):
+            self.run.machine["nginx"] = nginx_version(nginx.provide())
+        elif isinstance(contender, Peer):
+            self.run.machine[contender.package] = version(contender.package)
+
+    def _figures(self) -> None:
+        found, given = self.run.figures, self._given
+        rounds, seconds = given.rounds, given.seconds
+        steps: dict[str, Callable[[Stage], None]] = {
+            "start": lambda stage: figures.start(stage, found, 1 if given.smoke else 5),
+            "recording": lambda _: figures.recording(found),
+            "idle memory": lambda stage: figures.idle_memory(stage, found),
+            "tools": lambda stage: figures.tools(stage, found, rounds, 2 * seconds),
+            "scrapes": lambda stage: figures.scraping(stage, found, rounds + 2, 2 * seconds),
+            "overhead": lambda stage: figures.overhead(stage, found, rounds, seconds),
+            "memory": lambda stage: figures.growth(
+                stage, found, given.calls, SECONDS_FOR_A_MILLION
+            ),
+        }
+        if given.smoke:
+            steps = {name: steps[name] for name in ("start", "recording", "overhead")}
+        for name, step in steps.items():
+            self._try(name, step)
+
+    def _slopes(self) -> None:
+        for name in slopes.SLOPES:
+            self._try(name, functools.partial(self._slope, name))
+        self._try("sessions held", lambda s: self.run.held.update(slopes.sessions_held(s)))
+
+    def _slope(self, name: str, stage: Stage) -> None:
+        measure = slopes.SLOPES[name]
+        self.run.slopes[name] = measure(stage, self._given.rounds, self._given.seconds)
+
+    def _try(self, name: str, step: Callable[[Stage], None]) -> None:
+        say(f"measuring {name}")
+        try:
+            with Stage() as stage:
+                pin(stage.rest)
+                step(stage)
+        except UnavailableError as reason:
+            self.run.skipped[name] = str(reason)
+        except (StageError, OSError, ValueError) as error:
+            self._failed(name, error)
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self.run.failures.append(f"{name}: {error}")
+        say(self.run.failures[-1])
+
+
+def entrant(contender: Contender) -> Entrant:
+    payloads = tuple(name for name in PAYLOADS if name != "SSE" or contender.streams)
+    is_peer = isinstance(contender, Peer)
+    return Entrant(contender.name, contender.transport, contender.eras, is_peer, payloads)
+
+
+def memories(contenders: list[Contender], measure: Callable[[int], float]) -> dict[str, float]:
+    """MiB of each proxy's own processes."""
+    return {
+        contender.name: sum(measure(process) for process in contender.processes())
+        for contender in contenders
+        if isinstance(contender, Proxy)
+    }
+
+
+def told(run: Run) -> str:
+    """The tables of a run in Markdown."""
+    book = Book(run.rows)
+    return "\n".join([*verdicts(book, run.figures), "", tables(book)])
+
+
+def main() -> int:
+    given = arguments()
+    bench = Bench(given)
+    bench.measure()
+    text = told(bench.run)
+    sys.stdout.write(text)
+    if given.output:
+        given.output.mkdir(parents=True, exist_ok=True)
+        rows = msgspec.json.format(msgspec.json.encode(bench.run), indent=1)
+        (given.output / "rows.json").write_bytes(rows + b"\n")
+        (given.output / "tables.md").write_text(text)
+    for failure in bench.run.failures:
+        say(f"failed: {failure}")
+    return 1 if bench.run.failures else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,8 @@ class Contender:
     transport = "http"
     """Of the server behind."""
     eras: tuple[str, ...] = (LEGACY, MODERN)
+    streams = True
+    """Whether a client gets a streamed reply as such."""
 
     def start(self, stage: Stage, backend: tuple[str, int]) -> None:
         """Start it in front of a backend. Raises ``StageError`` and ``UnavailableError``."""
@@ -57,20 +60,29 @@ class DirectStdio(Contender):
 
     def start(self, stage: Stage, backend: tuple[str, int]) -> None:  # noqa: ARG002
         place = [] if stage.measured is None else ["--cpu", str(stage.measured)]
-        self._command = [sys.executable, "-m", "bench.line_server", *place]
+        self._child = [sys.executable, "-m", "bench.line_server", *place]
 
     def job(self, job: Job) -> Job:
-        return msgspec.structs.replace(job, command=self._command)
+        return msgspec.structs.replace(job, command=self._child)
 
 
 class Proxy(Contender):
     """A process with an address of its own."""
 
     def start(self, stage: Stage, backend: tuple[str, int]) -> None:
+        self.prepare(stage, backend)
+        self.launch(stage)
+        stage.await_port(self.process, self.name, self.address)
+
+    def prepare(self, stage: Stage, backend: tuple[str, int]) -> None:
+        """Do everything but start it. Raises ``UnavailableError``."""
         self.address = free_address()
         self._backend = backend
-        self.process = stage.start(self.name, self.command(stage), stage.measured)
-        stage.await_port(self.process, self.name, self.address)
+        self._command = self.command(stage)
+
+    def launch(self, stage: Stage) -> None:
+        """Start it, and wait for nothing."""
+        self.process = stage.start(self.name, self._command, stage.measured)
 
     def command(self, stage: Stage) -> list[str]:
         """What starts it."""
@@ -95,7 +107,7 @@ class Nginx(Proxy):
 
     def command(self, stage: Stage) -> list[str]:
         folder = stage.folder / "nginx"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         file = folder / "nginx.conf"
         file.write_text(nginx.configuration(folder, self.address, self._backend[0]))
         return [str(nginx.provide()), "-p", str(folder), "-c", str(file), "-e", "stderr"]
@@ -108,15 +120,18 @@ class Exporter(Proxy):
     """The exporter with everything on."""
 
     name = "exporter"
+    settings: Mapping[str, object] = {}
+    """More of the configuration than the servers."""
 
     def command(self, stage: Stage) -> list[str]:
         self.web = free_address()
         file = stage.folder / f"{self.name}.json"
-        file.write_text(json.dumps(self.configuration(stage)))
+        file.write_text(json.dumps({**self.settings, "servers": self.servers(stage)}))
         return exporter_command(file, self.address, self.web)
 
-    def configuration(self, stage: Stage) -> dict[str, object]:  # noqa: ARG002
-        return {"servers": {"bench": {"url": f"http://{self._backend[0]}/mcp"}}}
+    def servers(self, stage: Stage) -> dict[str, object]:  # noqa: ARG002
+        """What it stands in front of; calls go to ``bench``."""
+        return {"bench": {"url": f"http://{self._backend[0]}/mcp"}}
 
     @property
     def url(self) -> str:
@@ -129,10 +144,9 @@ class ExporterStdio(Exporter):
     name = "exporter stdio"
     transport = "stdio"
 
-    def configuration(self, stage: Stage) -> dict[str, object]:
+    def servers(self, stage: Stage) -> dict[str, object]:
         command, *arguments = stage.child()
-        server = {"command": command, "args": arguments}
-        return {"servers": {"bench": server}}
+        return {"bench": {"command": command, "args": arguments}}
 
 
 def exporter_command(file: Path, mcp: str, web: str) -> list[str]:
@@ -198,6 +212,7 @@ class Mcpo(Peer):
     name = "mcpo"
     package = "mcpo"
     eras = (LEGACY,)
+    streams = False
 
     def command(self, stage: Stage) -> list[str]:
         host, _, port = self.address.partition(":")

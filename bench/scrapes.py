@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +15,7 @@ HEADERS = {"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encod
 class Scraper:
     """Scrapes some addresses again and again, in a thread."""
 
-    def __init__(self, addresses: Callable[[], list[str]], interval: float) -> None:
+    def __init__(self, addresses: Sequence[str], interval: float) -> None:
         self._addresses = addresses
         self._interval = interval
         self._end = threading.Event()
@@ -38,7 +38,7 @@ class Scraper:
 
     def _run(self) -> None:
         while not self._end.wait(self._interval):
-            for address in self._addresses():
+            for address in self._addresses:
                 self._scrape(address)
 
     def _scrape(self, address: str) -> None:

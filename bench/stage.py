@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -55,19 +55,16 @@ class Stage:
         name: str,
         command: Sequence[str],
         processor: int | None,
-        environment: Mapping[str, str] | None = None,
+        speaks: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a process; what it says is in a log of its name."""
-        here = [sys.executable, "-m", "bench.pinned", str(processor)]
-        command = [*(here if processor is not None else []), *command]
-        with self.log(name).open("ab") as log:
+        """Start a process; what it says is in a log of its name, or is read here if it speaks."""
+        with self.log(name).open("ab") as log, placed(processor):
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.PIPE if speaks else log,
                 stderr=log,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
             )
         self._stack.callback(self.end, process)
         return process
@@ -78,7 +75,7 @@ class Stage:
     def backend(self, processor: int | None, tools: int = 10) -> tuple[str, int]:
         """Start a server over HTTP; its address and its process."""
         command = [sys.executable, "-m", "bench.backend", f"--tools={tools}"]
-        process = self.start("backend", command, processor)
+        process = self.start("backend", command, processor, speaks=True)
         line = process.stdout.readline() if process.stdout else b""
         if not line:
             raise StageError(f"the backend did not start:\n{self.log('backend').read_text()}")
@@ -119,6 +116,20 @@ class Stage:
             process.stdout.close()
 
 
+@contextmanager
+def placed(processor: int | None) -> Iterator[None]:
+    """Be on a processor, for a child inherits that."""
+    if processor is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {processor})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def family_of(process: int) -> list[psutil.Process]:
     """The children of a process, and theirs."""
     try:
@@ -138,6 +149,3 @@ def free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-Processes = Callable[[], list[int]]

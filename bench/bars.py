@@ -1,0 +1,112 @@
+"""The bars that the exporter is held to, and whether a run cleared them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from bench.answers import LEGACY
+from bench.figures import MILLION, Figures
+from bench.tables import TIMES, Book, cpu, table
+
+HEADINGS = ("figure", "measured", "bar", "stretch", "verdict")
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """One figure against its bar. What is small is good, unless ``is_least``."""
+
+    name: str
+    value: float | None
+    bar: float
+    stretch: float | None
+    unit: str = f"{TIMES} nginx"
+    is_least: bool = False
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.value is None:
+            return "not measured"
+        if self.stretch is not None and self._clears(self.stretch):
+            return "stretch"
+        return "met" if self._clears(self.bar) else "**missed**"
+
+    def _clears(self, bar: float) -> bool:
+        value = self.value or 0.0
+        return value >= bar if self.is_least else value <= bar
+
+    def line(self) -> list[str]:
+        sign = "≥" if self.is_least else "≤"
+        measured = "" if self.value is None else f"{self._said(self.value)}{self.note}"
+        stretch = "" if self.stretch is None else f"{sign} {self._said(self.stretch)}"
+        return [self.name, measured, f"{sign} {self._said(self.bar)}", stretch, self.verdict]
+
+    def _said(self, value: float) -> str:
+        if self.unit == "1/":
+            return f"1/{1 / value:.0f}" if value else "0"
+        return f"{value:.3g} {self.unit}"
+
+
+def bars(book: Book, figures: Figures) -> Iterator[Bar]:
+    """All figures of the table, in its order."""
+    for sessions in (16, 64):
+        yield Bar(
+            f"CPU a small HTTP call, {sessions} sessions",
+            against(book, "small", sessions),
+            2.0,
+            1.5,
+        )
+    yield Bar("added p50 at 1 session", added(book), 2.0, 1.3)
+    yield Bar("100 KiB result, CPU, 16 sessions", against(book, "100 KiB", 16), 2.5, 1.5)
+    yield Bar("SSE reply with 10 events, CPU, 16 sessions", against(book, "SSE", 16), 2.5, 1.5)
+    yield Bar(
+        "HTTP to stdio, CPU a small call, 16 sessions, of mcp-proxy's",
+        beside(book, "exporter stdio", "mcp-proxy", "stdio"), 1 / 15, 1 / 25, "1/",
+    )  # fmt: skip
+    yield Bar(
+        "CPU a small HTTP call, 16 sessions, of fastmcp's with one shared client",
+        beside(book, "exporter", "fastmcp", "http"), 1 / 40, 1 / 60, "1/",
+    )  # fmt: skip
+    yield Bar("memory idle with 3 servers", figures.idle_memory, 45, 35, "MiB")
+    calls = figures.calls or MILLION
+    yield Bar(f"memory growth over {calls:,} calls", figures.growth, 2, None, "MiB")
+    yield Bar("start to first relayed HTTP call", figures.start, 0.6, 0.3, "s")
+    yield Bar("recording one call", scaled(figures.recording, 1e6), 5, 2, "µs")
+    yield Bar(
+        "calls/s at 1,000 tools", figures.tools_rate, 0.95, None, f"{TIMES} at 10", is_least=True
+    )
+    for count, ratio in figures.scraped_p99.items():
+        name = f"p99, 200 tools, a scrape every second, sessions: {count}"
+        yield Bar(name, ratio, 1.2, None, f"{TIMES} without scrapes")
+
+
+def against(book: Book, payload: str, sessions: int) -> float | None:
+    """Processor time as a multiple of nginx's."""
+    mine = book.find("exporter", payload, sessions, LEGACY, "http")
+    other = book.find("nginx", payload, sessions, LEGACY, "http")
+    return book.ratio(mine, other, cpu) if mine and other else None
+
+
+def beside(book: Book, mine: str, other: str, transport: str) -> float | None:
+    """Processor time as a share of a peer's, for small calls at 16 sessions."""
+    ours = book.find(mine, "small", 16, LEGACY, transport)
+    theirs = book.find(other, "small", 16, LEGACY, transport)
+    return book.ratio(ours, theirs, cpu) if ours and theirs else None
+
+
+def added(book: Book) -> float | None:
+    """What is added to the median latency at 1 session, as a multiple of what nginx adds."""
+    mine = book.find("exporter", "small", 1, LEGACY, "http")
+    other = book.find("nginx", "small", 1, LEGACY, "http")
+    more = [book.added(cell) if cell else None for cell in (mine, other)]
+    return more[0] / more[1] if more[0] is not None and more[1] else None
+
+
+def scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def verdicts(book: Book, figures: Figures) -> list[str]:
+    """The table of all bars."""
+    return table(HEADINGS, [bar.line() for bar in bars(book, figures)])

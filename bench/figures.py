@@ -1,0 +1,195 @@
+"""What is measured once, beside the rounds: memory, start, recording, scrapes, tools, overhead."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from statistics import median
+
+import msgspec
+import requests
+
+from bench.answers import MODERN
+from bench.client import Caller
+from bench.contenders import Direct, Exporter, Nginx
+from bench.load import Job, Measured
+from bench.rounds import execute
+from bench.scrapes import HEADERS, Scraper
+from bench.stage import Stage
+from bench.talk import Talk
+from bench.usage import memory_of
+
+SETTLING = 12.0
+"""Seconds until the first probes and scrapes are over."""
+MILLION = 1_000_000
+
+
+class Figures(msgspec.Struct):
+    """Memory in MiB, times in seconds. None: was not measured."""
+
+    idle_memory: float | None = None
+    calls: int | None = None
+    """How many calls there were between the two looks at memory."""
+    growth: float | None = None
+    start: float | None = None
+    nginx_start: float | None = None
+    recording: float | None = None
+    reading: float | None = None
+    tools_rate: float | None = None
+    """Calls/s at 1,000 tools as a share of those at 10 tools."""
+    tools_cpu: float | None = None
+    """Processor time of a call likewise."""
+    scraped_p99: dict[str, float] = {}
+    """p99 with a scrape every second as a multiple of p99 without, by the number of sessions."""
+    overhead_inside: float | None = None
+    overhead_outside: float | None = None
+
+
+class ManyTools(Exporter):
+    """In front of a server with so many tools."""
+
+    def __init__(self, tools: int) -> None:
+        self.tools = tools
+        self.name = f"exporter with {tools} tools"
+        self.settings = {"limits": {"tools_per_server": max(500, tools + 10)}}
+
+
+class ThreeServers(Exporter):
+    """In front of three servers: two over HTTP, one over stdio."""
+
+    name = "exporter with 3 servers"
+
+    def servers(self, stage: Stage) -> dict[str, object]:
+        command, *arguments = stage.child()
+        http = {"url": f"http://{self._backend[0]}/mcp"}
+        return {"bench": http, "second": http, "third": {"command": command, "args": arguments}}
+
+
+def idle_memory(stage: Stage, figures: Figures) -> None:
+    """Resident memory of the exporter alone, after the first probes and scrapes."""
+    exporter = ThreeServers()
+    exporter.start(stage, stage.backend(stage.rest))
+    with Scraper([exporter.web], 5.0):
+        time.sleep(SETTLING)
+    figures.idle_memory = memory_of(exporter.process.pid)
+    stage.end(exporter.process)
+
+
+def growth(stage: Stage, figures: Figures, calls: int, seconds: float) -> None:
+    """Memory after so many calls less that after the first few, or what a time has room for."""
+    exporter = Exporter()
+    exporter.start(stage, stage.backend(stage.rest))
+    job = exporter.job(Job(sessions=16, seconds=5.0, processor=stage.rest))
+    with Scraper([exporter.web], 5.0):
+        warm = execute(job).calls
+        before, done, deadline = memory_of(exporter.process.pid), 0, time.monotonic() + seconds
+        while done < calls and time.monotonic() < deadline:
+            done += execute(job).calls
+    figures.growth = memory_of(exporter.process.pid) - before
+    figures.calls = done
+    stage.end(exporter.process)
+    if not warm:
+        raise ValueError("there was no call before")
+
+
+def start(stage: Stage, figures: Figures, times: int = 5) -> None:
+    """From the start of the process to the first reply to a call, in turn with nginx."""
+    backend = stage.backend(stage.rest)
+    exporters = [first_call(stage, Exporter(), backend) for _ in range(times)]
+    figures.start = median(exporters)
+    figures.nginx_start = median(first_call(stage, Nginx(), backend) for _ in range(times))
+
+
+def first_call(stage: Stage, proxy: Exporter | Nginx, backend: tuple[str, int]) -> float:
+    """Seconds until a call that is tried again and again has its reply."""
+    proxy.prepare(stage, backend)
+    began = time.perf_counter()
+    proxy.launch(stage)
+    Caller(proxy.url, Talk(era=MODERN)).insist()
+    taken = time.perf_counter() - began
+    stage.end(proxy.process)
+    return taken
+
+
+def recording(figures: Figures) -> None:
+    """What one call costs in the books."""
+    command = [sys.executable, "-m", "bench.recording"]
+    seconds = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    figures.recording, figures.reading = seconds["recording"], seconds["reading"]
+
+
+def tools(stage: Stage, figures: Figures, rounds: int, seconds: float) -> None:
+    """Calls/s at 1,000 tools against 10, both called in turn."""
+    few, many = ManyTools(10), ManyTools(1000)
+    for exporter in (few, many):
+        exporter.start(stage, stage.backend(stage.rest, exporter.tools))
+    with Scraper([few.web, many.web], 5.0):
+        time.sleep(SETTLING)
+        pairs = [
+            tuple(
+                execute(exporter.job(spread(stage, exporter.tools, 16, seconds)))
+                for exporter in (few, many)
+            )
+            for _ in range(rounds)
+        ]
+    figures.tools_rate = median(b.calls / b.seconds / (a.calls / a.seconds) for a, b in pairs)
+    figures.tools_cpu = median(proxy_cpu(b) / proxy_cpu(a) for a, b in pairs)
+    for exporter in (few, many):
+        stage.end(exporter.process)
+
+
+def scraping(stage: Stage, figures: Figures, rounds: int, seconds: float) -> None:
+    """p99 with a scrape every second against p99 without, with 200 tools."""
+    exporter = ManyTools(200)
+    exporter.start(stage, stage.backend(stage.rest, exporter.tools))
+    with Scraper([exporter.web], 5.0):
+        time.sleep(SETTLING)
+    for sessions in (1, 16):
+        job = exporter.job(spread(stage, exporter.tools, sessions, seconds))
+        ratios = []
+        for _ in range(rounds):
+            without = execute(job).p99
+            with Scraper([exporter.web], 1.0):
+                ratios.append(execute(job).p99 / without)
+        figures.scraped_p99[str(sessions)] = median(ratios)
+    stage.end(exporter.process)
+
+
+def overhead(stage: Stage, figures: Figures, rounds: int, seconds: float) -> None:
+    """The exporter's own word for the time it takes, and the difference seen from outside."""
+    backend = stage.backend(stage.rest)
+    direct, exporter = Direct(), Exporter()
+    direct.start(stage, backend)
+    exporter.start(stage, backend)
+    job = Job(sessions=1, seconds=seconds, processor=stage.rest)
+    inside, outside = [], []
+    for _ in range(rounds):
+        alone = execute(direct.job(job)).mean
+        before = spent(exporter.web)
+        through = execute(exporter.job(job)).mean
+        after = spent(exporter.web)
+        inside.append((after[0] - before[0]) / (after[1] - before[1]))
+        outside.append(through - alone)
+    figures.overhead_inside, figures.overhead_outside = median(inside), median(outside)
+    stage.end(exporter.process)
+
+
+def spent(web: str) -> tuple[float, float]:
+    """Sum and count of what the exporter says it took, so far."""
+    text = requests.get(f"http://{web}/metrics", headers=HEADERS, timeout=10).text
+    name = "mcp_exporter_relay_overhead_seconds"
+    lines = [line.split() for line in text.splitlines() if line.startswith(name)]
+    sums = [float(line[1]) for line in lines if line[0].startswith(f"{name}_sum")]
+    counts = [float(line[1]) for line in lines if line[0].startswith(f"{name}_count")]
+    return sum(sums), sum(counts)
+
+
+def spread(stage: Stage, tools: int, sessions: int, seconds: float) -> Job:
+    """A job that calls all tools in turn."""
+    return Job(talk=Talk(tools=tools), sessions=sessions, seconds=seconds, processor=stage.rest)
+
+
+def proxy_cpu(measured: Measured) -> float:
+    return sum(measured.cpu["proxy"])

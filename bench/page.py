@@ -1,0 +1,134 @@
+"""Writes what a run measured into ``docs/performance.md`` and its plots: ``python -m bench.page``.
+
+The words there are people's; what lies between two marks is written here from the rows.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from bench.bars import verdicts
+from bench.cells import Row
+from bench.figures import Figures
+from bench.machine import load
+from bench.slopes import Held, Slope
+from bench.stage import ROOT
+from bench.tables import TIMES, Book, micro, other, table, tables
+
+PAGE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "bench" / "results"
+
+
+class Run(msgspec.Struct):
+    """Everything that a run found out."""
+
+    machine: dict[str, str]
+    options: dict[str, float]
+    rows: list[Row]
+    figures: Figures
+    memory: dict[str, tuple[float, float]]
+    """Idle and peak memory of each proxy's own processes, in MiB."""
+    slopes: dict[str, Slope]
+    held: dict[str, Held]
+    skipped: dict[str, str]
+    failures: list[str]
+
+
+def parts(run: Run) -> Mapping[str, str]:
+    """What stands between the marks, by their names."""
+    book = Book(run.rows)
+    return {
+        "machine": machine(run),
+        "bars": "\n".join(verdicts(book, run.figures)),
+        "figures": figures(run),
+        "memory": memory(run),
+        "sessions": sessions(run),
+        "cells": tables(book),
+    }
+
+
+def machine(run: Run) -> str:
+    lines = [f"- {name}: {words}" for name, words in run.machine.items()]
+    if run.rows:
+        lines.append(f"- meanwhile: {load([other_of(row) for row in run.rows])}")
+    rounds, seconds = run.options["rounds"], run.options["seconds"]
+    lines.append(f"- {rounds:.0f} rounds, {seconds:g} s for each cell in each")
+    lines += [f"- without {name}: {reason}" for name, reason in run.skipped.items()]
+    lines += [f"- failed: {failure}" for failure in run.failures]
+    return "\n".join(lines)
+
+
+def other_of(row: Row) -> float:
+    return other(row)
+
+
+def figures(run: Run) -> str:
+    """What is measured beside the rounds and has no bar."""
+    found = run.figures
+    rows = {
+        "start to first relayed call, nginx": None
+        if found.nginx_start is None
+        else f"{found.nginx_start:.2f} s",
+        "reading a request and its reply, before they are recorded": _micro(found.reading),
+        "CPU of a call at 1,000 tools": None
+        if found.tools_cpu is None
+        else f"{found.tools_cpu:.2f} {TIMES} at 10",
+        "`mcp_exporter_relay_overhead_seconds`, mean at 1 session": _micro(found.overhead_inside),
+        "mean latency at 1 session less that without a proxy": _micro(found.overhead_outside),
+    }
+    return "\n".join(table(("figure", "measured"), [(k, v) for k, v in rows.items() if v]))
+
+
+def _micro(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{micro(seconds)} µs"
+
+
+def memory(run: Run) -> str:
+    lines = [(name, f"{idle:.0f}", f"{peak:.0f}") for name, (idle, peak) in run.memory.items()]
+    return "\n".join(table(("contender", "idle MiB", "peak MiB"), lines))
+
+
+def sessions(run: Run) -> str:
+    lines = [
+        (
+            "over HTTP" if kind == "http" else "with a child of its own",
+            f"{held.memory_kib:.0f}",
+            f"{held.descriptors:.1f}",
+            f"{held.child_memory_mib:.0f}" if held.child_memory_mib else "",
+        )
+        for kind, held in run.held.items()
+    ]
+    headings = ("a session", "exporter's memory, KiB", "descriptors", "the child's memory, MiB")
+    return "\n".join(table(headings, lines))
+
+
+def written(page: str, found: Mapping[str, str]) -> str:
+    """The page with everything between its marks renewed."""
+    for name, text in found.items():
+        marks = (f"<!-- measured: {name} -->", f"<!-- end: {name} -->")
+        pattern = re.compile(f"{re.escape(marks[0])}.*?{re.escape(marks[1])}", re.DOTALL)
+        between = f"{marks[0]}\n\n{text.rstrip()}\n\n{marks[1]}"
+        page = pattern.sub(between.replace("\\", r"\\"), page)
+    return page
+
+
+def read(path: Path) -> Run:
+    return msgspec.json.decode(path.read_bytes(), type=Run)
+
+
+def main() -> int:
+    run = read(RESULTS / "rows.json")
+    PAGE.write_text(written(PAGE.read_text(), parts(run)))
+    from bench.plots import draw  # draws with a library that is slow to load
+
+    draw(run.slopes, PAGE.parent / "pictures")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""What it costs to record one call: ``python -m bench.recording`` says seconds as JSON.
+
+A request and its reply, read already, go through the exchange into the metrics, with all that is
+counted on the way: in flight, duration, outcome, bytes, time inside the exporter.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from statistics import median
+from time import perf_counter
+
+from bench.answers import answer
+from bench.talk import FIRST_ID, Talk
+from exporter.exchange import Exchange
+from exporter.message import Message, read
+from exporter.metrics import Metrics
+from exporter.recorder import ServerRecorder
+
+CALLS = 20_000
+ROUNDS = 9
+
+
+def main() -> None:
+    recorder = ServerRecorder(Metrics.throwaway(), "bench", "http")
+    recorder.set_tools(dict.fromkeys(Talk().names, b"{}"))
+    exchange = Exchange(recorder)
+    _, head, tail = Talk().bodies()[0]
+    call = head + b"%d" % FIRST_ID + tail
+    result = answer(call)[0]
+    asked, answered = one(call), one(result)
+    record(exchange, recorder, asked, answered, len(call), len(result))
+    gc.collect()
+    times = [
+        record(exchange, recorder, asked, answered, len(call), len(result)) for _ in range(ROUNDS)
+    ]
+    sys.stdout.write(json.dumps({"recording": median(times), "reading": reading(call, result)}))
+
+
+def one(data: bytes) -> Message:
+    message = read(data)
+    if message is None:
+        raise ValueError(f"no message: {data!r}")
+    return message
+
+
+def record(
+    exchange: Exchange,
+    recorder: ServerRecorder,
+    asked: Message,
+    answered: Message,
+    sent: int,
+    received: int,
+) -> float:
+    """Seconds a call."""
+    began = perf_counter()
+    for _ in range(CALLS):
+        pending = exchange.begin(asked, 1.0)
+        recorder.carried(sent, to_server=True)
+        recorder.carried(received, to_server=False)
+        exchange.finish(pending, answered, received, 1.001)
+        recorder.spent(0.0001)
+    return (perf_counter() - began) / CALLS
+
+
+def reading(call: bytes, result: bytes) -> float:
+    """Seconds to read the request and the reply of a call."""
+    began = perf_counter()
+    for _ in range(CALLS):
+        read(call)
+        read(result)
+    return (perf_counter() - began) / CALLS
+
+
+if __name__ == "__main__":
+    main()
