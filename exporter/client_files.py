@@ -19,22 +19,31 @@ _SETTINGS = (
     ("Claude Desktop", "Claude/claude_desktop_config.json"),
     ("VS Code", "Code/User/mcp.json"),
     ("VS Code", "Code/User/settings.json"),
+    ("VS Code", "Code/User/profiles/*/mcp.json"),
     ("VS Code Insiders", "Code - Insiders/User/mcp.json"),
     ("VS Code Insiders", "Code - Insiders/User/settings.json"),
+    ("VS Code Insiders", "Code - Insiders/User/profiles/*/mcp.json"),
 )
 """In the folder where the system keeps the settings of programs."""
+
+_PACKAGED = (
+    ("Claude Desktop", "Packages/Claude_*/LocalCache/Roaming/Claude/claude_desktop_config.json"),
+)
+"""Where Windows keeps those of a program from its store."""
 
 _HOME = (
     ("Claude Code", ".claude.json"),
     ("Cursor", ".cursor/mcp.json"),
     ("Windsurf", ".codeium/windsurf/mcp_config.json"),
     ("Windsurf", ".codeium/mcp_config.json"),
+    ("VS Code", ".copilot/mcp-config.json"),
 )
 
 _PROJECT = (
     ("Claude Code", ".mcp.json"),
     ("Cursor", ".cursor/mcp.json"),
     ("VS Code", ".vscode/mcp.json"),
+    ("VS Code", ".vscode/settings.json"),
 )
 """In the folder of a project: the current one."""
 
@@ -50,10 +59,13 @@ def find(platform: str, environ: Mapping[str, str], project: Path) -> Iterator[C
 
 def _places(platform: str, environ: Mapping[str, str], project: Path) -> Iterator[ClientFile]:
     home = Path(environ.get("USERPROFILE" if platform == "win32" else "HOME") or "~").expanduser()
-    settings = _settings_folder(platform, environ, home)
-    for folder, files in ((settings, _SETTINGS), (home, _HOME), (project, _PROJECT)):
+    places = [(_settings_folder(platform, environ, home), _SETTINGS), (home, _HOME)]
+    if platform == "win32":
+        places.append((Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local"), _PACKAGED))
+    for folder, files in (*places, (project, _PROJECT)):
         for client, name in files:
-            yield ClientFile(client, folder / name)
+            for path in sorted(folder.glob(name)):
+                yield ClientFile(client, path)
 
 
 def _settings_folder(platform: str, environ: Mapping[str, str], home: Path) -> Path:

@@ -20,6 +20,9 @@ from exporter.rewrite import Found, Route
 
 _MARK = ".mcp-exporter-"
 
+_ISOLATED = (sys.executable, "-E", "-P", "-m", "exporter")
+"""Starts this program though ``PYTHONPATH`` leads elsewhere, as it does for many servers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
@@ -40,7 +43,7 @@ def run(wishes: Wishes) -> int:
         return max(_undo(each.path, wishes.is_forced) for each in files)
     if wishes.is_written:
         _write_config(files, wishes)
-    route = Route(_program(), _remotes(wishes))
+    route = Route(_program(), _remotes(wishes), _ISOLATED)
     code = max(_import(each, route, wishes.is_written) for each in files)
     if not wishes.is_written:
         _say("Nothing was written; --write does it, after a backup, and --undo brings it back.")
@@ -177,15 +180,26 @@ def _write_config(files: Iterable[ClientFile], wishes: Wishes) -> None:
                 remotes.setdefault(server.name, server.remote)
     if not remotes:
         return
-    text = json.dumps({"servers": remotes}, indent=2, ensure_ascii=False) + "\n"
-    try:
-        config.parse(text, str(wishes.config_file), os.environ)
-    except ConfigError as problem:
-        _say(f"the remote servers are left alone, for the exporter could not use them: {problem}")
+    usable = {name: entry for name, entry in remotes.items() if _is_usable(name, entry, wishes)}
+    if not usable:
         return
+    text = _configuration(usable)
     wishes.config_file.touch(mode=0o600)  # headers may be secrets
     wishes.config_file.write_text(text)
-    _say(f"{wishes.config_file}: written for the exporter, with {', '.join(remotes)}")
+    _say(f"{wishes.config_file}: written for the exporter, with {', '.join(usable)}")
+
+
+def _is_usable(name: str, entry: Mapping[str, object], wishes: Wishes) -> bool:
+    try:
+        config.parse(_configuration({name: entry}), str(wishes.config_file), os.environ)
+    except ConfigError as problem:
+        _say(f"{name}: left alone, for the exporter could not use it: {problem}")
+        return False
+    return True
+
+
+def _configuration(servers: Mapping[str, Mapping[str, object]]) -> str:
+    return json.dumps({"servers": servers}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _is_ours(server: Found, wishes: Wishes) -> bool:

@@ -56,6 +56,11 @@ def read(text: str) -> Value:
     return value
 
 
+def is_empty(text: str) -> bool:
+    """Whether it holds nothing but white space and comments."""
+    return not _Reader(text).peek()
+
+
 class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text

@@ -20,6 +20,7 @@ WRAPPED = "runs through wrap"
 RELAYED = "goes through the exporter"
 ALREADY = "already"
 
+_MODULE = ["-m", "exporter", "wrap"]
 _PROGRAM = re.compile(r"mcp-exporter(\.exe)?", re.IGNORECASE)
 
 
@@ -46,17 +47,21 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How clients get to the exporter: ``program`` starts ``wrap``, ``remotes`` maps the URLs of
-    configured servers by name to those of the exporter."""
+    """How clients get to the exporter: ``program`` starts ``wrap``, ``isolated`` does so whatever
+    Python variables are set, ``remotes`` maps the URLs of configured servers by name to those of
+    the exporter."""
 
     program: Sequence[str]
     remotes: Mapping[str, tuple[str, str]]
+    isolated: Sequence[str] = ()
 
 
 def find(text: str, route: Route) -> list[Found]:
     """The servers of a client's file. Raises ``ValueError`` where it is not JSON."""
+    found: list[Found] = []
+    if json_spans.is_empty(text):
+        return found  # as some clients make it
     root = json_spans.read(text)
-    found = []
     for listed in _listings(root):
         for name, entry in (listed.members or {}).items():
             found.append(_look(text, name, entry, route))
@@ -73,7 +78,7 @@ def apply(text: str, found: Sequence[Found]) -> str:
 
 def _listings(root: Value) -> Iterator[Value]:
     """Where clients list servers: all of them, VS Code, its settings, projects of Claude Code."""
-    places = [root.get("mcpServers"), root.get("servers")]
+    places = [root.get("mcpServers"), root.get("servers"), root.get("mcp.servers")]
     settings = root.get("mcp")
     places.append(settings.get("servers") if settings else None)
     projects = root.get("projects")
@@ -102,12 +107,25 @@ def _look_at_stdio(text: str, name: str, entry: Value, route: Route) -> Found:
         return Found(name, STDIO, "left alone: its args are not a list")
     if not name or name.startswith("-"):
         return Found(name, STDIO, "left alone: wrap would take its name for a flag")
-    own = [*route.program[1:], "wrap", name, "--", command.plain]
+    if " " in command.plain and not re.search(r"[\\/].* |\$\{", command.plain):
+        return Found(name, STDIO, "left alone: its command holds arguments; put them into args")
+    if "debug" in ((entry.get("dev") or command).members or {}):
+        return Found(name, STDIO, "left alone: the client debugs it, and must start it itself")
+    program = route.isolated if route.isolated and _sets_python(entry) else route.program
+    own = [*program[1:], "wrap", name, "--", command.plain]
     edits = (
-        Edit(command.start, command.end, _quoted(route.program[0])),
+        Edit(command.start, command.end, _quoted(program[0])),
         _insert_arguments(text, entry, own),
     )
     return Found(name, STDIO, WRAPPED, edits)
+
+
+def _sets_python(entry: Value) -> bool:
+    """Whether its environment may send Python to other modules than ours."""
+    env = entry.get("env")
+    return "envFile" in (entry.members or {}) or any(
+        key.startswith("PYTHON") for key in (env.members if env else None) or ()
+    )
 
 
 def _insert_arguments(text: str, entry: Value, own: Sequence[str]) -> Edit:
@@ -155,7 +173,7 @@ def _is_wrapped(entry: Value) -> bool:
     names = [re.split(r"[\\/]", word)[-1] for word in words if isinstance(word, str)]
     if names[1:2] == ["wrap"] and _PROGRAM.fullmatch(names[0]):
         return True
-    return names[1:4] == ["-m", "exporter", "wrap"]
+    return names[1:4] == _MODULE or names[3:6] == _MODULE
 
 
 def _gap(text: str, start: int) -> str:

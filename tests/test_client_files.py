@@ -46,3 +46,17 @@ def test_a_projects_files_are_found_and_none_twice(tmp_path: Path) -> None:
     (tmp_path / ".cursor" / "mcp.json").write_text("{}")
     found = list(client_files.find("linux", {"HOME": str(tmp_path)}, tmp_path))
     assert [each.client for each in found] == ["Cursor", "VS Code"]
+
+
+def test_profiles_packaged_programs_and_settings_of_a_project_are_found(tmp_path: Path) -> None:
+    names = [
+        "AppData/Roaming/Code/User/profiles/-1a2b/mcp.json",
+        "AppData/Local/Packages/Claude_x1/LocalCache/Roaming/Claude/claude_desktop_config.json",
+        ".copilot/mcp-config.json",
+        "work/.vscode/settings.json",
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    found = client_files.find("win32", {"USERPROFILE": str(tmp_path)}, tmp_path / "work")
+    assert {str(each.path.relative_to(tmp_path)) for each in found} == set(names)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,3 +123,44 @@ def test_a_path_that_is_not_there_is_one_clear_line(
 ) -> None:
     assert main(["import", str(tmp_path / "no.json"), *told]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_remote_server_that_cannot_be_relayed_keeps_no_other_from_it(
+    tmp_path: Path, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, own = tmp_path / "mcp.json", tmp_path / "exporter.yml"
+    asked = {"url": "https://x.example/mcp", "headers": {"X-Key": "${input:key}"}}
+    good = {"url": "https://y.example/mcp"}
+    path.write_text(json.dumps({"servers": {"asked": asked, "good": good}}))
+    assert main(["import", str(path), "--write", *told]) == 0
+    assert list(config.load(own, {}).servers) == ["good"]
+    changed = json.loads(path.read_text())["servers"]
+    assert changed["asked"] == asked
+    assert changed["good"]["url"] == "http://127.0.0.1:6279/good/mcp"
+    assert "asked: left alone" in capsys.readouterr().out
+
+
+def test_a_server_with_a_python_path_of_its_own_is_wrapped_all_the_same(
+    tmp_path: Path, told: list[str]
+) -> None:
+    path, project = tmp_path / "mcp.json", tmp_path / "project"
+    for module in ("exporter", "select", "threading"):
+        (project / module).mkdir(parents=True)
+        (project / module / "__init__.py").write_text("raise SystemExit('the wrong module')")
+    (project / "served.py").write_text("print('served')")
+    entry = {"command": "served", "args": [], "env": {"PYTHONPATH": str(project)}}
+    path.write_text(json.dumps({"mcpServers": {"own": entry}}))
+    assert main(["import", str(path), "--write", *told]) == 0
+    changed = json.loads(path.read_text())["mcpServers"]["own"]
+    at = changed["args"].index("--")
+    program = [changed["command"], *changed["args"][: at + 1]]
+    served = [sys.executable, "-c", "import os; print(os.environ['PYTHONPATH'])"]
+    done = subprocess.run(
+        [*program, *served[:1], "-S", "-I", *served[1:]],
+        env=os.environ | changed["env"] | {"MCP_EXPORTER_WRAP_SOCKET": ""},
+        capture_output=True,
+        text=True,
+        cwd=project,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (f"{project}\n", "", 0)

@@ -22,9 +22,12 @@ REMOTES = {
         ("linear", "https://mcp.linear.app/sse", "sse"),
         ("docs", "https://learn.microsoft.com/api/mcp", "mcp"),
         ("figma", "https://mcp.figma.com/mcp", "mcp"),
+        ("events", "https://events.example.com/sse", "sse"),
+        ("remote", "http://localhost:7000/mcp", "mcp"),
     )
 }
-ROUTE = Route([PROGRAM], REMOTES)
+ISOLATED = ("/opt/bin/python", "-E", "-P", "-m", "exporter")
+ROUTE = Route([PROGRAM], REMOTES, ISOLATED)
 
 
 def text_of(path: Path) -> str:
@@ -39,7 +42,7 @@ def entries(value: Any) -> dict[str, dict[str, Any]]:
     """Every server of a decoded file."""
     projects = [each.get("mcpServers", {}) for each in value.get("projects", {}).values()]
     listed = [value.get("mcpServers", {}), value.get("servers", {}), *projects]
-    listed.append(value.get("mcp", {}).get("servers", {}))
+    listed += [value.get("mcp", {}).get("servers", {}), value.get("mcp.servers", {})]
     return {name: entry for servers in listed for name, entry in servers.items()}
 
 
@@ -47,10 +50,16 @@ def unwrapped(entry: dict[str, Any], name: str) -> dict[str, Any]:
     """What the entry of a wrapped server was, if it is one."""
     if "command" not in entry:
         ours = {new: url for url, new in REMOTES.values()}
-        return {key: ours[value] if "rl" in key else value for key, value in entry.items()}
-    assert entry["command"] == PROGRAM
-    assert entry["args"][:3] == ["wrap", name, "--"]
-    return {**entry, "command": entry["args"][3], "args": entry["args"][4:]}
+        return {
+            key: ours.get(value, value) if key in ("url", "serverUrl") else value
+            for key, value in entry.items()
+        }
+    is_free = "PYTHONPATH" not in entry.get("env", {}) and "envFile" not in entry
+    own = [*([PROGRAM] if is_free else ISOLATED), "wrap", name, "--"]
+    words = [entry["command"], *entry["args"]]
+    assert words[: len(own)] == own
+    command, *arguments = words[len(own) :]
+    return {**entry, "command": command, "args": arguments}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -90,7 +99,7 @@ def test_comments_and_the_shape_of_lists_stay() -> None:
     after = rewritten(text_of(FOLDER / "vscode.json"))
     for comment in ("// Servers of", '/* "old"', "// from PyPI", '// "--ignore', "/* none */"):
         assert comment in after
-    assert f'"command": "{PROGRAM}", // from PyPI\n' in after
+    assert f'"command": "{ISOLATED[0]}", // from PyPI\n' in after
     assert (
         '\t\t\t\t"wrap",\n\t\t\t\t"fetch",\n\t\t\t\t"--",\n\t\t\t\t"uvx",\n\t\t\t\t"mcp-' in after
     )
@@ -111,10 +120,14 @@ def fate(entry: dict[str, Any], name: str = "x") -> str:
     [
         ({"command": "x", "args": "y"}, "its args are not a list"),
         ({"type": "stdio"}, "neither a command nor a URL"),
+        ({"command": "npx -y server", "args": []}, "its command holds arguments"),
+        ({"command": "node", "args": ["x.js"], "dev": {"debug": {"type": "node"}}}, "debugs it"),
+        ({"command": ["npx", "server"]}, "neither a command nor a URL"),
         ({"url": "https://unknown.example"}, "does not serve it"),
         ({"command": "mcp-exporter", "args": ["wrap", "x", "--", "y"]}, "already"),
         ({"command": "C:\\bin\\mcp-exporter.exe", "args": ["wrap", "--", "y"]}, "already"),
         ({"command": "py", "args": ["-m", "exporter", "wrap", "--", "y"]}, "already"),
+        ({"command": "py", "args": ["-E", "-P", "-m", "exporter", "wrap", "--", "y"]}, "already"),
         ({"url": REMOTES["docs"][1]}, "already"),
     ],
 )
@@ -137,3 +150,15 @@ def test_half_a_character_in_a_name_can_be_written() -> None:
 
 def test_a_name_that_looks_like_a_flag_is_left_alone() -> None:
     assert "flag" in fate({"command": "x"}, "--help")
+
+
+@pytest.mark.parametrize(
+    "command", ["C:\\Program Files\\x.exe", "/opt/my tools/x", "${workspaceFolder}/x y", "./a b/c"]
+)
+def test_a_path_with_spaces_is_one_command(command: str) -> None:
+    assert fate({"command": command}) == rewrite.WRAPPED
+
+
+@pytest.mark.parametrize("text", ["", "\n", "\ufeff", "// nothing yet\n", "/* */ \r\n"])
+def test_a_file_that_is_still_empty_has_no_servers(text: str) -> None:
+    assert rewrite.find(text, ROUTE) == []
