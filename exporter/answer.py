@@ -13,8 +13,9 @@ from typing import Protocol
 
 from exporter import refusal
 from exporter.exchange import Pending
+from exporter.heads import Headers
 from exporter.message import Id
-from exporter.request import Headers, Request
+from exporter.request import Request
 
 KEEP_ALIVE = 15.0
 _EVENT_STREAM: Headers = [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 OTHER = "_other"
 """The label value that stands for every value that was not admitted."""
@@ -45,8 +46,7 @@ class UpstreamError(Exception):
         self.fault = fault
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One request that has ended.
 
     ``seconds`` is the time from the request's last byte to the reply's, ``result_bytes`` the

@@ -38,11 +38,13 @@ class Pending:
     )  # fmt: skip
 
     def __init__(self, message: Message, now: float, to_server: bool) -> None:
+        params = message.params
+        meta = params.meta if params is not None else None
         self.id = message.id
         self.method = message.method or ""
         self.tool = message.tool
-        self.cursor = message.params.cursor if message.params is not None else None
-        self.traceparent = message.traceparent
+        self.cursor = params.cursor if params is not None else None
+        self.traceparent = meta.traceparent if meta is not None else None
         self.started = now
         self.to_server = to_server
         self.done = False
@@ -72,7 +74,7 @@ class Exchange:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._pending: dict[tuple[bool, object], Pending] = {}
-        self._unanswered: deque[tuple[bool, object]] = deque(maxlen=_REMEMBERED)
+        self._unanswered: deque[tuple[bool, object]] | None = None
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -101,12 +103,14 @@ class Exchange:
     ) -> None:
         """End a request that gets no reply, or whose reply does not decide."""
         if not pending.done:
+            if self._unanswered is None:
+                self._unanswered = deque(maxlen=_REMEMBERED)
             self._unanswered.append((pending.to_server, pending.id))
         self._end(pending, outcome, now, code, None)
 
     def is_late(self, request_id: object, to_server: bool = True) -> bool:
         """Whether a request with this id ended without its reply, which now comes too late."""
-        return (to_server, request_id) in self._unanswered
+        return self._unanswered is not None and (to_server, request_id) in self._unanswered
 
     def cancel(self, request_id: Id, now: float, to_server: bool = True) -> Pending | None:
         """End the request that its sender no longer waits for; answers it."""

@@ -18,6 +18,7 @@ import msgspec
 
 from exporter import message as jsonrpc
 from exporter import refusal
+from exporter.heads import Route
 from exporter.message import Message
 from exporter.metrics import Metrics
 from exporter.oauth import WELL_KNOWN
@@ -69,40 +70,69 @@ class Gateway:
     def __init__(self, metrics: Metrics, is_loopback: bool) -> None:
         self._metrics = metrics
         self._is_loopback = is_loopback
-        self.tokens: Tokens | None = None
-        """Whose bearer must be presented; ``None``: nobody's."""
+        self._tokens: Tokens | None = None
         self.upstreams: dict[str, Upstream] = {}
         self._known: dict[bytes, Upstream] = {}
+        self._plan = object()
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """Whose bearer must be presented; ``None``: nobody's."""
+        return self._tokens
+
+    @tokens.setter
+    def tokens(self, tokens: Tokens | None) -> None:
+        self._tokens = tokens
+        self.forget_routes()
 
     def add(self, name: str, upstream: Upstream) -> None:
         """Serve a server under its name."""
         self.upstreams[name] = upstream
         self._known[b"/%b/mcp" % quote(name).encode()] = upstream
+        self.forget_routes()
 
     def remove(self, name: str) -> None:
         """Serve it no more."""
         upstream = self.upstreams.pop(name, None)
         self._known = {path: known for path, known in self._known.items() if known is not upstream}
+        self.forget_routes()
+
+    def forget_routes(self) -> None:
+        """What was found for a head may not be true any more."""
+        self._plan = object()
 
     def handle(self, request: Request) -> None:
         """Relay a request, or say why not."""
+        route = request.head.route if request.head is not None else None
+        if route is not None and route.plan is self._plan:
+            request.route = route
+            request.headers = route.headers
+            self._relay(request, route.upstream)
+            return
         upstream = self._find(request.path)
         refused = self._check(request, upstream)
         if refused is not None or upstream is None:
             self._refuse(request, refused or _UNKNOWN_PATH, upstream, None)
-            return
+        elif self.tokens is not None and request.method == b"OPTIONS":
+            _answer_preflight(request)
+        else:
+            self._admit(request, upstream)
+
+    def _admit(self, request: Request, upstream: Upstream) -> None:
         if self.tokens is not None:
-            if request.method == b"OPTIONS":
-                _answer_preflight(request)
-                return
             # It is the exporter's own: no server may learn it.
             request.headers = [f for f in request.headers if f[0].lower() != b"authorization"]
         if request.path.startswith(_WELL_KNOWN):
             upstream.describe(request)
-            return
-        if request.method != b"POST":
+        elif request.method != b"POST":
             upstream.handle(request, ())
-            return
+        else:
+            if request.head is not None:
+                route = Route(self._plan, upstream, request.headers)
+                request.head.route = request.route = route
+            self._relay(request, upstream)
+
+    def _relay(self, request: Request, upstream: Upstream) -> None:
         messages = self._read(request)
         if messages is None:
             self._refuse(request, _explain(request.body), upstream, None)

@@ -1,4 +1,4 @@
-"""Which HTTP headers go on, and which belong to one connection only (RFC 9110, section 7.6.1)."""
+"""Which headers of a request go on to a server, and which the configuration adds."""
 
 from __future__ import annotations
 
@@ -6,21 +6,8 @@ import base64
 from urllib.parse import unquote, urlsplit
 
 from exporter.config import Server
-from exporter.request import Headers
+from exporter.heads import HOP_BY_HOP, Headers
 
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
 NOT_UP = HOP_BY_HOP | {
     b"host",
     b"content-length",
@@ -29,7 +16,6 @@ NOT_UP = HOP_BY_HOP | {
     b"http2-settings",
 }
 _READABLE = frozenset({b"gzip", b"deflate", b"identity"})
-_USUAL = frozenset({b"keep-alive", b"close"})
 
 
 def readable(accepted: bytes) -> bytes:
@@ -37,21 +23,6 @@ def readable(accepted: bytes) -> bytes:
     tokens = [token.strip() for token in accepted.split(b",")]
     known = [token for token in tokens if token.partition(b";")[0].strip().lower() in _READABLE]
     return b", ".join(known) or b"identity"
-
-
-def named_hops(headers: Headers) -> frozenset[bytes]:
-    """The headers that ``Connection`` names: they belong to one connection as well."""
-    named: frozenset[bytes] = frozenset()
-    for name, value in headers:
-        if name.lower() == b"connection" and value.lower() not in _USUAL:
-            named |= {token.strip().lower() for token in value.split(b",")}
-    return named
-
-
-def onward(headers: Headers) -> Headers:
-    """The headers of a reply that go on to the client."""
-    hops = HOP_BY_HOP | named_hops(headers)
-    return [field for field in headers if field[0].lower() not in hops]
 
 
 def configured(server: Server) -> Headers:

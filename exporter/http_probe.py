@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from exporter.call import UpstreamError
 from exporter.config import Server
+from exporter.heads import Headers
 from exporter.http_reply import Caller, Reply
 from exporter.observation import MODERN
 from exporter.pool import Pool
@@ -24,7 +25,6 @@ from exporter.probe import (
     is_discovered,
     refusal_of,
 )
-from exporter.request import Headers
 
 _FAREWELL = 1.0
 

@@ -13,11 +13,11 @@ from exporter import message as jsonrpc
 from exporter.call import Fault, UpstreamError
 from exporter.config import Server
 from exporter.dialogue import Dialogue, describe_headers
+from exporter.heads import Headers, ReplyHead
 from exporter.http_fields import configured
 from exporter.message import Message
 from exporter.pool import Flight, Pool
 from exporter.probe import UNAUTHORIZED, ReachedError
-from exporter.request import Headers
 
 MAX_BODY = 8 * 1024 * 1024
 LONGEST_REST = 300.0
@@ -137,9 +137,9 @@ class Reply:
 
     # What the pool calls
 
-    def head(self, status: int, reason: bytes, headers: Headers) -> None:
+    def head(self, head: ReplyHead) -> None:
         """The reply's head."""
-        self.status, self.reason, self.headers = status, reason, headers
+        self.status, self.reason, self.headers = head.status, head.reason, head.headers
         if (self.header(b"content-type") or b"").lower().startswith(_EVENTS):
             self._events = sse.Reader(MAX_BODY)
 

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from time import monotonic
 
 from exporter.config import Server
-from exporter.http_fields import NOT_UP, configured, named_hops, readable
+from exporter.deadlines import Deadlines
+from exporter.heads import named_hops
+from exporter.http_fields import NOT_UP, configured, readable
 from exporter.http_session import HttpSession, HttpSessions
 from exporter.message import Message
 from exporter.oauth import OwnUrl, ProtectedResource
@@ -45,7 +47,7 @@ class HttpUpstream:
         self.recorder = observer.recorder
         self.observed_bytes = observed_bytes
         self.timeout = server.timeout
-        self.loop = loop
+        self.deadlines = Deadlines(server.timeout, loop)
         self.pool = Pool(server.url or "", loop)
         self.sessions = HttpSessions(observer.recorder, server.timeout, server.idle_timeout)
         self.name = server.name
@@ -55,6 +57,7 @@ class HttpUpstream:
         self._names_host = any(name.lower() == b"host" for name, _ in self._own_headers)
         self._not_up = NOT_UP | {name.lower() for name, _ in self._own_headers}
         self._relays: set[Relay] = set()
+        self._loop = loop
         self._sweeper = loop.call_later(_SWEEP, self._sweep)
 
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
@@ -98,6 +101,7 @@ class HttpUpstream:
     async def close(self) -> None:
         """Give up everything under way."""
         self._sweeper.cancel()
+        self.deadlines.close()
         for relay in list(self._relays):
             relay.give_up("is given up: the exporter is stopping")
         self.sessions.close(monotonic())
@@ -110,8 +114,16 @@ class HttpUpstream:
         return target
 
     def _encode(self, request: Request) -> bytes:
-        target = self._target(request)
-        lines = [b"%b %b HTTP/1.1" % (request.method, target)]
+        route = request.route
+        if route is None:
+            return self._onward(request) + request.body
+        if route.onward is None:
+            route.onward = self._onward(request)
+        return route.onward + request.body
+
+    def _onward(self, request: Request) -> bytes:
+        """The head as the server gets it."""
+        lines = [b"%b %b HTTP/1.1" % (request.method, self._target(request))]
         if not self._names_host:
             lines.append(b"Host: " + self.pool.authority)
         unwanted = self._not_up | named_hops(request.headers)
@@ -125,9 +137,9 @@ class HttpUpstream:
         if request.body or request.method == b"POST":
             lines.append(b"Content-Length: %d" % len(request.body))
         lines.append(b"\r\n")
-        return b"\r\n".join(lines) + request.body
+        return b"\r\n".join(lines)
 
     def _sweep(self) -> None:
         self.sessions.expire(monotonic())
         self.pool.close_stale()
-        self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
+        self._sweeper = self._loop.call_later(_SWEEP, self._sweep)

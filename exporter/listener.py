@@ -20,11 +20,13 @@ from typing import Protocol, cast
 import httptools
 
 from exporter.door import Door
+from exporter.heads import Memory, RequestHead, head_of
 from exporter.request import Request
 
 _OFFER = frozenset({b"connection", b"upgrade", b"http2-settings", b"expect"})
 _BACKLOG = 64 * 1024
 _LINGER = 2.0
+_KNOWN_HEADS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,13 @@ class Connection(asyncio.Protocol):
             if len(self._backlog) > _BACKLOG and self._transport is not None:
                 self._transport.pause_reading()
             return
-        self._feed(data)
+        if self._parsing is None:
+            if self._serve_known(data):
+                return
+            self._feed(data)
+            self._learn(data)
+        else:
+            self._feed(data)
         self._serve_next()
 
     def pause_writing(self) -> None:
@@ -226,6 +234,36 @@ class Connection(asyncio.Protocol):
 
     # Inside
 
+    def _serve_known(self, data: bytes) -> bool:
+        """Serve a whole request whose head was seen before, past the parser."""
+        end = data.find(b"\r\n\r\n") + 4
+        head = self._listener.heads.get(data[:end])
+        if head is None or len(data) - end != head.length:
+            return False
+        if head.length > self._limits.body_bytes:
+            return False  # learnt when more was allowed
+        request = self._serving = Request(self)
+        request.take(head)
+        request.body = data[end:]
+        request.received = monotonic()
+        self.deadline = float("inf")
+        self._listener.application.handle(request)
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        request = self._ready[0] if self._ready else self._parsing
+        if request is None or request.method != b"POST" or not self._is_usual(request):
+            return
+        text = head_of(data, b"POST " + request.target + b" HTTP/1.1\r\n", request.names)
+        if text is not None:
+            names = request.names
+            request.head = RequestHead(request.method, request.target, request.headers, names)
+            self._listener.heads.keep(text, request.head)
+
+    def _is_usual(self, request: Request) -> bool:
+        has_length = request.header(b"content-length") is not None
+        return has_length and request.keep_alive and request.refusal is None
+
     def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
@@ -324,6 +362,7 @@ class Listener:
         self.application = application
         self.loop = loop
         self.limits = limits or ListenerLimits()
+        self.heads: Memory[RequestHead] = Memory(_KNOWN_HEADS)
         self.connections: set[Connection] = set()
         self.draining = False
         self.door = Door(loop, lambda: Connection(self))

@@ -51,19 +51,22 @@ class Params(Struct, frozen=True):
     meta: Meta | None = field(name="_meta", default=None)
 
 
+_NO_TASK = msgspec.Raw()
+
+
 class Result(Struct, frozen=True):
     """The members of ``result`` that decide an outcome."""
 
     is_error: bool = field(name="isError", default=False)
     result_type: str | None = field(name="resultType", default=None)
-    task: msgspec.Raw = field(default_factory=msgspec.Raw)
+    task: msgspec.Raw = _NO_TASK
     protocol_version: str | None = field(name="protocolVersion", default=None)
     server_info: Implementation | None = field(name="serverInfo", default=None)
 
     @property
     def is_task(self) -> bool:
         """Whether a task was created instead (2025-11-25)."""
-        return bytes(self.task) not in (b"", b"null")
+        return self.task is not _NO_TASK and bytes(self.task) != b"null"
 
 
 class Error(Struct, frozen=True):
@@ -157,7 +160,7 @@ def read(data: bytes | bytearray | memoryview) -> Message | None:
 
 def is_batch(data: bytes) -> bool:
     """Whether the text is a JSON array (JSON-RPC batches, 2025-03-26 and older)."""
-    return data[:1] == b"[" or data[:64].lstrip()[:1] == b"["
+    return not data.startswith(b"{") and data[:64].lstrip()[:1] == b"["
 
 
 def read_all(data: bytes) -> tuple[Message, ...] | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from exporter import refusal
 from exporter.call import UpstreamError
-from exporter.http_fields import onward
+from exporter.heads import Headers, ReplyHead
 from exporter.oauth import ProtectedResource
 from exporter.pool import Flight, Pool
-from exporter.request import Headers, Request
+from exporter.request import Request
 
 _LIMIT = 1024 * 1024
 
@@ -30,10 +30,10 @@ class MetadataRelay:
         request.on_gone = self._gone
         self._ask()
 
-    def head(self, status: int, reason: bytes, headers: Headers) -> None:  # noqa: ARG002
+    def head(self, head: ReplyHead) -> None:
         """The reply's head."""
-        self._status = status
-        self._headers = [f for f in onward(headers) if f[0].lower() != b"content-length"]
+        self._status = head.status
+        self._headers = [field for field in head.fields if field[0].lower() != b"content-length"]
         self._body = b""
 
     def body(self, data: bytes) -> None:

@@ -73,7 +73,7 @@ class Observer:
 
         ``own`` are the requests of the same POST: they are looked at before the exchange's.
         """
-        parts = jsonrpc.split(data) if jsonrpc.is_batch(data) else [data]
+        parts = jsonrpc.split(data) if jsonrpc.is_batch(data) else (data,)
         heard = [(message, part) for part in parts if (message := jsonrpc.read(part)) is not None]
         if not heard:
             self.recorder.unparsed("not_json")

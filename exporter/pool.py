@@ -17,20 +17,20 @@ from urllib.parse import SplitResult, urlsplit
 import httptools
 
 from exporter.call import Fault, UpstreamError
-from exporter.request import Headers
+from exporter.heads import BODYLESS, Headers, Memory, ReplyHead, head_of
 
 KEEP_IDLE = 4.0
 """Seconds that an unused connection is kept: uvicorn and Node.js close theirs after five."""
 
 CONNECT_TIMEOUT = 10.0
 
-_BODYLESS = frozenset({204, 304})
+_KNOWN_HEADS = 64
 
 
 class Consumer(Protocol):
     """What takes a reply, in pieces, in this order: head, body…, end or lost."""
 
-    def head(self, status: int, reason: bytes, headers: Headers) -> None:
+    def head(self, head: ReplyHead) -> None:
         """The reply's head."""
 
     def body(self, data: bytes) -> None:
@@ -94,6 +94,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._flight: Flight | None = None
         self._reason = b""
         self._headers: Headers = []
+        self._head: ReplyHead | None = None
+        self._is_first = False
         self._until_close = False
         self._interim = False
         self._keep = True
@@ -105,6 +107,8 @@ class UpstreamConnection(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101
         self._consumer = consumer
         self._flight = flight
+        self._head = None
+        self._is_first = True
         flight.rides(self)
         self._transport.write(payload)
         flight.sent = monotonic()
@@ -149,11 +153,16 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._flight is not None:
             self._flight.arrived = monotonic()
+        is_first, self._is_first = self._is_first, False
+        if is_first and self._take_known(data):
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(f"sent what is not HTTP: {error}", Fault.PROTOCOL)
             return
+        if is_first:
+            self._learn(data)
         if self._consumer is not None:
             self._consumer.flush()
 
@@ -191,9 +200,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim = status < 200
         if self._interim or self._consumer is None:
             return
+        head = self._head = ReplyHead(status, self._reason, self._headers)
         self._keep = self._parser.should_keep_alive()
-        self._until_close = not _is_framed(self._headers) and status not in _BODYLESS
-        self._consumer.head(status, self._reason, self._headers)
+        self._until_close = not head.is_framed
+        self._consumer.head(head)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -204,6 +214,28 @@ class UpstreamConnection(asyncio.Protocol):
         """The reply is complete, unless it was an interim one."""
         if not self._interim and self._consumer is not None:
             self._finish()
+
+    def _take_known(self, data: bytes) -> bool:
+        """Pass on a whole reply whose head was seen before, past the parser."""
+        end = data.find(b"\r\n\r\n") + 4
+        head = self._pool.heads.get(data[:end])
+        if head is None or len(data) - end != head.length or self._consumer is None:
+            return False
+        self._interim = self._until_close = False
+        self._keep = True
+        self._consumer.head(head)
+        self.on_body(data[end:])
+        self.on_message_complete()
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        head = self._head
+        if head is None or head.length < 0 or not self._keep or head.status in BODYLESS:
+            return
+        names = [name.lower() for name, _ in head.headers]
+        text = head_of(data, b"HTTP/1.1 %d" % head.status, names)
+        if text is not None:
+            self._pool.heads.keep(text, head)
 
     def _finish(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -227,10 +259,6 @@ class UpstreamConnection(asyncio.Protocol):
             consumer.lost(UpstreamError(text, fault))
 
 
-def _is_framed(headers: Headers) -> bool:
-    return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in headers)
-
-
 class Pool:
     """Connections to the host of one URL, opened as needed and kept while they are used."""
 
@@ -247,6 +275,7 @@ class Pool:
         self._idle: list[UpstreamConnection] = []
         self._opening: set[asyncio.Task[None]] = set()
         self.live: set[UpstreamConnection] = set()
+        self.heads: Memory[ReplyHead] = Memory(_KNOWN_HEADS)
 
     def send(self, payload: bytes, consumer: Consumer) -> Flight:
         """Send a request over a kept connection, or over a new one."""
@@ -291,11 +320,12 @@ class Pool:
             connection.close()
 
     def _take(self) -> UpstreamConnection | None:
-        self.close_stale()
+        oldest = self._loop.time() - KEEP_IDLE
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_usable:
+            if connection.idle_since >= oldest and connection.is_usable:
                 return connection
+            connection.close()
         return None
 
     async def _open(self, payload: bytes, consumer: Consumer, flight: Flight) -> None:

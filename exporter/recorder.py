@@ -11,6 +11,7 @@ from exporter.exchange import UNTIMED
 from exporter.health import State, Transition
 from exporter.labels import code_label, method_label, version_label
 from exporter.metrics import Metrics
+from exporter.series import Count, Distribution, Level
 
 KNOWN_ZERO = (
     Outcome.OK,
@@ -44,7 +45,8 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"
 _ZERO_TRACE = "0" * 32
 _TEXT_LENGTH = 64
 
-Observe = Callable[..., None]
+ToolSeries = tuple[Count, Distribution, Level, Distribution]
+"""The calls of one tool that end alike: how many, how long, the last one, the results' sizes."""
 
 
 class ServerRecorder:
@@ -69,10 +71,9 @@ class ServerRecorder:
         self._states = {state: metrics.state.labels(name, state) for state in State}
         self._up = metrics.up.labels(name)
         self._failures = metrics.consecutive_failures.labels(name)
-        self._requests: dict[tuple[str, Outcome], tuple[Observe, Observe]] = {}
-        self._calls: dict[tuple[str, Outcome], tuple[Observe, Observe]] = {}
-        self._results: dict[str, tuple[Observe, Observe]] = {}
-        self._notifications: dict[tuple[str, bool], Observe] = {}
+        self._requests: dict[tuple[str, Outcome], tuple[Count, Distribution]] = {}
+        self._calls: dict[tuple[str, Outcome], ToolSeries] = {}
+        self._notifications: dict[tuple[str, bool], Count] = {}
         self.on_listed: Callable[[Mapping[str, bytes]], None] = _unheard
         self._info: tuple[str, ...] | None = None
         self._start_at_zero()
@@ -102,9 +103,9 @@ class ServerRecorder:
         count = self._notifications.get(key)
         if count is None:
             direction = "to_server" if to_server else "to_client"
-            count = self.metrics.notifications.labels(self.name, key[0], direction).inc
+            count = self.metrics.notifications.labels(self.name, key[0], direction)
             self._notifications[key] = count
-        count()
+        count.inc()
 
     def carried(self, size: int, to_server: bool) -> None:
         """Bytes of messages passed by."""
@@ -154,7 +155,8 @@ class ServerRecorder:
         self.on_listed(tools)
         for tool in self.tools.admit(tools):
             for outcome in KNOWN_ZERO:
-                self._call(tool, outcome)
+                self.metrics.tool_calls.labels(self.name, tool, outcome)
+                self.metrics.tool_duration.labels(self.name, tool, outcome)
 
     def process_started(self, pid: int) -> None:
         """A child process runs."""
@@ -245,53 +247,44 @@ class ServerRecorder:
 
     def _count(self, call: Call) -> None:
         method = method_label(call.method)
-        count, observe = self._request(method, call.outcome)
-        count()
+        count, durations = self._request(method, call.outcome)
+        count.inc()
         if call.method not in UNTIMED:
-            observe(call.seconds)
+            durations.observe(call.seconds)
         if call.code is not None:
             self.metrics.protocol_errors.labels(self.name, method, code_label(call.code)).inc()
         if call.method == "tools/call":
-            self._finish_tool(call)
+            self._count_tool(call)
 
-    def _finish_tool(self, call: Call) -> None:
+    def _count_tool(self, call: Call) -> None:
         tool = self.tools.label(call.tool)
-        count, observe = self._call(tool, call.outcome)
-        count()
-        exemplar = _exemplar(call.traceparent)
-        if exemplar is None:
-            observe(call.seconds)
-        else:
-            observe(call.seconds, exemplar)
-        touch, weigh = self._result(tool)
-        touch(self.metrics.clock())
+        count, durations, last, sizes = self._call(tool, call.outcome)
+        count.inc()
+        durations.observe(call.seconds, _exemplar(call.traceparent))
+        last.set(self.metrics.clock())
         if call.result_bytes is not None:
-            weigh(call.result_bytes)
+            sizes.observe(call.result_bytes)
 
-    def _request(self, method: str, outcome: Outcome) -> tuple[Observe, Observe]:
+    def _request(self, method: str, outcome: Outcome) -> tuple[Count, Distribution]:
         kept = self._requests.get((method, outcome))
         if kept is None:
             labels = (self.name, method, outcome)
-            count = self.metrics.requests.labels(*labels).inc
-            kept = (count, self.metrics.request_duration.labels(*labels).observe)
+            metrics = self.metrics
+            kept = (metrics.requests.labels(*labels), metrics.request_duration.labels(*labels))
             self._requests[method, outcome] = kept
         return kept
 
-    def _call(self, tool: str, outcome: Outcome) -> tuple[Observe, Observe]:
+    def _call(self, tool: str, outcome: Outcome) -> ToolSeries:
         kept = self._calls.get((tool, outcome))
         if kept is None:
-            labels = (self.name, tool, outcome)
-            count = self.metrics.tool_calls.labels(*labels).inc
-            kept = (count, self.metrics.tool_duration.labels(*labels).observe)
+            labels, metrics = (self.name, tool, outcome), self.metrics
+            kept = (
+                metrics.tool_calls.labels(*labels),
+                metrics.tool_duration.labels(*labels),
+                metrics.tool_last.labels(self.name, tool),
+                metrics.tool_bytes.labels(self.name, tool),
+            )
             self._calls[tool, outcome] = kept
-        return kept
-
-    def _result(self, tool: str) -> tuple[Observe, Observe]:
-        kept = self._results.get(tool)
-        if kept is None:
-            touch = self.metrics.tool_last.labels(self.name, tool).set
-            kept = (touch, self.metrics.tool_bytes.labels(self.name, tool).observe)
-            self._results[tool] = kept
         return kept
 
     def _start_at_zero(self) -> None:

@@ -5,21 +5,21 @@ Bytes first: each piece goes to the client before its copy is read.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from time import monotonic
 from typing import Protocol
 
 from exporter import refusal
 from exporter.call import Fault, Outcome, UpstreamError
-from exporter.exchange import Exchange, Pending
-from exporter.http_fields import onward
+from exporter.deadlines import Deadlines
+from exporter.exchange import UNTIMED, Exchange, Pending
+from exporter.heads import ReplyHead, field_lines, status_line
 from exporter.http_session import HttpSession, HttpSessions
 from exporter.message import Message
 from exporter.observation import MODERN, Observer
 from exporter.pool import Flight, Pool
 from exporter.reply_copy import BodyCopy, Copy, EventCopy, InflatedCopy
-from exporter.request import Headers, Request
+from exporter.request import Request
 
 _MODERN = MODERN.encode()
 
@@ -31,7 +31,7 @@ class Upstream(Protocol):
     timeout: float
     observed_bytes: int
     observer: Observer
-    loop: asyncio.AbstractEventLoop
+    deadlines: Deadlines
     pool: Pool
     sessions: HttpSessions
     replies_elsewhere: bool
@@ -50,6 +50,17 @@ class Upstream(Protocol):
 class Relay:
     """One request on its way up, and its reply on its way down."""
 
+    # On the class: most relays never set them, and each of them takes its time.
+    _flight: Flight | None = None
+    _copy: Copy | None = None
+    _status = 0
+    _encoding = b""
+    _is_stream = False
+    _is_resumable = False
+    _is_oversized = False
+    _has_spoken = False
+    _inside = 0.0
+
     def __init__(self, upstream: Upstream, request: Request, messages: Sequence[Message]) -> None:
         self._upstream = upstream
         self._observer = upstream.observer
@@ -60,16 +71,7 @@ class Relay:
         self._exchange = (
             self._session.exchange if self._session else Exchange(upstream.observer.recorder)
         )
-        self._flight: Flight | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-        self._copy: Copy | None = None
         self._unread: list[bytes] = []
-        self._status = 0
-        self._is_stream = False
-        self._is_resumable = False
-        self._is_oversized = False
-        self._has_spoken = False
-        self._inside = 0.0
         now = request.received
         self._pending: list[Pending] = (
             self._observer.client_sent(self._exchange, messages, len(request.body), now) or []
@@ -80,8 +82,8 @@ class Relay:
         request, upstream = self._request, self._upstream
         request.on_gone = self._client_gone
         request.on_drain = self._drain
-        if upstream.timeout and request.method != b"GET" and not self._is_listening():
-            self._deadline = upstream.loop.call_later(upstream.timeout, self._expire)
+        if request.method != b"GET" and not self._is_listening():
+            upstream.deadlines.add(self, request.received)
         if self._session is not None:
             self._session.streams += 1
         self._flight = upstream.pool.send(payload, self)
@@ -89,28 +91,16 @@ class Relay:
 
     # What the pool calls
 
-    def head(self, status: int, reason: bytes, headers: Headers) -> None:
+    def head(self, head: ReplyHead) -> None:
         """Pass the reply's head on."""
-        self._status = status
-        kind = encoding = b""
-        fields = onward(headers)
-        for place, field in enumerate(fields):
-            name = field[0].lower()
-            if name == b"www-authenticate":
-                fields[place] = (
-                    field[0],
-                    self._upstream.rewrite_challenge(field[1], self._request),
-                )
-            elif name == b"content-type":
-                kind = field[1].partition(b";")[0].strip().lower()
-            elif name == b"content-encoding":
-                encoding = field[1].strip().lower()
-            elif name == b"mcp-session-id":
-                self._session_id = field[1]
+        self._status = head.status
+        if head.session_id:
+            self._session_id = head.session_id
         self._open_session()
-        self._is_stream = kind == b"text/event-stream"
-        self._copy = self._reader(encoding)
-        self._request.start(status, fields, reason)
+        self._is_stream = head.kind == b"text/event-stream"
+        self._encoding = head.encoding
+        lines = self._with_own_challenge(head) if head.is_challenge else head.lines
+        self._request.start_with(lines, head.is_sized)
 
     def body(self, data: bytes) -> None:
         """Pass a part of the body on."""
@@ -127,15 +117,19 @@ class Relay:
     def end(self) -> None:
         """The reply is complete."""
         self._request.end()
-        if self._flight is not None:
-            self._inside += monotonic() - self._flight.arrived
-        self._read()
         now = monotonic()
-        if self._copy is not None:
-            self._observer.read(self._copy.finish, now)
+        if self._flight is not None:
+            self._inside += now - self._flight.arrived
+        if self._is_one_piece():
+            self._read_whole(self._unread[0], now)
+        else:
+            self._read()
+            if self._copy is not None:
+                self._observer.read(self._copy.finish, now)
         if self._pending:
-            self._report_health()
-            self._settle_leftover(now)
+            if self._status >= 400 or not self._is_answered():
+                self._report_health()
+                self._settle_leftover(now)
             self._observer.recorder.spent(self._inside)
         if self._status == 404 or (self._request.method == b"DELETE" and self._status < 300):
             self._end_session(now)
@@ -174,8 +168,8 @@ class Relay:
             self._request.abort()
         self._land()
 
-    def _expire(self) -> None:
-        self._deadline = None
+    def expire(self) -> None:
+        """The reply did not come in time."""
         if self._flight is not None:
             self._flight.abort()
         text = f"server {self._upstream.name!r} did not reply within {self._upstream.timeout:g} s"
@@ -194,21 +188,45 @@ class Relay:
 
     # Inside
 
-    def _reader(self, encoding: bytes) -> Copy | None:
-        posted = self._request.method == b"POST"
-        if posted and self._upstream.replies_elsewhere and self._status < 400:
-            return None  # what it says is "accepted", and is no message
-        copy = EventCopy(self) if self._is_stream else BodyCopy(self)
-        return InflatedCopy(copy) if encoding in (b"gzip", b"deflate") else copy
+    def _with_own_challenge(self, head: ReplyHead) -> bytes:
+        fields = [
+            (name, self._upstream.rewrite_challenge(value, self._request))
+            if name.lower() == b"www-authenticate"
+            else (name, value)
+            for name, value in head.fields
+        ]
+        return status_line(head.status, head.reason) + field_lines(fields)
+
+    def _is_one_piece(self) -> bool:
+        plain = self._copy is None and not self._is_stream and not self._encoding
+        return plain and len(self._unread) == 1 and self._has_messages()
+
+    def _has_messages(self) -> bool:
+        # Where replies come on another stream, the answer to a POST is "accepted", and no message.
+        posted = self._upstream.replies_elsewhere and self._request.method == b"POST"
+        return not posted or self._status >= 400
+
+    def _read_whole(self, data: bytes, now: float) -> None:
+        self._observer.recorder.carried(len(data), to_server=False)
+        if len(data) > self.limit:
+            self.heard_too_much()
+        else:
+            self.heard(data, now)
 
     def _read(self) -> None:
         unread, self._unread = self._unread, []
-        if not unread or self._copy is None:
+        if not unread or not self._has_messages():
             return
         now = monotonic()
+        if self._copy is None:
+            self._copy = self._reader()
         for data in unread:
             self._observer.recorder.carried(len(data), to_server=False)
             self._observer.read(self._copy.feed, data, now)
+
+    def _reader(self) -> Copy:
+        copy = EventCopy(self) if self._is_stream else BodyCopy(self)
+        return InflatedCopy(copy) if self._encoding in (b"gzip", b"deflate") else copy
 
     def heard(self, data: bytes, now: float) -> None:
         """One message, or one batch, has come down."""
@@ -263,7 +281,10 @@ class Relay:
         """Whether a request has no reply, and none can be fetched later."""
         if self._may_come_later:
             return False
-        return any(not pending.done for pending in self._pending)
+        return not self._is_answered()
+
+    def _is_answered(self) -> bool:
+        return all(pending.done for pending in self._pending)
 
     def _settle_leftover(self, now: float) -> None:
         """The reply ended, and some requests still wait."""
@@ -286,7 +307,7 @@ class Relay:
         waiting = [pending.id for pending in self._pending if not pending.done]
         replies = [refusal.error(code, text, each) for each in waiting or [None]]
         # Nothing can be added to what is compressed, or as long as its head says.
-        is_open = request.chunked and not isinstance(self._copy, InflatedCopy)
+        is_open = request.chunked and not self._encoding
         if not request.started:
             whole = b"[" + b",".join(replies) + b"]" if len(replies) > 1 else replies[0]
             request.respond(status, whole, refusal.JSON)
@@ -316,8 +337,9 @@ class Relay:
             self._upstream.sessions.end(self._session_id, now)
 
     def _land(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
+        # No circle is left behind: what a call used is free at once, without the collector.
+        self._request.on_gone = self._request.on_drain = None
+        self._upstream.deadlines.discard(self)
         if self._session is not None:
             self._session.streams -= 1
             self._session.last_used = monotonic()
@@ -333,4 +355,4 @@ class Relay:
         return (self._request.header(b"mcp-protocol-version") or b"") >= _MODERN
 
     def _is_listening(self) -> bool:
-        return any(message.method == "subscriptions/listen" for message in self._messages)
+        return any(message.method in UNTIMED for message in self._messages)

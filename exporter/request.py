@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 from typing import Protocol
 
-Headers = list[tuple[bytes, bytes]]
+from exporter.heads import BODYLESS, Headers, RequestHead, Route, field_lines, status_line
 
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
-_BODYLESS = frozenset({204, 304})
+_LENGTH = b"content-length"
 
 
 class Wire(Protocol):
@@ -40,6 +38,7 @@ class Request:
         "body",
         "chunked",
         "closed",
+        "head",
         "headers",
         "keep_alive",
         "method",
@@ -48,12 +47,15 @@ class Request:
         "on_gone",
         "received",
         "refusal",
+        "route",
         "started",
         "target",
     )  # fmt: skip
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+        self.head: RequestHead | None = None
+        self.route: Route | None = None
         self._names: dict[bytes, bytes] | None = None
         self.method = b""
         self.target = b""
@@ -81,31 +83,44 @@ class Request:
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header; ``name`` in lower case."""
+        return self.names.get(name)
+
+    @property
+    def names(self) -> dict[bytes, bytes]:
+        """The first value of each header, by its name in lower case."""
         if self._names is None:
             self._names = {key.lower(): value for key, value in reversed(self.headers)}
-        return self._names.get(name)
+        return self._names
+
+    def take(self, head: RequestHead) -> None:
+        """Have a head that was seen before."""
+        self.head = head
+        self.method = head.method
+        self.target = head.target
+        self.headers = head.headers
+        self._names = head.names
 
     def start(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b""
     ) -> None:
         """Begin the reply. Without a ``Content-Length`` among the headers it is chunked."""
+        fields = list(headers)
+        sized = status in BODYLESS or any(name.lower() == _LENGTH for name, _ in fields)
+        self.start_with(status_line(status, reason) + field_lines(fields), sized)
+
+    def start_with(self, lines: bytes, sized: bool) -> None:
+        """Begin the reply with these lines. Where its length is not in them it is chunked."""
         self.started = True
-        lines = [b"HTTP/1.1 %d %b" % (status, reason or _REASONS.get(status, b"Unknown"))]
-        sized = status in _BODYLESS
-        for name, value in headers:
-            sized = sized or name.lower() == b"content-length"
-            lines.append(b"%b: %b" % (name, value))
         self.chunked = not sized and self.minor > 0
         if self.chunked:
-            lines.append(b"Transfer-Encoding: chunked")
+            lines += b"Transfer-Encoding: chunked\r\n"
         elif not sized:
             self.keep_alive = False
         if self._wire.closing_after(self):
-            lines.append(b"Connection: close")
+            lines += b"Connection: close\r\n"
         elif self.minor == 0:
-            lines.append(b"Connection: keep-alive")
-        lines.append(b"\r\n")
-        self._wire.put(b"\r\n".join(lines))
+            lines += b"Connection: keep-alive\r\n"
+        self._wire.put(lines + b"\r\n")
 
     def write(self, data: bytes) -> None:
         """Pass on a part of the body; ``flush`` sends it."""

@@ -17,13 +17,14 @@ from exporter import refusal, sse
 from exporter.call import Outcome
 from exporter.config import Server
 from exporter.exchange import Exchange
+from exporter.heads import ReplyHead
 from exporter.http_session import HttpSession
 from exporter.http_upstream import HttpUpstream
 from exporter.message import Message
 from exporter.oauth import OwnUrl
 from exporter.observation import Observer
 from exporter.relay import Relay
-from exporter.request import Headers, Request
+from exporter.request import Request
 
 _MAX_FIRST_EVENT = 64 * 1024
 
@@ -120,10 +121,10 @@ class StreamRelay(Relay):
         self._ending = Outcome.UPSTREAM_ERROR
         super().__init__(upstream, request, ())
 
-    def head(self, status: int, reason: bytes, headers: Headers) -> None:
+    def head(self, head: ReplyHead) -> None:
         """Pass the head on; the length is no longer what the server says."""
-        kept = [field for field in headers if field[0].lower() != b"content-length"]
-        super().head(status, reason, kept)
+        kept = [field for field in head.headers if field[0].lower() != b"content-length"]
+        super().head(ReplyHead(head.status, head.reason, kept))
 
     def body(self, data: bytes) -> None:
         """Hold the first event back until it is complete."""

@@ -19,9 +19,10 @@ from exporter.answer import Answer
 from exporter.call import Outcome, UpstreamError
 from exporter.child import Child
 from exporter.exchange import Exchange
+from exporter.heads import Headers
 from exporter.message import Id, Message
 from exporter.observation import Observer
-from exporter.request import Headers, Request
+from exporter.request import Request
 
 _QUEUE = 256
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from exporter.answer import KEEP_ALIVE, Answer
+from exporter.heads import Headers
 from exporter.message import Id
-from exporter.request import Headers
 from tests.fakes import Downstream, Reply, Scribe, encoded, on_fake_time, post, result, settle
 
 NOTE = b'{"jsonrpc":"2.0","method":"notifications/message"}'

@@ -467,3 +467,62 @@ async def test_a_foreign_page_is_refused_before_its_token_is_looked_at() -> None
     reply = scene.ask(Origin=b"http://evil.example", Authorization=BEARER)
     assert reply.status == 403
     assert scene.rejected("bad_origin") == 1
+
+
+# Heads that were seen before
+
+
+@on_fake_time
+async def test_a_head_finds_its_server_again_until_the_servers_change() -> None:
+    scene = Scene("files", "mail")
+    client = Downstream(scene.gateway)
+
+    def status() -> int:
+        client.say(post(request(1)))
+        return client.replies()[-1].status
+
+    assert [status() for _ in range(3)] == [200, 200, 200]
+    scene.gateway.remove("files")
+    assert [status() for _ in range(2)] == [404, 404]
+    scene.gateway.add("files", scene.upstreams["files"])
+    assert [status() for _ in range(2)] == [200, 200]
+    assert len(scene.upstreams["files"].handled) == 5
+
+
+@on_fake_time
+async def test_a_known_head_does_not_excuse_a_body() -> None:
+    scene = Scene()
+    client = Downstream(scene.gateway)
+    good = post(request(1))
+    client.say(good)
+    client.say(good[:-1] + b"!")
+    assert [reply.status for reply in client.replies()] == [200, 400]
+
+
+@on_fake_time
+async def test_a_refused_head_is_refused_again() -> None:
+    scene = Scene()
+    client = Downstream(scene.gateway)
+    evil = post(request(1), b"/files/mcp", (b"Origin", b"http://evil.example"))
+    client.say(evil)
+    client.say(evil)
+    assert [reply.status for reply in client.replies()] == [403, 403]
+    assert scene.upstreams["files"].handled == []
+
+
+@on_fake_time
+async def test_a_token_goes_no_further_though_its_head_is_known() -> None:
+    scene = guarded()
+    client = Downstream(scene.gateway)
+    good = post(request(1), b"/files/mcp", (b"Authorization", BEARER))
+    for text in (good[:-1] + b"!", good, good):
+        client.say(text)
+    assert [reply.status for reply in client.replies()] == [400, 200, 200]
+    scene.gateway.tokens = None
+    client.say(good)
+    handled = [request for request, _ in scene.upstreams["files"].handled]
+    sent = [dict(request.headers).get(b"Authorization") for request in handled]
+    assert sent == [None, None, BEARER]
+    scene.gateway.tokens = Tokens({"new": "g" * 16})
+    client.say(good)
+    assert client.replies()[-1].status == 401

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from exporter.config import Server, Values
-from exporter.http_fields import HOP_BY_HOP, configured, named_hops, onward, readable
+from exporter.heads import HOP_BY_HOP, named_hops, onward
+from exporter.http_fields import configured, readable
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ def test_a_failure_to_count_one_call_leaves_no_other_in_flight(
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(talk.books.recorder, "_finish_tool", fail)
+    monkeypatch.setattr(talk.books.recorder, "_count_tool", fail)
     talk.observer.settle(talk.exchange, own, Outcome.TIMEOUT, 2.0)
     talk.observer.abandon(talk.exchange, Outcome.UPSTREAM_ERROR, 2.0)
     assert talk.internal_errors

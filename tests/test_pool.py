@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.call import Fault, UpstreamError
+from exporter.heads import Headers, ReplyHead
 from exporter.pool import KEEP_IDLE, Flight, Pool
-from exporter.request import Headers
 from tests.fakes import Network, on_fake_time, settle, virtual_loop
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -31,9 +31,9 @@ class Reader:
         self.events: list[str] = []
         self.error: UpstreamError | None = None
 
-    def head(self, status: int, reason: bytes, headers: Headers) -> None:
+    def head(self, head: ReplyHead) -> None:
         assert {"head", "body"}.isdisjoint(self.events)
-        self.status, self.reason, self.headers = status, reason, headers
+        self.status, self.reason, self.headers = head.status, head.reason, head.headers
         self.events.append("head")
 
     def body(self, data: bytes) -> None:
@@ -531,3 +531,59 @@ def test_nobody_listening_is_said_so() -> None:
         return reader
 
     assert "cannot be reached" in str(asyncio.run(run()).error)
+
+
+# Heads that were seen before
+
+KNOWN = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX: y\r\n\r\n"
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"abc", b"def"]), st.integers(0, 60)), max_size=8))
+def test_a_reply_arrives_the_same_whether_its_head_is_known_or_not(
+    replies: list[tuple[bytes, int]],
+) -> None:
+    @on_fake_time
+    async def run() -> None:
+        net = Upstream()
+        for body, cut in replies:
+            reader, flight = await net.send()
+            text = KNOWN + body
+            for piece in (text[:cut], text[cut:]):
+                if piece:
+                    net.say(piece)
+            assert (reader.status, reader.reason, reader.text) == (200, b"OK", body)
+            assert reader.headers == [(b"Content-Length", b"3"), (b"X", b"y")]
+            assert reader.events[-1] == "end"
+            assert flight.done
+        assert len(net.connections) <= 1
+
+    run()
+
+
+@on_fake_time
+async def test_a_head_that_is_known_goes_past_the_parser() -> None:
+    net = Upstream()
+    await net.exchange(KNOWN + b"abc")
+    (connection,) = net.pool.live
+    connection._parser = cast("Any", None)
+    assert (await net.exchange(KNOWN + b"def")).text == b"def"
+
+
+@pytest.mark.parametrize("rest", [b"abcd", KNOWN + b"abc"])
+@on_fake_time
+async def test_what_follows_a_known_reply_unasked_costs_the_connection(rest: bytes) -> None:
+    net = Upstream()
+    await net.exchange(KNOWN + b"abc")
+    reader = await net.exchange(KNOWN + b"abc" + rest)
+    assert reader.text == b"abc"
+    await settle()
+    assert net.connections[0].is_closing()
+
+
+@on_fake_time
+async def test_a_known_head_of_a_connection_that_closes_is_not_kept() -> None:
+    net = Upstream()
+    closing = KNOWN.replace(b"X: y", b"Connection: close")
+    for _ in range(2):
+        assert (await net.exchange(closing + b"abc")).text == b"abc"
+        assert net.connections[-1].is_closing()

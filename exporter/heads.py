@@ -1,0 +1,174 @@
+"""Heads of HTTP messages that were seen before, with what followed from them.
+
+A client sends the same head with call after call, and a server with reply after reply, but for
+the length of what follows. The same bytes at the same place always mean the same, so what was
+once parsed, checked and written is kept; anything else takes the long way through the parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, Generic, TypeVar
+
+Headers = list[tuple[bytes, bytes]]
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Headers that belong to one connection only (RFC 9110, section 7.6.1)."""
+
+BODYLESS = frozenset({204, 304})
+"""Statuses of replies that never have a body."""
+
+LONGEST = 2048
+"""Bytes of a head; a longer one is parsed each time."""
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_USUAL = frozenset({b"keep-alive", b"close"})
+_END = b"\r\n\r\n"
+# A message with one of these is more than a head and so many bytes.
+_UNUSUAL = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
+
+Head = TypeVar("Head")
+
+
+class Route:
+    """Where a head led to: which upstream, by which plan, and with which headers."""
+
+    __slots__ = ("headers", "onward", "plan", "upstream")
+
+    def __init__(self, plan: object, upstream: Any, headers: Headers) -> None:
+        self.plan = plan
+        self.upstream = upstream
+        self.headers = headers
+        self.onward: bytes | None = None
+        """The head as this upstream gets it, once it has been written."""
+
+
+class RequestHead:
+    """What a request's head says, and where it led to."""
+
+    __slots__ = ("headers", "length", "method", "names", "route", "target")
+
+    def __init__(
+        self, method: bytes, target: bytes, headers: Headers, names: dict[bytes, bytes]
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.names = names
+        self.length = int(names[b"content-length"])
+        self.route: Route | None = None
+
+
+class ReplyHead:
+    """What a reply's head says, and how it goes on to the client."""
+
+    __slots__ = (
+        "encoding",
+        "fields",
+        "headers",
+        "is_challenge",
+        "is_framed",
+        "is_sized",
+        "kind",
+        "length",
+        "lines",
+        "reason",
+        "session_id",
+        "status",
+    )
+
+    def __init__(self, status: int, reason: bytes, headers: Headers) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.kind = b""
+        self.encoding = b""
+        self.session_id = b""
+        self.is_challenge = False
+        self.length = -1
+        self.is_framed = self.is_sized = status in BODYLESS
+        for name, value in headers:
+            self._note(name.lower(), value)
+        self.fields = onward(headers)
+        self.lines = status_line(status, reason) + field_lines(self.fields)
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        if name == b"content-type":
+            self.kind = value.partition(b";")[0].strip().lower()
+        elif name == b"content-length":
+            self.is_framed = self.is_sized = True
+            self.length = int(value) if value.isdigit() else -1
+        elif name == b"transfer-encoding":
+            self.is_framed = True
+        elif name == b"content-encoding":
+            self.encoding = value.strip().lower()
+        elif name == b"mcp-session-id":
+            self.session_id = value
+        elif name == b"www-authenticate":
+            self.is_challenge = True
+
+
+class Memory(Generic[Head]):
+    """The heads of one listener, or of one upstream: at most ``most``, then it begins anew."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[bytes, Head] = {}
+        self.get = self._known.get
+
+    def keep(self, text: bytes, head: Head) -> None:
+        """Remember what these bytes mean."""
+        if len(self._known) >= self._most:
+            self._known.clear()
+        self._known[text] = head
+
+
+def head_of(data: bytes, start: bytes, names: Iterable[bytes]) -> bytes | None:
+    """The head that ``data`` begins with, where it may be remembered.
+
+    ``start`` is what the parser says that it starts with, ``names`` are its headers' in lower
+    case. Line ends must be plain: a parser may take others for the head's end.
+    """
+    end = data.find(_END, 0, LONGEST) + len(_END)
+    text = data[:end]
+    if end < len(_END) or not text.startswith(start) or not _UNUSUAL.isdisjoint(names):
+        return None
+    return text if text.count(b"\n") == text.count(b"\r\n") else None
+
+
+def status_line(status: int, reason: bytes = b"") -> bytes:
+    """The first line of a reply."""
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason or _REASONS.get(status, b"Unknown"))
+
+
+def field_lines(fields: Headers) -> bytes:
+    """Headers as they are written."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
+
+
+def named_hops(headers: Headers) -> frozenset[bytes]:
+    """The headers that ``Connection`` names: they belong to one connection as well."""
+    named: frozenset[bytes] = frozenset()
+    for name, value in headers:
+        if name.lower() == b"connection" and value.lower() not in _USUAL:
+            named |= {token.strip().lower() for token in value.split(b",")}
+    return named
+
+
+def onward(headers: Headers) -> Headers:
+    """The headers of a reply that go on to the client."""
+    hops = HOP_BY_HOP | named_hops(headers)
+    return [field for field in headers if field[0].lower() not in hops]
