@@ -129,7 +129,7 @@ def test_requests_are_served_as_if_nothing_were_remembered(
     @on_fake_time
     async def run() -> None:
         remembering, forgetful = Downstream(Parrot()), Downstream(Parrot())
-        forgetful.connection._serve_known = lambda _: False  # type: ignore[method-assign]
+        forgetful.connection._serve_known = lambda data: False  # type: ignore[method-assign] # noqa: ARG005
         for piece in pieces:
             remembering.say(piece)
             forgetful.say(piece)
