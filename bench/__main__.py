@@ -180,8 +180,9 @@ class Bench:
 
 def entrant(contender: Contender) -> Entrant:
     payloads = tuple(name for name in PAYLOADS if name != "SSE" or contender.streams)
-    is_peer = isinstance(contender, Peer)
-    return Entrant(contender.name, contender.transport, contender.eras, is_peer, payloads)
+    return Entrant(
+        contender.name, contender.transport, contender.eras, contender.is_brief, payloads
+    )
 
 
 def memories(contenders: list[Contender], measure: Callable[[int], float]) -> dict[str, float]:

@@ -44,7 +44,8 @@ class Entrant(msgspec.Struct, frozen=True):
     name: str
     transport: str
     eras: tuple[str, ...]
-    is_peer: bool
+    is_brief: bool = False
+    """Whether large results and streams are measured at 16 sessions alone."""
     payloads: tuple[str, ...] = tuple(PAYLOADS)
 
 
@@ -75,10 +76,10 @@ def plan(
 
 
 def takes_part(entrant: Entrant, era: str, payload: str, sessions: int) -> bool:
-    """Whether somebody is measured there. Peers take long: large results at 16 sessions alone."""
+    """Whether somebody is measured there."""
     if era not in entrant.eras or payload not in entrant.payloads:
         return False
-    return not entrant.is_peer or payload == "small" or (sessions == 16 and era == LEGACY)
+    return not entrant.is_brief or payload == "small" or (sessions == 16 and era == LEGACY)
 
 
 def turns(cells: Sequence[Cell], rounds: int) -> Iterator[tuple[int, Cell]]:

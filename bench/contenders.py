@@ -13,6 +13,7 @@ from bench import nginx, peers
 from bench.answers import LEGACY, MODERN
 from bench.load import Job
 from bench.stage import ROOT, Stage, family_of, free_address
+from tests.certificates import Authority, Pair
 
 
 class Contender:
@@ -24,6 +25,8 @@ class Contender:
     eras: tuple[str, ...] = (LEGACY, MODERN)
     streams = True
     """Whether a client gets a streamed reply as such."""
+    is_brief = False
+    """Whether it is measured in fewer cells: large results and streams at 16 sessions alone."""
 
     def start(self, stage: Stage, backend: tuple[str, int]) -> None:
         """Start it in front of a backend. Raises ``StageError`` and ``UnavailableError``."""
@@ -106,14 +109,40 @@ class Nginx(Proxy):
     name = "nginx"
 
     def command(self, stage: Stage) -> list[str]:
-        folder = stage.folder / "nginx"
+        folder = stage.folder / self.name.replace(" ", "-")
         folder.mkdir(exist_ok=True)
         file = folder / "nginx.conf"
-        file.write_text(nginx.configuration(folder, self.address, self._backend[0]))
+        file.write_text(self.configuration(folder))
         return [str(nginx.provide()), "-p", str(folder), "-c", str(file), "-e", "stderr"]
+
+    def configuration(self, folder: Path) -> str:
+        """The file that it reads."""
+        return nginx.configuration(folder, self.address, self._backend[0])
 
     def processes(self) -> list[int]:
         return [self.process.pid, *(worker.pid for worker in family_of(self.process.pid))]
+
+
+class NginxTls(Nginx):
+    """The same with TLS on the clients' side."""
+
+    name = "nginx TLS"
+    is_brief = True
+
+    def prepare(self, stage: Stage, backend: tuple[str, int]) -> None:
+        self._authority, self._certificate = certificate(stage.folder, "nginx")
+        super().prepare(stage, backend)
+
+    def configuration(self, folder: Path) -> str:
+        files = (self._certificate.cert, self._certificate.key)
+        return nginx.configuration(folder, self.address, self._backend[0], *files)
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.address}/mcp"
+
+    def job(self, job: Job) -> Job:
+        return msgspec.structs.replace(super().job(job), authority=str(self._authority))
 
 
 class Exporter(Proxy):
@@ -138,6 +167,25 @@ class Exporter(Proxy):
         return f"http://{self.address}/bench/mcp"
 
 
+class ExporterTls(Exporter):
+    """The same with TLS on the clients' side."""
+
+    name = "exporter TLS"
+    is_brief = True
+
+    def command(self, stage: Stage) -> list[str]:
+        self._authority, own = certificate(stage.folder, "exporter")
+        files = [f"--mcp.tls-cert-file={own.cert}", f"--mcp.tls-key-file={own.key}"]
+        return [*super().command(stage), *files]
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.address}/bench/mcp"
+
+    def job(self, job: Job) -> Job:
+        return msgspec.structs.replace(super().job(job), authority=str(self._authority))
+
+
 class ExporterStdio(Exporter):
     """The exporter in front of a server over stdio."""
 
@@ -147,6 +195,12 @@ class ExporterStdio(Exporter):
     def servers(self, stage: Stage) -> dict[str, object]:
         command, *arguments = stage.child()
         return {"bench": {"command": command, "args": arguments}}
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Pair]:
+    """The file of an authority, and what it issued to a server of this machine."""
+    authority = Authority(folder, f"{name}-authority")
+    return authority.file, authority.issue(name)
 
 
 def exporter_command(file: Path, mcp: str, web: str) -> list[str]:
@@ -159,6 +213,7 @@ class Peer(Proxy):
     """Somebody else's proxy."""
 
     package = ""
+    is_brief = True
 
     def child(self, stage: Stage) -> list[str]:
         """The server behind, which outlives a change of its environment."""
@@ -246,6 +301,8 @@ ALL: tuple[type[Contender], ...] = (
     Direct,
     Nginx,
     Exporter,
+    NginxTls,
+    ExporterTls,
     FastMcp,
     Mcpo,
     DirectStdio,

@@ -288,7 +288,9 @@ async def _over_http(sheet: Sheet) -> Measured:
     job = sheet.job
     url = urlsplit(job.url)
     http = Http(job.talk, url.netloc, url.path)
-    context = ssl.create_default_context(cafile=job.authority) if url.scheme == "https" else None
+    context = (
+        ssl.create_default_context(cafile=job.authority or None) if url.scheme == "https" else None
+    )
     loop = asyncio.get_running_loop()
     kind = RestSession if job.is_rest else Session
     sessions = []

@@ -72,9 +72,15 @@ def provide() -> Path:
     return program
 
 
-def configuration(folder: Path, listen: str, backend: str, certificate: Path | None = None) -> str:
+def configuration(
+    folder: Path,
+    listen: str,
+    backend: str,
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> str:
     """What nginx is told: one worker, an access log, kept connections, buffers for what is sent."""
-    lines = f"ssl_certificate {certificate}; ssl_certificate_key {certificate};"
+    lines = f"ssl_certificate {certificate}; ssl_certificate_key {key};"
     return CONFIGURATION.format(
         folder=folder,
         listen=f"{listen} ssl" if certificate else listen,

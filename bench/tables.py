@@ -112,7 +112,8 @@ def tables(book: Book) -> str:
 def line(book: Book, cell: Cell) -> list[str]:
     """One cell of the result."""
     spent = book.middle(cell, cpu)
-    nginx = book.find("nginx", cell.payload, cell.sessions, cell.era, "http")
+    beside = "nginx TLS" if cell.contender.endswith(" TLS") else "nginx"
+    nginx = book.find(beside, cell.payload, cell.sessions, cell.era, "http")
     used = book.middle(cell, user)
     return [
         cell.contender,

@@ -147,8 +147,8 @@ def test_a_quantile_is_the_nearest_rank() -> None:
 
 
 def test_cells_of_one_place_stand_together_and_peers_do_less() -> None:
-    own = Entrant("exporter", "http", (LEGACY, MODERN), is_peer=False)
-    peer = Entrant("peer", "http", (LEGACY,), is_peer=True, payloads=("small", "100 KiB"))
+    own = Entrant("exporter", "http", (LEGACY, MODERN))
+    peer = Entrant("peer", "http", (LEGACY,), is_brief=True, payloads=("small", "100 KiB"))
     cells = plan([own, peer])
     places = [each.place for each in cells]
     assert len({*places}) == 18
@@ -257,6 +257,8 @@ def test_nginx_has_a_certificate_where_it_is_asked_for_one(tmp_path: Path) -> No
     plain = nginx.configuration(tmp_path, "127.0.0.1:1", "127.0.0.1:2")
     assert "listen 127.0.0.1:1;" in plain
     assert "ssl_certificate" not in plain
-    secure = nginx.configuration(tmp_path, "127.0.0.1:1", "127.0.0.1:2", tmp_path / "x.pem")
+    secure = nginx.configuration(
+        tmp_path, "127.0.0.1:1", "127.0.0.1:2", tmp_path / "x.crt", tmp_path / "x.key"
+    )
     assert "listen 127.0.0.1:1 ssl;" in secure
-    assert f"ssl_certificate {tmp_path}/x.pem; ssl_certificate_key {tmp_path}/x.pem;" in secure
+    assert f"ssl_certificate {tmp_path}/x.crt; ssl_certificate_key {tmp_path}/x.key;" in secure
