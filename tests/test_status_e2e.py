@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from typing import Any
 import pytest
 
 from exporter.cli import main
-from tests.exporting import Exporter, exporter, obedient
+from tests.exporting import ROOT, Exporter, exporter, obedient
 from tests.running import free_address, get, running, wait_for
 from tests.tools import tool
 from tests.wrapping import client, obedient_command, wrapped
@@ -72,6 +76,23 @@ def test_the_exporter_alone_is_enough(called: Exporter, capsys: pytest.CaptureFi
     assert asked(capsys, "--web.url", called.web, "--server", "files")[0] == 0
     assert main(["status", "--web.url", called.web, "--server", "none"]) == 2
     assert "known: broken, files, other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}])
+def test_colours_are_for_terminals_that_want_them(
+    called: Exporter, variables: dict[str, str]
+) -> None:
+    near, far = pty.openpty()
+    command = [sys.executable, "-m", "exporter", "status", "--web.url", called.web]
+    environ = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | variables
+    try:
+        subprocess.run(command, stdout=far, stderr=far, env=environ, cwd=ROOT, check=False)
+        shown = os.read(near, 10_000)
+    finally:
+        os.close(near)
+        os.close(far)
+    assert b"files" in shown
+    assert (b"\x1b[" in shown) == (not variables)
 
 
 def test_prometheus_says_the_same_to_the_same_questions(
