@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from exporter import client_files, config, rewrite
+from exporter import client_files, config, restore, rewrite
 from exporter.call import ConfigError
 from exporter.client_files import ClientFile
 from exporter.rewrite import Found, Route
@@ -40,7 +40,8 @@ def run(wishes: Wishes) -> int:
     """Do it; answers the exit code. Raises ``ConfigError`` where there is nothing to do it to."""
     files = _files(wishes.path)
     if wishes.is_undone:
-        return max(_undo(each.path, wishes.is_forced) for each in files)
+        remotes = _remotes(wishes)
+        return max(_undo(each.path, wishes.is_forced, remotes) for each in files)
     if wishes.is_written:
         _write_config(files, wishes)
     route = Route(_program(), _remotes(wishes), _ISOLATED)
@@ -104,20 +105,31 @@ def _replace(path: Path, data: bytes) -> Path:
     """
     now = datetime.now().astimezone()
     backup = path.with_name(f"{path.name}{_MARK}{now:%Y%m%d-%H%M%S-%f}-{_sum(data)}.bak")
-    fresh = path.with_name(f"{path.name}{_MARK}new")
     try:
         shutil.copy2(path, backup)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    _write(path, data)
+    return backup
+
+
+def _write(path: Path, data: bytes) -> None:
+    fresh = path.with_name(f"{path.name}{_MARK}new")
+    try:
         fresh.touch(mode=0o600)
         fresh.write_bytes(data)
         shutil.copymode(path, fresh)
         fresh.replace(path)
     except OSError as error:
         fresh.unlink(missing_ok=True)
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}; nothing changed") from None
-    return backup
+        raise _unwritable(path, error) from None
 
 
-def _undo(path: Path, is_forced: bool) -> int:
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{path}: cannot be written: {error.strerror}; nothing changed")
+
+
+def _undo(path: Path, is_forced: bool, remotes: Mapping[str, tuple[str, str]]) -> int:
     path = path.resolve()
     backups = sorted(path.parent.glob(f"{_escaped(path.name)}{_MARK}*-*.bak"))
     if not backups:
@@ -125,10 +137,26 @@ def _undo(path: Path, is_forced: bool) -> int:
         return 0
     last = backups[-1]
     if not is_forced and not last.stem.endswith(_sum(path.read_bytes())):
-        _say(f"{path}: left alone, for it changed since; --force brings back {last.name}")
-        return 1
+        return _take_out(path, last, remotes)
     last.replace(path)
     _say(f"{path}: is again what it was")
+    return 0
+
+
+def _take_out(path: Path, last: Path, remotes: Mapping[str, tuple[str, str]]) -> int:
+    """Bring back the servers of a file that has changed since, and keep the changes."""
+    try:
+        text = _read(path)
+        new = rewrite.exchange(text, restore.find(text, remotes))
+    except ValueError as problem:
+        _say(
+            f"{path}: left alone, for it changed since; --force brings back {last.name}: {problem}"
+        )
+        return 1
+    if new != text:
+        _write(path, new.encode())
+    kept = last.rename(last.with_suffix(".kept"))
+    _say(f"{path}: changed since, so only its servers are what they were; see also {kept.name}")
     return 0
 
 

@@ -62,7 +62,7 @@ def find(text: str, route: Route) -> list[Found]:
     if json_spans.is_empty(text):
         return found  # as some clients make it
     root = json_spans.read(text)
-    for listed in _listings(root):
+    for listed in listings(root):
         for name, entry in (listed.members or {}).items():
             found.append(_look(text, name, entry, route))
     return found
@@ -70,13 +70,17 @@ def find(text: str, route: Route) -> list[Found]:
 
 def apply(text: str, found: Sequence[Found]) -> str:
     """The text with every edit."""
-    edits = [edit for each in found for edit in each.edits]
+    return exchange(text, [edit for each in found for edit in each.edits])
+
+
+def exchange(text: str, edits: Sequence[Edit]) -> str:
+    """The text with these edits."""
     for edit in sorted(edits, key=lambda edit: edit.start, reverse=True):
         text = text[: edit.start] + edit.new + text[edit.end :]
     return text
 
 
-def _listings(root: Value) -> Iterator[Value]:
+def listings(root: Value) -> Iterator[Value]:
     """Where clients list servers: all of them, VS Code, its settings, projects of Claude Code."""
     places = [root.get("mcpServers"), root.get("servers"), root.get("mcp.servers")]
     settings = root.get("mcp")
@@ -101,7 +105,7 @@ def _look(text: str, name: str, entry: Value, route: Route) -> Found:
 
 def _look_at_stdio(text: str, name: str, entry: Value, route: Route) -> Found:
     command, args = entry.members["command"], entry.get("args")  # type: ignore[index]
-    if _is_wrapped(entry):
+    if is_wrapped(entry):
         return Found(name, STDIO, f"{ALREADY} {WRAPPED}")
     if args is not None and args.items is None:
         return Found(name, STDIO, "left alone: its args are not a list")
@@ -114,7 +118,7 @@ def _look_at_stdio(text: str, name: str, entry: Value, route: Route) -> Found:
     program = route.isolated if route.isolated and _sets_python(entry) else route.program
     own = [*program[1:], "wrap", name, "--", command.plain]
     edits = (
-        Edit(command.start, command.end, _quoted(program[0])),
+        Edit(command.start, command.end, quoted(program[0])),
         _insert_arguments(text, entry, own),
     )
     return Found(name, STDIO, WRAPPED, edits)
@@ -130,7 +134,7 @@ def _sets_python(entry: Value) -> bool:
 
 def _insert_arguments(text: str, entry: Value, own: Sequence[str]) -> Edit:
     args, command = entry.get("args"), entry.members["command"]  # type: ignore[index]
-    words = [_quoted(word) for word in own]
+    words = [quoted(word) for word in own]
     if args is None:
         gap = _gap(text, entry.keys["command"])
         return Edit(command.end, command.end, f',{gap}"args": [{", ".join(words)}]')
@@ -156,7 +160,7 @@ def _look_at_remote(name: str, entry: Value, key: str, url: str, route: Route) -
         )
         return Found(name, transport, f"left alone: {reason}", remote=remote)
     value = entry.members[key]  # type: ignore[index]
-    return Found(name, transport, RELAYED, (Edit(value.start, value.end, _quoted(ours)),), remote)
+    return Found(name, transport, RELAYED, (Edit(value.start, value.end, quoted(ours)),), remote)
 
 
 def _transport(entry: Value) -> str:
@@ -167,7 +171,8 @@ def _transport(entry: Value) -> str:
     return "http"
 
 
-def _is_wrapped(entry: Value) -> bool:
+def is_wrapped(entry: Value) -> bool:
+    """Whether a server runs through ``wrap``."""
     args = entry.get("args")
     words = [entry.text("command"), *((item.plain for item in args.items or ()) if args else ())]
     names = [re.split(r"[\\/]", word)[-1] for word in words if isinstance(word, str)]
@@ -182,6 +187,7 @@ def _gap(text: str, start: int) -> str:
     return found[0] if found and found[1] else " "
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """As JSON."""
     has_halves = any("\ud800" <= letter <= "\udfff" for letter in text)
     return json.dumps(text, ensure_ascii=has_halves)  # half a character has no UTF-8

@@ -61,16 +61,41 @@ def test_without_write_nothing_is_written(
     assert "--write" in printed
 
 
-def test_undo_spares_what_was_changed_since(tmp_path: Path, told: list[str]) -> None:
+def test_undo_keeps_what_was_changed_since(tmp_path: Path, told: list[str]) -> None:
+    path = tmp_path / "mcp.json"
+    before = '{"mcpServers": {"time": {"command": "uvx", "args": ["mcp-server-time"]}}, "runs": 1}'
+    path.write_text(before)
+    path.chmod(0o640)
+    main(["import", str(path), "--write", *told])
+    path.write_text(path.read_text().replace('"runs": 1', '"runs": 2'))
+    assert main(["import", str(path), "--undo", *told]) == 0
+    assert path.read_text() == before.replace('"runs": 1', '"runs": 2')
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert backups(path) == []
+    assert [each.read_text() for each in tmp_path.glob("*.kept")] == [before]
+    assert main(["import", str(path), "--undo", *told]) == 0
+    assert path.read_text() == before.replace('"runs": 1', '"runs": 2')
+
+
+def test_undo_by_force_brings_back_what_was(tmp_path: Path, told: list[str]) -> None:
     path = tmp_path / "mcp.json"
     path.write_text('{"mcpServers": {"time": {"command": "uvx"}}}')
     main(["import", str(path), "--write", *told])
-    edited = path.read_text() + "\n"
-    path.write_text(edited)
-    assert main(["import", str(path), "--undo", *told]) == 1
-    assert path.read_text() == edited
+    path.write_text(path.read_text() + "\n")
     assert main(["import", str(path), "--undo", "--force", *told]) == 0
     assert path.read_text() == '{"mcpServers": {"time": {"command": "uvx"}}}'
+
+
+def test_undo_spares_what_is_no_longer_json(
+    tmp_path: Path, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text('{"mcpServers": {"time": {"command": "uvx"}}}')
+    main(["import", str(path), "--write", *told])
+    path.write_text("{")
+    assert main(["import", str(path), "--undo", *told]) == 1
+    assert path.read_text() == "{"
+    assert "--force brings back" in capsys.readouterr().out
 
 
 def test_a_link_stays_a_link(tmp_path: Path, told: list[str]) -> None:
