@@ -6,9 +6,10 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter import tokens
+from exporter import tokens, web_config
 from exporter.tls import ServerTls
 from exporter.tokens import Tokens
+from exporter.web_config import WebConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,8 @@ class Credentials:
     tokens: Tokens | None = None
     """``None``: everybody may come in."""
     mcp_tls: ssl.SSLContext | None = None
+    web: WebConfig | None = None
+    web_tls: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,17 @@ class AccessFiles:
 
     tokens: Path | None = None
     mcp_tls: ServerTls | None = None
+    web: Path | None = None
+    """In the format of Prometheus' exporter-toolkit."""
 
     def read(self) -> Credentials:
         """What they say now. Raises ``ConfigError``."""
+        web = web_config.load(self.web) if self.web is not None else None
         return Credentials(
             tokens=tokens.load(self.tokens) if self.tokens is not None else None,
-            mcp_tls=self.mcp_tls.context() if self.mcp_tls is not None else None,
+            mcp_tls=_context(self.mcp_tls),
+            web=web,
+            web_tls=_context(web.tls) if web is not None else None,
         )
 
     @property
@@ -41,6 +49,10 @@ class AccessFiles:
             self.mcp_tls is not None and self.mcp_tls.client_auth is ssl.CERT_REQUIRED
         )
         return self.tokens is not None or wants_certificate
+
+
+def _context(tls: ServerTls | None) -> ssl.SSLContext | None:
+    return tls.context() if tls is not None else None
 
 
 NOBODY_ASKED = AccessFiles()

@@ -18,6 +18,7 @@ def add(flag: Flags) -> None:
     flag.file("--mcp.tls-cert-file", "the certificate of the MCP listener, which then speaks TLS")
     flag.file("--mcp.tls-key-file", "the key of that certificate")
     flag.file("--mcp.tls-client-ca-file", "whose certificates clients must present")
+    flag.file("--web.config.file", "TLS and passwords of the scrape listener, as Prometheus has it")
 
 
 def read(given: Mapping[str, Any]) -> AccessFiles:
@@ -29,6 +30,7 @@ def read(given: Mapping[str, Any]) -> AccessFiles:
     return AccessFiles(
         tokens=given["mcp.token_file"],
         mcp_tls=tls.from_flags(*pair, given["mcp.tls_client_ca_file"]),
+        web=given["web.config.file"],
     )
 
 

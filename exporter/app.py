@@ -92,7 +92,9 @@ class App:
             self._apply_limits,
             self._prepare_access,
         )
-        self._web = WebThread(Web(self.metrics.exposition(), self, self.history))
+        self._web = WebThread(
+            Web(self.metrics.exposition(), self, self.history), self.metrics.turned_away
+        )
         names = Names(self.metrics, self._fleet.observer, self._fleet.wrapped)
         self._reception = Reception(
             settings.wrap_socket, self.metrics, lambda: Guest(names, self.metrics)
@@ -106,13 +108,12 @@ class App:
         credentials = self._settings.access.read()
         self._gateway.tokens = credentials.tokens
         mcp = await self._open_mcp(credentials.mcp_tls)
-        web = self._open_web()
+        web = self._open_web(credentials)
         self._reloader.start(self._first_config)
         await self._open_reception()
         self.is_ready = True
         self._feel_pulse()
-        scheme = "http" if credentials.mcp_tls is None else "https"
-        urls = {"mcp": "{}://{}:{}".format(scheme, *mcp), "web": "http://{}:{}".format(*web)}
+        urls = {"mcp": _url(mcp, credentials.mcp_tls), "web": _url(web, credentials.web_tls)}
         log.info("mcp-exporter is ready", extra={"version": __version__, **urls})
 
     async def stop(self) -> None:
@@ -187,6 +188,8 @@ class App:
 
     def _put_into_force(self, credentials: Credentials) -> None:
         self._gateway.tokens = credentials.tokens
+        if self._settings.access.web is not None:
+            self._web.renew(credentials.web, credentials.web_tls)
         if credentials.mcp_tls is not None:
             chore = self._loop.create_task(self._listener.door.renew(credentials.mcp_tls))
             self._chores.add(chore)
@@ -214,10 +217,10 @@ class App:
             extra = {"path": path, "reason": reason}
             log.info("wrapped servers cannot report to this exporter", extra=extra)
 
-    def _open_web(self) -> tuple[str, int]:
+    def _open_web(self, credentials: Credentials) -> tuple[str, int]:
         at = self._settings
         try:
-            return self._web.open(at.web_host, at.web_port)
+            return self._web.open(at.web_host, at.web_port, credentials.web, credentials.web_tls)
         except OSError as error:
             raise _taken("--web.listen-address", at.web_host, at.web_port, error) from None
 
@@ -230,6 +233,10 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _url(address: tuple[str, int], tls: ssl.SSLContext | None) -> str:
+    return "{}://{}:{}".format("http" if tls is None else "https", *address)
 
 
 def _taken(flag: str, host: str, port: int, error: OSError) -> ConfigError:

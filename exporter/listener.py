@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol, cast
@@ -75,6 +76,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
+        if not self._listener.is_welcome(transport):
+            cast("asyncio.Transport", transport).abort()
+            return
         self._transport = cast("asyncio.Transport", transport)
         self._listener.connections.add(self)
 
@@ -364,6 +368,7 @@ class Listener:
         self.limits = limits or ListenerLimits()
         self.heads: Memory[RequestHead] = Memory(_KNOWN_HEADS)
         self.connections: set[Connection] = set()
+        self.is_welcome: Callable[[asyncio.BaseTransport], bool] = _everybody
         self.draining = False
         self.door = Door(loop, lambda: Connection(self))
         self._sweeper: asyncio.TimerHandle | None = None
@@ -411,6 +416,10 @@ class Listener:
             if connection.deadline < now and connection.is_waiting:
                 connection.expire()
         self._sweeper = self.loop.call_later(1.0, self._sweep)
+
+
+def _everybody(transport: asyncio.BaseTransport) -> bool:  # noqa: ARG001
+    return True
 
 
 class _RefusalError(Exception):

@@ -70,6 +70,9 @@ REJECTIONS = (
     "unknown_path",
     "unknown_server",
     "unknown_session",
+    "web_busy",
+    "web_rate_limited",
+    "web_unauthorized",
 )
 """Every reason of a refusal; each is there at zero, so that ``increase()`` sees the first."""
 
@@ -133,6 +136,10 @@ class Metrics:
     def failed(self, where: str) -> None:
         """Count a failure of observation; the traffic went on."""
         self.internal_errors.labels(where).inc()
+
+    def turned_away(self, reason: str) -> None:
+        """Count a request to the scrape listener that was refused; MCP knows nothing of it."""
+        self.rejected_requests.labels(reason).inc()
 
     def rejected(self, method: str | None, reason: str, server: str = OTHER) -> None:
         """Count a request that the exporter itself refused."""

@@ -7,6 +7,7 @@ call in flight would wait for it.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 import zlib
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -22,6 +23,8 @@ from exporter.listener import Listener, ListenerLimits
 from exporter.pages import ServerRow
 from exporter.probe_pages import HTML, HTML_HEADERS, TEXT, ProbePages, Prober
 from exporter.request import Request
+from exporter.web_config import WebConfig
+from exporter.web_gate import Gate
 
 T = TypeVar("T")
 
@@ -54,6 +57,8 @@ class Web:
         self._exporter = exporter
         self._history = history
         self._reloads: set[asyncio.Task[None]] = set()
+        self.gate: Gate | None = None
+        """Who stands before the pages; ``None``: nobody."""
         probe_pages = ProbePages(exporter, history)
         self._pages: dict[bytes, Callable[[Request], None]] = {
             b"/": self._landing,
@@ -66,7 +71,13 @@ class Web:
         }
 
     def handle(self, request: Request) -> None:
-        """Serve one page."""
+        """Serve one page, to whom it may be shown."""
+        if self.gate is None:
+            self._serve(request)
+        else:
+            self.gate.enter(request, self._serve)
+
+    def _serve(self, request: Request) -> None:
         page = self._pages.get(request.path)
         if request.path == b"/-/reload":
             self._reload(request)
@@ -98,6 +109,9 @@ class Web:
         if request.method != b"POST":
             body = b"Only POST reloads the configuration\n"
             request.respond(405, body, TEXT, [(b"Allow", b"POST")])
+            return
+        if not _is_own_page(request):
+            request.respond(403, b"A page of another site cannot reload this one\n", TEXT)
             return
         task = asyncio.get_running_loop().create_task(self._reload_now(request))
         self._reloads.add(task)
@@ -133,19 +147,36 @@ def _gzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield packer.flush()
 
 
+def _is_own_page(request: Request) -> bool:
+    """Whether no page of another site sent its visitor's browser here."""
+    origin = request.header(b"origin")
+    return origin is None or origin.partition(b"://")[2] == request.header(b"host")
+
+
 class WebThread:
     """Runs a listener beside the loop that relays."""
 
-    def __init__(self, web: Web) -> None:
+    def __init__(self, web: Web, count: Callable[[str], None]) -> None:
         self._web = web
+        self._count = count
         self._loop = asyncio.new_event_loop()
         self._listener: Listener | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
-    def open(self, host: str, port: int) -> tuple[str, int]:
+    def open(
+        self,
+        host: str,
+        port: int,
+        config: WebConfig | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> tuple[str, int]:
         """Start to listen; answers the address in use. Raises ``OSError``."""
         self._thread.start()
-        return self._call(self._open(host, port)).result()
+        return self._call(self._open(host, port, config, tls)).result()
+
+    def renew(self, config: WebConfig | None, tls: ssl.SSLContext | None) -> None:
+        """Demand something else from now on. Returns at once."""
+        self._call(self._renew(config, tls))
 
     def close(self) -> None:
         """Stop to listen, and end the thread."""
@@ -156,14 +187,33 @@ class WebThread:
             return
         if self._listener is not None:
             self._call(self._listener.close(grace=1.0)).result()
+        if self._web.gate is not None:
+            self._web.gate.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    async def _open(self, host: str, port: int) -> tuple[str, int]:
+    async def _open(
+        self, host: str, port: int, config: WebConfig | None, tls: ssl.SSLContext | None
+    ) -> tuple[str, int]:
         limits = ListenerLimits(body_bytes=64 * 1024, idle_timeout=120.0)
         self._listener = Listener(self._web, self._loop, limits)
-        return await self._listener.open(host, port)
+        self._listener.is_welcome = self._is_welcome
+        self._set_gate(config)
+        return await self._listener.open(host, port, tls)
+
+    async def _renew(self, config: WebConfig | None, tls: ssl.SSLContext | None) -> None:
+        self._set_gate(config)
+        if self._listener is not None and not self._listener.draining:
+            await self._listener.door.renew(tls)
+
+    def _set_gate(self, config: WebConfig | None) -> None:
+        before, self._web.gate = self._web.gate, Gate(config, self._count) if config else None
+        if before is not None:
+            before.retire()
+
+    def _is_welcome(self, transport: asyncio.BaseTransport) -> bool:
+        return self._web.gate is None or self._web.gate.is_welcome(transport)
 
     def _call(self, work: Coroutine[object, object, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)

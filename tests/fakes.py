@@ -357,6 +357,10 @@ def parsed(message: object) -> Message:
     return found
 
 
+def uncounted(reason: str) -> None:
+    """Nobody wants to know of this refusal."""
+
+
 class Books:
     """The metrics of one server, with the recorder and the observer that write them."""
 

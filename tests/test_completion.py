@@ -56,7 +56,11 @@ def test_bash_offers_commands_flags_choices_and_files(script: Path) -> None:
     (script.parent / "own.yml").touch()
     assert set(EXAMPLES) <= bash(script, "")
     assert bash(script, "st") == {"status"}
-    assert bash(script, "serve", "--web.") == {"--web.listen-address", "--web.external-url"}
+    assert bash(script, "serve", "--web.") == {
+        "--web.config.file",
+        "--web.external-url",
+        "--web.listen-address",
+    }
     assert bash(script, "serve", "--log.level", "") >= {"debug", "info", "warning", "error"}
     assert bash(script, "completion", "") >= set(SHELLS)
     assert bash(script, "check", "ow") == {"own.yml"}

@@ -38,6 +38,7 @@ ONLY_IN = {
     "psutil": {"processes"},
     "uvloop": {"cli"},
     "yaml": {"document", "shown_config"},
+    "bcrypt": {"passwords"},
     "mcp": {"caller"},
     "requests": set[str](),
     "shtab": {"cli"},

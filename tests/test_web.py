@@ -21,7 +21,7 @@ from exporter.history import History, Record
 from exporter.pages import ServerRow
 from exporter.probe import Finding
 from exporter.web import Web, WebThread
-from tests.fakes import Downstream, Reply, on_fake_time, settle
+from tests.fakes import Downstream, Reply, on_fake_time, settle, uncounted
 
 
 class Exporter:
@@ -181,7 +181,7 @@ def test_pages_are_served_on_a_thread_of_their_own() -> None:
             super().handle(request)
 
     web, exporter = build()
-    thread = WebThread(Watched(web._exposition, exporter, History()))
+    thread = WebThread(Watched(web._exposition, exporter, History()), uncounted)
     host, port = thread.open("127.0.0.1", 0)
     try:
         assert requests.get(f"http://{host}:{port}/-/healthy", timeout=10).status_code == 200
@@ -194,9 +194,21 @@ def test_pages_are_served_on_a_thread_of_their_own() -> None:
 
 def test_an_address_that_is_taken_is_an_error_and_closing_is_safe() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        thread = WebThread(build()[0])
+        thread = WebThread(build()[0], uncounted)
         with pytest.raises(OSError, match="in use"):
             thread.open("127.0.0.1", taken.getsockname()[1])
         thread.close()
-    never_opened = WebThread(build()[0])
+    never_opened = WebThread(build()[0], uncounted)
     never_opened.close()
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"), [("http://evil.example", 403), ("null", 403), ("http://localhost", 200)]
+)
+@on_fake_time
+async def test_a_page_of_another_site_cannot_reload(origin: str, status: int) -> None:
+    site = Site()
+    site.exporter.reloaded.set_result("nothing")
+    site.ask("/-/reload", f"Origin: {origin}", method="POST")
+    await settle()
+    assert site.client.replies()[-1].status == status
