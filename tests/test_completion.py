@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,6 +26,7 @@ found=$(complete -p mcp-exporter)
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
+ZSH = ("zsh", "-f", "-i")
 FISH = 'source "$argv[1]"; complete --do-complete "$argv[2]"'
 
 
@@ -80,12 +84,37 @@ def test_fish_offers_commands_flags_and_choices(script: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["zsh"], indirect=True)
-def test_zsh_reads_its_script_without_complaint(script: Path) -> None:
-    asked = (
-        'autoload -U compinit && compinit -D && eval "$(<$1)" && whence -w "$_comps[mcp-exporter]"'
-    )
-    (answer,) = run(script.parent, "zsh", "-f", "-c", asked, "zsh", str(script))
-    assert answer.endswith(": function")
+def test_zsh_completes_commands_and_choices(script: Path) -> None:
+    near, far = pty.openpty()
+    environ = os.environ | {"TERM": "dumb", "PS1": "> "}
+    with subprocess.Popen(
+        ZSH,
+        stdin=far,
+        stdout=far,
+        stderr=far,
+        env=environ,
+        start_new_session=True,
+    ) as shell:
+        try:
+            type_in(
+                near, f'autoload -U compinit && compinit -D; eval "$(<{script})"; print re""ady'
+            )
+            type_in(near, "\n", until="ready")
+            type_in(near, "mcp-exporter stat\t", until="status ")
+            type_in(near, "\x15mcp-exporter serve --log.level de\t", until="debug ")
+        finally:
+            shell.kill()
+    os.close(near)
+    os.close(far)
+
+
+def type_in(terminal: int, keys: str, until: str = "") -> None:
+    """Press keys, and read until the shell has written this."""
+    os.write(terminal, keys.encode())
+    seen = b""
+    while until.encode() not in seen:
+        assert select.select([terminal], [], [], 20)[0], seen
+        seen += os.read(terminal, 4096)
 
 
 def test_a_shell_that_is_not_known_is_one_line_with_those_that_are(
