@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import runpy
@@ -16,7 +17,10 @@ from typing import Any
 
 import pytest
 
-from exporter import __version__, cli, flags, logs
+from exporter import __version__, app, cli, flags, logs
+from exporter.app import Settings
+from exporter.config import Config
+from tests.fakes import settle
 
 CONFIG = "servers: {demo: {command: cat}, other: {url: 'http://127.0.0.1:1/mcp'}}\n"
 
@@ -305,6 +309,38 @@ def test_check_needs_none_of_what_serve_needs(config: Path) -> None:
         [sys.executable, "-c", script, str(config)], check=True, capture_output=True, text=True
     )
     assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_system_without_signals_stops_the_exporter_by_cancelling_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    course: list[str] = []
+
+    class App:
+        def __init__(self, *_: object) -> None:
+            self.hang_up = None
+
+        async def start(self) -> None:
+            course.append("start")
+
+        async def stop(self) -> None:
+            course.append("stop")
+
+    def refuse(*_: object) -> None:
+        raise NotImplementedError
+
+    async def run() -> None:
+        monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", refuse)
+        running = asyncio.create_task(cli._run(Config(servers={}), Settings(Path(), "", 0, "", 0)))
+        await settle()
+        assert course == ["start"]
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    monkeypatch.setattr(app, "App", App)
+    asyncio.run(run())
+    assert course == ["start", "stop"]
 
 
 # The real command
