@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from time import monotonic
 from typing import Protocol
 
 from exporter import refusal
+from exporter.deadlines import Deadlines
 from exporter.exchange import Pending
 from exporter.heads import Headers
 from exporter.message import Id
@@ -38,37 +40,62 @@ class Owner(Protocol):
         """The client reads more slowly than the answer comes, or has caught up."""
 
 
-class Answer:
-    """What becomes of one POST, or of a GET: then there are no ``ids`` to reply to.
+class Clocks:
+    """What reminds the answers of one owner: that they are late, and that they were silent.
 
     ``timeout`` is in seconds, 0 for none.
     """
+
+    def __init__(self, timeout: float, loop: asyncio.AbstractEventLoop) -> None:
+        self.deadlines = Deadlines(timeout, Answer.expire, loop)
+        self.silences = Deadlines(KEEP_ALIVE, Answer.keep_alive, loop)
+
+    def start(self, answer: Answer, now: float, *, has_deadline: bool) -> None:
+        """The answer is waited for."""
+        self.silences.add(answer, now)
+        if has_deadline:
+            self.deadlines.add(answer, now)
+
+    def stop(self, answer: Answer) -> None:
+        """It is complete, or nobody waits for it."""
+        self.silences.discard(answer)
+        self.deadlines.discard(answer)
+
+    def close(self) -> None:
+        """Remind nobody any more."""
+        self.silences.close()
+        self.deadlines.close()
+
+
+class Answer:
+    """What becomes of one POST, or of a GET: then there are no ``ids`` to reply to."""
 
     def __init__(
         self,
         request: Request,
         owner: Owner,
+        clocks: Clocks,
         ids: Sequence[Id] = (),
         pending: Sequence[Pending] = (),
-        timeout: float = 0.0,
         headers: Headers | None = None,
+        *,
+        has_deadline: bool = True,
     ) -> None:
         self.ids = list(ids)
         self.pending = pending
         self.is_open = True
         self._request = request
         self._owner = owner
+        self._clocks = clocks
         self._is_batch = len(self.ids) > 1
         self._collected: list[bytes] = []
         self._headers = headers or []
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(KEEP_ALIVE, self._keep_alive)
-        self._deadline = self._loop.call_later(timeout, self._expire) if timeout else None
         self._is_slow = False
         self.inside = 0.0
         """Seconds that the request and its reply have spent inside the exporter so far."""
         request.on_gone = self._gone
         request.on_drain = self._drain
+        clocks.start(self, monotonic(), has_deadline=has_deadline and bool(self.ids))
 
     @property
     def can_stream(self) -> bool:
@@ -125,6 +152,18 @@ class Answer:
             self.stream()
             self._request.end()
 
+    def keep_alive(self) -> None:
+        """Break a silence that something in between might take for the end."""
+        if self.can_stream:
+            self.stream()
+            self._request.write(b": ping\n\n")
+            self._request.flush()
+        self._clocks.silences.add(self, monotonic())
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self._owner.answer_expired(self)
+
     def _finish(self, status: int) -> None:
         self._close()
         if self._request.started:
@@ -138,13 +177,6 @@ class Answer:
     def _event(self, data: bytes) -> None:
         self._request.write(b"event: message\ndata: " + data.replace(b"\r", b"") + b"\n\n")
 
-    def _keep_alive(self) -> None:
-        if self.can_stream:
-            self.stream()
-            self._request.write(b": ping\n\n")
-            self._request.flush()
-        self._timer = self._loop.call_later(KEEP_ALIVE, self._keep_alive)
-
     def _gone(self) -> None:
         if self.is_open:
             self._close()
@@ -155,12 +187,9 @@ class Answer:
             self._is_slow = paused
             self._owner.answer_paused(paused)
 
-    def _expire(self) -> None:
-        self._owner.answer_expired(self)
-
     def _close(self) -> None:
         self.is_open = False
         self._drain(False)
-        self._timer.cancel()
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._clocks.stop(self)
+        # No circle is left behind: what the call used is free at once, without the collector.
+        self._request.on_gone = self._request.on_drain = None

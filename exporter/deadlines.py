@@ -4,35 +4,37 @@ than reading its messages does."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
-class Waiting(Protocol):
-    """What has a deadline."""
+class Deadlines(Generic[T]):
+    """Calls ``expired`` with what was added ``seconds`` ago, in the order of its coming.
 
-    def expire(self) -> None:
-        """The deadline has passed."""
+    0 seconds are none: nothing expires.
+    """
 
-
-class Deadlines:
-    """Expires what was added ``timeout`` seconds ago, in the order of its coming; 0 is never."""
-
-    def __init__(self, timeout: float, loop: asyncio.AbstractEventLoop) -> None:
-        self._timeout = timeout
+    def __init__(
+        self, seconds: float, expired: Callable[[T], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._seconds = seconds
+        self._expired = expired
         self._loop = loop
-        self._due: dict[Waiting, float] = {}
+        self._due: dict[T, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, waiting: Waiting, now: float) -> None:
+    def add(self, waiting: T, now: float) -> None:
         """Its time runs, since ``now``."""
-        if not self._timeout:
+        if not self._seconds:
             return
-        self._due[waiting] = now + self._timeout
+        self._due[waiting] = now + self._seconds
         if self._timer is None:
-            self._timer = self._loop.call_later(self._timeout, self._look)
+            self._timer = self._loop.call_later(self._seconds, self._look)
 
-    def discard(self, waiting: Waiting) -> None:
+    def discard(self, waiting: T) -> None:
         """It does not wait any more."""
         self._due.pop(waiting, None)
 
@@ -44,12 +46,20 @@ class Deadlines:
             self._timer = None
 
     def _look(self) -> None:
-        self._timer = None
+        # The timer that has just run stands until the end: what is added meanwhile sets no other.
         now = monotonic()
+        try:
+            self._expire(now)
+        finally:
+            self._timer = None
+            for due in self._due.values():
+                self._timer = self._loop.call_later(max(0.0, due - now), self._look)
+                break
+
+    def _expire(self, now: float) -> None:
         while self._due:
             waiting, due = next(iter(self._due.items()))
             if due > now:
-                self._timer = self._loop.call_later(due - now, self._look)
                 return
             del self._due[waiting]
-            waiting.expire()
+            self._expired(waiting)

@@ -47,7 +47,7 @@ class HttpUpstream:
         self.recorder = observer.recorder
         self.observed_bytes = observed_bytes
         self.timeout = server.timeout
-        self.deadlines = Deadlines(server.timeout, loop)
+        self.deadlines = Deadlines(server.timeout, Relay.expire, loop)
         self.pool = Pool(server.url or "", loop)
         self.sessions = HttpSessions(observer.recorder, server.timeout, server.idle_timeout)
         self.name = server.name

@@ -73,27 +73,22 @@ class Observer:
 
         ``own`` are the requests of the same POST: they are looked at before the exchange's.
         """
-        parts = jsonrpc.split(data) if jsonrpc.is_batch(data) else (data,)
-        heard = [(message, part) for part in parts if (message := jsonrpc.read(part)) is not None]
-        if not heard:
-            self.recorder.unparsed("not_json")
-            return
-        self.alive()
-        for message, part in heard:
-            if message.is_reply:
-                self._server_replied(exchange, message, part, own, now)
-            elif message.is_request:
-                exchange.begin(message, now, to_server=False)
-            elif message.is_notification:
-                self._server_notified(exchange, message, now)
-            else:
-                self.recorder.unparsed("not_jsonrpc")
+        if jsonrpc.is_batch(data):
+            for part in jsonrpc.split(data) or [data]:
+                self._hear(exchange, jsonrpc.read(part), part, own, now)
+        else:
+            self._hear(exchange, jsonrpc.read(data), data, own, now)
 
     @guarded
-    def server_said(self, exchange: Exchange, line: bytes, now: float) -> None:
-        """Note one line of a stdio server."""
+    def server_said(
+        self, exchange: Exchange, line: bytes, now: float, message: Message | None = None
+    ) -> None:
+        """Note one line of a stdio server; ``message`` is what it says, where that is known."""
         self.recorder.carried(len(line), to_server=False)
-        self.server_sent(exchange, line, (), now)
+        if message is None:
+            self.server_sent(exchange, line, (), now)
+        else:
+            self._hear(exchange, message, line, (), now)
 
     @guarded
     def settle(
@@ -139,6 +134,27 @@ class Observer:
         for pending in pendings:
             exchange.finish(pending, reply, len(data), now)
         return True
+
+    def _hear(
+        self,
+        exchange: Exchange,
+        message: Message | None,
+        data: bytes,
+        own: Sequence[Pending],
+        now: float,
+    ) -> None:
+        if message is None:
+            self.recorder.unparsed("not_json")
+            return
+        self.alive()
+        if message.is_reply:
+            self._server_replied(exchange, message, data, own, now)
+        elif message.is_request:
+            exchange.begin(message, now, to_server=False)
+        elif message.is_notification:
+            self._server_notified(exchange, message, now)
+        else:
+            self.recorder.unparsed("not_jsonrpc")
 
     def _client_notified(self, exchange: Exchange, message: Message, now: float) -> None:
         self.recorder.notified(message.method, to_server=True)

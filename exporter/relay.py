@@ -31,7 +31,7 @@ class Upstream(Protocol):
     timeout: float
     observed_bytes: int
     observer: Observer
-    deadlines: Deadlines
+    deadlines: Deadlines[Relay]
     pool: Pool
     sessions: HttpSessions
     replies_elsewhere: bool
@@ -83,7 +83,7 @@ class Relay:
         request.on_gone = self._client_gone
         request.on_drain = self._drain
         if request.method != b"GET" and not self._is_listening():
-            upstream.deadlines.add(self, request.received)
+            upstream.deadlines.add(self, monotonic())
         if self._session is not None:
             self._session.streams += 1
         self._flight = upstream.pool.send(payload, self)

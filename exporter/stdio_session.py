@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from exporter import message as jsonrpc
 from exporter import refusal
-from exporter.answer import Answer
+from exporter.answer import Answer, Clocks
 from exporter.call import Outcome, UpstreamError
 from exporter.child import Child
 from exporter.exchange import Exchange
@@ -52,6 +52,7 @@ class StdioSession:
         self._queue: deque[bytes] = deque(maxlen=_QUEUE)
         self._headers: Headers = [(b"Mcp-Session-Id", session_id)]
         self._loop = asyncio.get_running_loop()
+        self._clocks = Clocks(timeout, self._loop)
         self._slow = 0
         self._ended = False
 
@@ -74,7 +75,7 @@ class StdioSession:
                 self._cancel(message.params.request_id)
         answer = None
         if asked:
-            answer = Answer(request, self, ids, begun or (), self._timeout, self._headers)
+            answer = Answer(request, self, self._clocks, ids, begun or (), self._headers)
             self._waiting.update(dict.fromkeys(ids, answer))
             tokens = [message.progress_token for message in asked]
             self._tokens.update({token: answer for token in tokens if token is not UNSET})
@@ -91,7 +92,7 @@ class StdioSession:
             text = "this session already has a stream"
             request.respond(409, refusal.error(refusal.INVALID_REQUEST, text), refusal.JSON)
             return
-        self._listening = Answer(request, self, headers=self._headers)
+        self._listening = Answer(request, self, self._clocks, headers=self._headers)
         self._listening.stream()
         while self._queue:
             self._listening.send(self._queue.popleft())
@@ -112,6 +113,7 @@ class StdioSession:
             answer.fail(502, refusal.CONNECTION_LOST, text)
         self._waiting.clear()
         self.end_stream()
+        self._clocks.close()
         if self.child is not None:
             self.child.stop()
         self._on_end(self)
@@ -127,7 +129,7 @@ class StdioSession:
         elif jsonrpc.is_batch(line):
             for part in jsonrpc.split(line):
                 self._pass_on(jsonrpc.read(part), part, arrived)
-        self._observer.server_said(self._exchange, line, arrived)
+        self._observer.server_said(self._exchange, line, arrived, message)
 
     def child_lost(self, error: UpstreamError) -> None:
         """The child is gone, and the session with it."""

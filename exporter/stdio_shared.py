@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from exporter import message as jsonrpc
 from exporter import refusal
-from exporter.answer import Answer
+from exporter.answer import Answer, Clocks
 from exporter.call import Outcome, UpstreamError
 from exporter.child import Child
 from exporter.envelope import STATUS_OF_CODE
@@ -75,6 +75,7 @@ class SharedChild:
         self._observer = observer
         self._exchange = Exchange(observer.recorder)
         self._timeout = timeout
+        self._clocks = Clocks(timeout, asyncio.get_running_loop())
         self._on_end = on_end
         self._tickets: dict[int, Ticket] = {}
         self._by_answer: dict[Answer, Ticket] = {}
@@ -93,9 +94,11 @@ class SharedChild:
         self._last += 1
         numbered = msgspec.structs.replace(message, id=self._last)
         begun = self._observer.client_sent(self._exchange, [numbered], len(request.body), now)
-        timeout = 0.0 if message.method == LISTEN else self._timeout
+        is_timed = message.method != LISTEN
         request_id: Id = None if message.id is UNSET else message.id
-        answer = Answer(request, self, [request_id], begun or (), timeout)
+        answer = Answer(
+            request, self, self._clocks, [request_id], begun or (), has_deadline=is_timed
+        )
         ticket = Ticket(self._last, message, answer, begun or ())
         self._tickets[self._last] = self._by_answer[answer] = ticket
         if message.method == DISCOVER and not self.is_useful:
@@ -121,6 +124,7 @@ class SharedChild:
             ticket.answer.fail(502, refusal.CONNECTION_LOST, text)
         self._tickets.clear()
         self._by_answer.clear()
+        self._clocks.close()
         if self.child is not None:
             self.child.stop()
         self._on_end(self, text)
@@ -135,7 +139,7 @@ class SharedChild:
             self._reply(message, line, arrived)
         elif message is not None and message.is_notification:
             self._notify(message, line)
-        self._observer.server_said(self._exchange, line, arrived)
+        self._observer.server_said(self._exchange, line, arrived, message)
 
     def child_lost(self, error: UpstreamError) -> None:
         """The child is gone."""

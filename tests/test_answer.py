@@ -7,10 +7,20 @@ from collections.abc import Sequence
 
 import pytest
 
-from exporter.answer import KEEP_ALIVE, Answer
+from exporter.answer import KEEP_ALIVE, Answer, Clocks
 from exporter.heads import Headers
 from exporter.message import Id
-from tests.fakes import Downstream, Reply, Scribe, encoded, on_fake_time, post, result, settle
+from tests.fakes import (
+    Downstream,
+    Reply,
+    Scribe,
+    encoded,
+    on_fake_time,
+    post,
+    result,
+    settle,
+    virtual_loop,
+)
 
 NOTE = b'{"jsonrpc":"2.0","method":"notifications/message"}'
 
@@ -49,7 +59,8 @@ class Post:
         self.client.say(post(b"{}", b"/files/mcp", *fields))
         self.owner = Owner()
         (request,) = app.requests
-        self.answer = Answer(request, self.owner, ids, (), timeout, headers)
+        clocks = Clocks(timeout, virtual_loop())
+        self.answer = Answer(request, self.owner, clocks, ids, (), headers)
 
     @property
     def reply(self) -> Reply:

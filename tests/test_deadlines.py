@@ -23,7 +23,7 @@ class Scene:
     def __init__(self, timeout: float) -> None:
         self.loop = virtual_loop()
         self.expired: list[tuple[str, float]] = []
-        self.deadlines = Deadlines(timeout, self.loop)
+        self.deadlines: Deadlines[Late] = Deadlines(timeout, lambda late: late.expire(), self.loop)
 
     def add(self, name: str) -> Late:
         late = Late(self.expired, name)
@@ -98,3 +98,19 @@ async def test_one_that_expires_may_add_and_discard_others() -> None:
     scene.deadlines.add(other, scene.loop.time())
     await asyncio.sleep(30)
     assert [name for name, _ in scene.expired] == ["meddler", "next"]
+
+
+@on_fake_time
+async def test_one_that_is_added_while_it_expires_has_no_timer_of_its_own() -> None:
+    scene = Scene(10)
+
+    class Returning(Late):
+        def expire(self) -> None:
+            super().expire()
+            scene.deadlines.add(self, scene.loop.time())
+
+    start = scene.loop.time()
+    scene.deadlines.add(Returning(scene.expired, "again"), start)
+    await asyncio.sleep(41)
+    assert [at - start for _, at in scene.expired] == [10, 20, 30, 40]
+    assert len(scene.loop._scheduled) == 1  # type: ignore[attr-defined]
