@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import ipaddress
 import logging
 import os
@@ -18,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter import __version__, shown_config, wrap_socket
 from exporter.access import NOBODY_ASKED, AccessFiles, Credentials
+from exporter.admission import Bounds
 from exporter.call import ConfigError
 from exporter.config import Config, Server
 from exporter.explanation import Explanation, explain
@@ -83,6 +85,7 @@ class App:
         own_url = OwnUrl(settings.external_url, is_tls=settings.access.mcp_tls is not None)
         self._fleet = Fleet(self.metrics, self._gateway, self.history, self._reaper, own_url)
         self._listener = Listener(self._gateway, self._loop)
+        self._listener.on_cut = self.metrics.turned_away
         self._chores: set[asyncio.Task[None]] = set()
         self._reloader = Reloader(
             settings.config_file,
@@ -180,7 +183,18 @@ class App:
         return explanation
 
     def _apply_limits(self, config: Config) -> None:
-        self._listener.limits = ListenerLimits(body_bytes=config.limits.request_bytes)
+        limits = config.limits
+        self._listener.limits = ListenerLimits(
+            head_bytes=limits.header_bytes,
+            body_bytes=limits.request_bytes,
+            read_timeout=limits.read_timeout,
+            idle_timeout=limits.keep_alive,
+            write_timeout=limits.write_timeout,
+            connections=limits.connections,
+        )
+        names = (each.name for each in dataclasses.fields(Bounds))
+        bounds = Bounds(**{name: getattr(limits, name) for name in names})
+        self._gateway.admission.apply(bounds)
 
     def _prepare_access(self) -> Callable[[], None]:
         credentials = self._settings.access.read()

@@ -73,10 +73,22 @@ class ProbeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the exporter bounds. `observed_bytes` is what is kept of one message for reading."""
+    """What the exporter bounds: sizes in bytes, times in seconds. `observed_bytes` is what is kept
+    of one message for reading."""
 
     request_bytes: int = 4 * 1024 * 1024
     observed_bytes: int = 8 * 1024 * 1024
+    header_bytes: int = 64 * 1024
+    connections: int = 1000
+    requests_per_server: int = 500
+    requests_total: int = 1000
+    streams_per_server: int = 500
+    streams_total: int = 1000
+    sessions_per_server: int = 10_000
+    children_per_server: int = 256
+    read_timeout: float = 30.0
+    write_timeout: float = 60.0
+    keep_alive: float = 75.0
     tools_per_server: int = 500
     tools_total: int = 2000
     clients: int = 50
@@ -298,6 +310,17 @@ _PROBE_READERS: Mapping[str, Callable[[Node], Any]] = {
 _LIMIT_READERS: Mapping[str, Callable[[Node], Any]] = {
     "request_bytes": fields.size_in_bytes,
     "observed_bytes": fields.size_in_bytes,
+    "header_bytes": fields.size_in_bytes,
+    "connections": fields.count,
+    "requests_per_server": fields.count,
+    "requests_total": fields.count,
+    "streams_per_server": fields.count,
+    "streams_total": fields.count,
+    "sessions_per_server": fields.count,
+    "children_per_server": fields.count,
+    "read_timeout": fields.positive_duration,
+    "write_timeout": fields.positive_duration,
+    "keep_alive": fields.positive_duration,
     "tools_per_server": fields.count,
     "tools_total": fields.count,
     "clients": fields.count,

@@ -18,6 +18,7 @@ import msgspec
 
 from exporter import message as jsonrpc
 from exporter import refusal
+from exporter.admission import Admission, Bounds, Room
 from exporter.heads import Route
 from exporter.message import Message
 from exporter.metrics import Metrics
@@ -33,7 +34,8 @@ _HTTP_TEXTS = {
     400: "this is not an HTTP/1.1 request",
     408: "the request did not arrive in time",
     413: "the request's body is larger than the limit (limits.request_bytes)",
-    431: "the request's headers are larger than the limit",
+    431: "the request's headers are larger than the limit (limits.header_bytes)",
+    503: "there are too many connections (limits.connections)",
 }
 
 
@@ -45,6 +47,14 @@ class Upstream(Protocol):
     """What may follow its name in a path."""
     methods: tuple[bytes, ...]
     """The HTTP methods that it serves."""
+
+    @property
+    def session_count(self) -> int:
+        """Live sessions."""
+
+    @property
+    def child_count(self) -> int:
+        """Processes of sessions, those that are about to end included."""
 
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
         """Serve one request; ``messages`` is what its body says."""
@@ -71,6 +81,7 @@ class Gateway:
         self._metrics = metrics
         self._is_loopback = is_loopback
         self._tokens: Tokens | None = None
+        self.admission = Admission(Bounds())
         self.upstreams: dict[str, Upstream] = {}
         self._known: dict[bytes, Upstream] = {}
         self._plan = object()
@@ -94,6 +105,7 @@ class Gateway:
     def remove(self, name: str) -> None:
         """Serve it no more."""
         upstream = self.upstreams.pop(name, None)
+        self.admission.forget(name)
         self._known = {path: known for path, known in self._known.items() if known is not upstream}
         self.forget_routes()
 
@@ -125,7 +137,7 @@ class Gateway:
         if request.path.startswith(_WELL_KNOWN):
             upstream.describe(request)
         elif request.method != b"POST":
-            upstream.handle(request, ())
+            self._pass_on(request, upstream, ())
         else:
             if request.head is not None:
                 route = Route(self._plan, upstream, request.headers)
@@ -137,7 +149,33 @@ class Gateway:
         if messages is None:
             self._refuse(request, _explain(request.body), upstream, None)
         else:
+            self._pass_on(request, upstream, messages)
+
+    def _pass_on(self, request: Request, upstream: Upstream, messages: Sequence[Message]) -> None:
+        gates = self.admission.of(upstream.recorder.name)
+        method = messages[0].method if messages else None
+        is_stream = request.method == b"GET" or method == "subscriptions/listen"
+        gate = gates.streams if is_stream else gates.requests
+        full = gate.enter()
+        if full is None and method == "initialize":
+            full = self._lack_of_room(upstream)
+            if full is not None:
+                gate.leave()
+        if full is None:
+            request.lease = gate
             upstream.handle(request, messages)
+        else:
+            message = messages[0] if messages else None
+            self._refuse(request, _crowded(full), upstream, message)
+
+    def _lack_of_room(self, upstream: Upstream) -> Room | None:
+        """What of a new session's needs is used up."""
+        bounds = self.admission.bounds
+        if upstream.session_count >= bounds.sessions_per_server:
+            return Room("sessions_per_server", bounds.sessions_per_server)
+        if upstream.child_count >= bounds.children_per_server:
+            return Room("children_per_server", bounds.children_per_server)
+        return None
 
     def refuse(self, request: Request, status: int, reason: str) -> None:
         """Answer what broke the rules of HTTP or a limit."""
@@ -219,7 +257,8 @@ class Gateway:
             self._metrics.rejected(method, refused.reason)
         else:
             upstream.recorder.rejected(method, refused.reason)
-        reply = refusal.error(refused.code, refused.text)
+        identity = message.id if message is not None else None
+        reply = refusal.error(refused.code, refused.text, identity)
         headers = list(refused.headers)
         if refused.status == 405 and upstream is not None:
             headers.append((b"Allow", b", ".join(upstream.methods)))
@@ -240,6 +279,12 @@ _UNAUTHORIZED = Refusal(
 _NO_METADATA = Refusal(
     404, "unknown_path", "the token is the exporter's own: there is no OAuth behind it"
 )
+
+
+def _crowded(room: Room) -> Refusal:
+    text = f"too much is under way: limits.{room.setting} is {room.limit}; try again later"
+    reason = f"too_many_{room.setting.partition('_')[0]}"
+    return Refusal(503, reason, text, refusal.CONNECTION_LOST, ((b"Retry-After", b"1"),))
 
 
 def _answer_preflight(request: Request) -> None:

@@ -11,6 +11,9 @@ from exporter.exchange import Exchange
 from exporter.message import Message
 from exporter.recorder import ServerRecorder
 
+MOST = 100_000
+"""Sessions of one server that are known at once; after that the oldest is forgotten."""
+
 _GRACE = 5.0  # seconds: a request that still has its stream is ended there, with an answer
 
 
@@ -42,9 +45,14 @@ class HttpSessions:
         params = initialize.params if initialize else None
         client = params.client_info.name if params and params.client_info else None
         version = params.protocol_version if params else None
+        if len(self._live) >= MOST:  # a server that gives ids away must not cost our memory
+            self.end(next(iter(self._live)), now)
         session = self._live[session_id] = HttpSession(exchange, now)
         self._recorder.session_started(client, version)
         return session
+
+    def __len__(self) -> int:
+        return len(self._live)
 
     def find(self, session_id: bytes, now: float) -> HttpSession | None:
         """The session with this id, now in use."""

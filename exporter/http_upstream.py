@@ -93,6 +93,16 @@ class HttpUpstream:
         """Whether requests are in flight."""
         return bool(self._relays)
 
+    @property
+    def session_count(self) -> int:
+        """Live sessions."""
+        return len(self.sessions)
+
+    @property
+    def child_count(self) -> int:
+        """It has none."""
+        return 0
+
     def drain(self) -> None:
         """End the streams that would otherwise stay open: no reply is due on them."""
         for relay in list(self._relays):

@@ -27,6 +27,8 @@ from exporter.request import Request
 _OFFER = frozenset({b"connection", b"upgrade", b"http2-settings", b"expect"})
 _BACKLOG = 64 * 1024
 _LINGER = 2.0
+_SURPLUS = 100
+"""Connections over the limit that are told so; further ones are cut at once."""
 _KNOWN_HEADS = 1024
 
 
@@ -39,6 +41,7 @@ class ListenerLimits:
     read_timeout: float = 30.0
     idle_timeout: float = 75.0
     write_timeout: float = 60.0
+    connections: int = 1000
 
 
 class Application(Protocol):
@@ -79,8 +82,14 @@ class Connection(asyncio.Protocol):
         if not self._listener.is_welcome(transport):
             cast("asyncio.Transport", transport).abort()
             return
+        listener = self._listener
         self._transport = cast("asyncio.Transport", transport)
-        self._listener.connections.add(self)
+        listener.connections.add(self)
+        surplus = len(listener.connections) - listener.limits.connections
+        if surplus > _SURPLUS:
+            self._transport.abort()
+        elif surplus > 0:
+            self._refuse(Request(self), 503, "too_many_connections")
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The connection is closed, by whichever side."""
@@ -229,6 +238,8 @@ class Connection(asyncio.Protocol):
         if self._parsing is not None and self._serving is None and not self._discarding:
             self._refuse(self._parsing, 408, "read_timeout")
         else:
+            if self._paused:
+                self._listener.on_cut("write_timeout")
             self.abort()
 
     @property
@@ -369,6 +380,8 @@ class Listener:
         self.heads: Memory[RequestHead] = Memory(_KNOWN_HEADS)
         self.connections: set[Connection] = set()
         self.is_welcome: Callable[[asyncio.BaseTransport], bool] = _everybody
+        self.on_cut: Callable[[str], None] = _ignored
+        """Told why where a connection is cut in the middle of a reply."""
         self.draining = False
         self.door = Door(loop, lambda: Connection(self))
         self._sweeper: asyncio.TimerHandle | None = None
@@ -420,6 +433,10 @@ class Listener:
 
 def _everybody(transport: asyncio.BaseTransport) -> bool:  # noqa: ARG001
     return True
+
+
+def _ignored(reason: str) -> None:
+    """Nobody wants to know."""
 
 
 class _RefusalError(Exception):

@@ -66,6 +66,11 @@ REJECTIONS = (
     "not_jsonrpc",
     "read_timeout",
     "server_not_reading",
+    "too_many_children",
+    "too_many_connections",
+    "too_many_requests",
+    "too_many_sessions",
+    "too_many_streams",
     "unauthorized",
     "unknown_path",
     "unknown_server",
@@ -73,6 +78,7 @@ REJECTIONS = (
     "web_busy",
     "web_rate_limited",
     "web_unauthorized",
+    "write_timeout",
 )
 """Every reason of a refusal; each is there at zero, so that ``increase()`` sees the first."""
 

@@ -29,6 +29,13 @@ class Wire(Protocol):
         """Cut the connection."""
 
 
+class Lease(Protocol):
+    """A place that a request holds while it is served."""
+
+    def leave(self) -> None:
+        """Give it back."""
+
+
 class Request:
     """One request with its reply: what came in, and the way back."""
 
@@ -41,6 +48,7 @@ class Request:
         "head",
         "headers",
         "keep_alive",
+        "lease",
         "method",
         "minor",
         "on_drain",
@@ -68,6 +76,8 @@ class Request:
         self.chunked = False
         self.closed = False
         self.refusal: tuple[int, str] | None = None
+        self.lease: Lease | None = None
+        """What is given back when the reply is complete, or the client gone."""
         self.on_gone: Callable[[], None] | None = None
         self.on_drain: Callable[[bool], None] | None = None
 
@@ -142,6 +152,8 @@ class Request:
         if self.closed:
             return
         self.closed = True
+        if self.lease is not None:
+            self.lease.leave()
         if self.chunked and self.method != b"HEAD":
             self._wire.put(b"0\r\n\r\n")
         self._wire.finished(self)
@@ -150,6 +162,8 @@ class Request:
         """The reply cannot be completed: cut the connection, so that the client sees it."""
         if not self.closed:
             self.closed = True
+            if self.lease is not None:
+                self.lease.leave()
             self._wire.abort()
 
     def respond(
@@ -166,5 +180,7 @@ class Request:
         """The client is gone: tell whoever serves this request."""
         if not self.closed:
             self.closed = True
+            if self.lease is not None:
+                self.lease.leave()
             if self.on_gone is not None:
                 self.on_gone()

@@ -85,6 +85,16 @@ class StdioUpstream:
         sessions = any(not session.is_idle for session in self._sessions.values())
         return sessions or (self._shared is not None and not self._shared.is_idle)
 
+    @property
+    def session_count(self) -> int:
+        """Live sessions."""
+        return len(self._sessions)
+
+    @property
+    def child_count(self) -> int:
+        """Processes of sessions, those that are about to end included."""
+        return len(self._sessions) + len(self._stopping)
+
     def drain(self) -> None:
         """End the streams that would otherwise stay open: no reply is due on them."""
         for session in list(self._sessions.values()):

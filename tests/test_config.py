@@ -466,8 +466,9 @@ def test_the_grammar_names_every_setting_with_its_default(
 def value_of(text: str) -> object:
     if text in ("true", "false"):
         return text == "true"
-    if text.endswith("MiB"):
-        return int(text.removesuffix("MiB")) * 1024**2
+    for unit, size in (("KiB", 1024), ("MiB", 1024**2)):
+        if text.endswith(unit):
+            return int(text.removesuffix(unit)) * size
     return int(text) if text.isdigit() else parse_duration(text)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from exporter.admission import Bounds
 from exporter.gateway import Gateway
 from exporter.listener import ListenerLimits
 from exporter.message import Message
@@ -22,6 +23,7 @@ from tests.fakes import (
     post,
     request,
     result,
+    settle,
 )
 
 LIMITS = ListenerLimits(head_bytes=2000, body_bytes=500)
@@ -37,10 +39,13 @@ class FakeUpstream:
         self.recorder = recorder
         self.handled: list[tuple[Request, Sequence[Message]]] = []
         self.described: list[Request] = []
+        self.session_count = self.child_count = 0
+        self.is_slow = False
 
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
         self.handled.append((request, messages))
-        request.respond(200, b"ok", b"text/plain")
+        if not self.is_slow:
+            request.respond(200, b"ok", b"text/plain")
 
     def describe(self, request: Request) -> None:
         self.described.append(request)
@@ -526,3 +531,96 @@ async def test_a_token_goes_no_further_though_its_head_is_known() -> None:
     scene.gateway.tokens = Tokens({"new": "g" * 16})
     client.say(good)
     assert client.replies()[-1].status == 401
+
+
+# Limits
+
+LISTEN = request("l", "subscriptions/listen")
+INITIALIZE = request(7, "initialize")
+
+
+def bounded(**limits: int) -> Scene:
+    scene = Scene("files", "notes")
+    scene.gateway.admission.apply(Bounds(**limits))
+    return scene
+
+
+def assert_refused(scene: Scene, reply: Reply, limit: str, identity: object) -> None:
+    assert reply.status == 503
+    assert reply.header(b"retry-after") == b"1"
+    assert reply.json["id"] == identity
+    assert reply.json["error"]["code"] == -32000
+    assert f"limits.{limit} is 1; try again later" in reply.json["error"]["message"]
+    assert scene.rejected(f"too_many_{limit.partition('_')[0]}") == 1
+    assert scene.outcomes == {"rejected": 1}
+
+
+@pytest.mark.parametrize(
+    ("limit", "path"), [("requests_per_server", b"/files/mcp"), ("requests_total", b"/notes/mcp")]
+)
+@pytest.mark.parametrize("end", ["reply", "abort", "leave"])
+@on_fake_time
+async def test_requests_in_flight_are_bounded(limit: str, path: bytes, end: str) -> None:
+    scene = bounded(**{limit: 1})
+    files = scene.upstreams["files"]
+    files.is_slow = True
+    first = Downstream(scene.gateway, LIMITS)
+    first.say(post(request(1)))
+    assert_refused(scene, scene.say(post(request(2), path)), limit, 2)
+    served = files.handled[0][0]
+    if end == "reply":
+        served.respond(200, b"", b"")
+    elif end == "abort":
+        served.abort()
+    else:
+        first.abort()
+    await settle()
+    scene.upstreams["notes"].is_slow = files.is_slow = False
+    assert scene.say(post(request(3), path)).status == 200
+    assert scene.gateway.admission.of("files").requests.own.taken == 0
+    assert scene.gateway.admission.of("files").requests.total.taken == 0
+
+
+@pytest.mark.parametrize("limit", ["streams_per_server", "streams_total"])
+@on_fake_time
+async def test_streams_are_bounded_and_leave_room_for_calls(limit: str) -> None:
+    scene = bounded(**{limit: 1})
+    scene.upstreams["files"].is_slow = True
+    listening = Downstream(scene.gateway, LIMITS)
+    listening.say(post(LISTEN))
+    assert_refused(scene, scene.ask(), limit, None)
+    scene.upstreams["files"].is_slow = False
+    assert scene.say(post(request(3))).status == 200
+    listening.abort()
+    await settle()
+    assert scene.ask().status == 200
+
+
+@pytest.mark.parametrize(
+    ("limit", "count"),
+    [
+        ("sessions_per_server", "session_count"),
+        ("children_per_server", "child_count"),
+    ],
+)
+@on_fake_time
+async def test_sessions_are_bounded_and_those_that_live_go_on(limit: str, count: str) -> None:
+    scene = bounded(**{limit: 1})
+    setattr(scene.upstreams["files"], count, 1)
+    assert_refused(scene, scene.say(post(INITIALIZE)), limit, 7)
+    assert scene.say(post(request(8))).status == 200
+    assert scene.say(post(INITIALIZE, b"/notes/mcp")).status == 200
+    setattr(scene.upstreams["files"], count, 0)
+    assert scene.say(post(INITIALIZE)).status == 200
+    assert scene.gateway.admission.of("files").requests.own.taken == 0
+
+
+@on_fake_time
+async def test_a_server_that_is_removed_takes_its_limits_along() -> None:
+    scene = bounded(requests_per_server=1)
+    scene.upstreams["files"].is_slow = True
+    Downstream(scene.gateway, LIMITS).say(post(request(1)))
+    scene.gateway.remove("files")
+    scene.gateway.add("files", scene.upstreams["files"])
+    scene.upstreams["files"].is_slow = False
+    assert scene.say(post(request(2))).status == 200

@@ -10,9 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.listener import Listener, ListenerLimits
+from exporter.listener import Connection, Listener, ListenerLimits
 from exporter.request import Request
-from tests.fakes import Downstream, Reply, Scribe, on_fake_time, parse_replies, settle, virtual_loop
+from tests.fakes import (
+    Downstream,
+    FakeTransport,
+    Reply,
+    Scribe,
+    on_fake_time,
+    parse_replies,
+    settle,
+    virtual_loop,
+)
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 SMALL = ListenerLimits(head_bytes=200, body_bytes=50, read_timeout=5, idle_timeout=20)
@@ -747,3 +756,75 @@ def test_an_address_that_is_taken_is_an_error() -> None:
         await first.close(0)
 
     asyncio.run(run())
+
+
+# Connections
+
+
+@on_fake_time
+async def test_a_connection_too_many_is_told_so_and_then_closed() -> None:
+    app = Scribe()
+    listener = Listener(app, asyncio.get_running_loop(), ListenerLimits(connections=1))
+    listener._sweep()
+    first, second = (Connection(listener) for _ in range(2))
+    transports = FakeTransport(first), FakeTransport(second)
+    first.connection_made(transports[0])
+    second.connection_made(transports[1])
+    assert app.refused == [(503, "too_many_connections")]
+    (reply,) = parse_replies(bytes(transports[1].sent))
+    assert (reply.status, reply.header(b"connection")) == (503, b"close")
+    assert transports[1].has_eof
+    second.data_received(GET)
+    assert app.requests == []
+    await asyncio.sleep(4)
+    assert transports[1].is_aborted
+    first.data_received(GET)
+    assert len(app.requests) == 1
+    await settle()
+    third = Connection(listener)
+    third.connection_made(FakeTransport(third))
+    assert app.refused == [(503, "too_many_connections"), (503, "too_many_connections")]
+    await listener.close(0)
+
+
+@on_fake_time
+async def test_a_flood_of_connections_is_cut_without_a_word() -> None:
+    app = Scribe()
+    listener = Listener(app, asyncio.get_running_loop(), ListenerLimits(connections=1))
+    for _ in range(150):
+        connection = Connection(listener)
+        transport = FakeTransport(connection)
+        connection.connection_made(transport)
+    assert transport.is_aborted
+    assert not transport.sent
+    assert len(app.refused) == 100
+    await settle()
+    assert len(listener.connections) == 101
+    await listener.close(0)
+
+
+@on_fake_time
+async def test_who_is_cut_because_he_does_not_read_is_counted() -> None:
+    reasons: list[str] = []
+    client = Downstream(Scribe(), ListenerLimits(write_timeout=5))
+    client.listener.on_cut = reasons.append
+    client.listener._sweep()
+    client.say(GET)
+    client.connection.pause_writing()
+    await asyncio.sleep(7)
+    assert client.is_aborted
+    assert reasons == ["write_timeout"]
+    await client.listener.close(0)
+
+
+@on_fake_time
+async def test_who_is_idle_is_closed_but_not_counted() -> None:
+    reasons: list[str] = []
+    client = Downstream(Echo(), SMALL)
+    client.listener.on_cut = reasons.append
+    client.listener._sweep()
+    client.say(GET)
+    await asyncio.sleep(30)
+    assert client.is_closing()
+    assert reasons == []
+    await client.listener.close(0)
