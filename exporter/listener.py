@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
             if len(self._backlog) > _BACKLOG and self._transport is not None:
                 self._transport.pause_reading()
             return
-        if self._parsing is None:
+        if self._parsing is None and not self._ready:
             if self._serve_known(data):
                 return
             self._feed(data)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.heads import LONGEST, Headers, Memory, ReplyHead, RequestHead, head_of
 from exporter.request import Request
-from tests.fakes import Downstream, Scribe, on_fake_time
+from tests.fakes import Downstream, Scribe, on_fake_time, settle
 
 START = b"POST /a HTTP/1.1\r\n"
 HEAD = START + b"Host: x\r\nContent-Length: 3\r\n\r\n"
@@ -149,3 +149,14 @@ async def test_a_head_that_is_known_goes_past_the_parser() -> None:
     assert heads == [heads[0]] * 3
     assert [request.body for request in app.requests] == [b"abc", b"def", b"ghi"]
     assert [reply.status for reply in client.replies()] == [200] * 3
+
+
+@on_fake_time
+async def test_a_known_head_does_not_overtake_what_was_pipelined() -> None:
+    client = Downstream(Parrot())
+    client.say(HEAD + b"one")
+    client.say(HEAD + b"two" + START + b"Host: y\r\nContent-Length: 5\r\n\r\nthree")
+    client.say(HEAD + b"six")
+    await settle()
+    bodies = [reply.body.split(b"|")[3] for reply in client.replies()]
+    assert bodies == [b"one", b"two", b"three", b"six"]
