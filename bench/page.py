@@ -12,13 +12,21 @@ from pathlib import Path
 
 import msgspec
 
+from bench.answers import LEGACY
 from bench.bars import verdicts
-from bench.cells import Row
+from bench.cells import ERAS, PAYLOADS, Row
 from bench.figures import Figures
 from bench.machine import load
 from bench.slopes import Held, Slope
 from bench.stage import ROOT
-from bench.tables import TIMES, Book, micro, other, table, tables
+from bench.tables import TIMES, Book, cpu, micro, other, rate, table, tables, times, whole
+
+STDIO = "exporter stdio"
+BEHIND = {
+    "exporter": "HTTP server",
+    "exporter TLS": "HTTP server, TLS before the exporter",
+    STDIO: "stdio server",
+}
 
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "bench" / "results"
@@ -45,6 +53,8 @@ def parts(run: Run) -> Mapping[str, str]:
     return {
         "machine": machine(run),
         "bars": "\n".join(verdicts(book, run.figures)),
+        "core": core(book),
+        "peers": "\n".join(peers(book)),
         "figures": figures(run),
         "memory": memory(run),
         "sessions": sessions(run),
@@ -55,16 +65,12 @@ def parts(run: Run) -> Mapping[str, str]:
 def machine(run: Run) -> str:
     lines = [f"- {name}: {words}" for name, words in run.machine.items()]
     if run.rows:
-        lines.append(f"- meanwhile: {load([other_of(row) for row in run.rows])}")
+        lines.append(f"- meanwhile: {load([other(row) for row in run.rows])}")
     rounds, seconds = run.options["rounds"], run.options["seconds"]
     lines.append(f"- {rounds:.0f} rounds, {seconds:g} s for each cell in each")
     lines += [f"- without {name}: {reason}" for name, reason in run.skipped.items()]
     lines += [f"- failed: {failure}" for failure in run.failures]
     return "\n".join(lines)
-
-
-def other_of(row: Row) -> float:
-    return other(row)
 
 
 def figures(run: Run) -> str:
@@ -82,6 +88,38 @@ def figures(run: Run) -> str:
         "mean latency at 1 session less that without a proxy": _micro(found.overhead_outside),
     }
     return "\n".join(table(("figure", "measured"), [(k, v) for k, v in rows.items() if v]))
+
+
+def core(book: Book) -> str:
+    """How many calls of each kind one core carries, at 16 sessions."""
+    lines = []
+    for name, transport in (("exporter", "http"), ("exporter TLS", "http"), (STDIO, "stdio")):
+        for payload in PAYLOADS:
+            cells = [book.find(name, payload, 16, era, transport) for era in ERAS]
+            spent = [book.middle(cell, cpu) if cell else 0.0 for cell in cells]
+            told = [column for each in spent for column in _core(each)]
+            if any(told):
+                lines.append((f"{payload}, {BEHIND[name]}", *told))
+    columns = (f"{name}, {era}" for era in ERAS for name in ("CPU µs", "calls/s a core"))
+    return "\n".join(table(("a call", *columns), lines))
+
+
+def _core(spent: float) -> tuple[str, str]:
+    return (micro(spent), whole(1 / spent)) if spent else ("", "")
+
+
+def peers(book: Book) -> list[str]:
+    """Everybody's processor time for a small call at 16 sessions, and the exporter's beside it."""
+    lines = []
+    for transport, own in (("http", "exporter"), ("stdio", STDIO)):
+        mine = book.find(own, "small", 16, LEGACY, transport)
+        for cell in book.cells:
+            if mine is None or cell.place != mine.place or not book.middle(cell, cpu):
+                continue
+            spent, speed = micro(book.middle(cell, cpu)), whole(book.middle(cell, rate))
+            ratio = times(book.ratio(cell, mine, cpu))
+            lines.append((cell.contender, transport, spent, ratio, speed))
+    return table(("contender", "server behind", "CPU µs", "of the exporter's", "calls/s"), lines)
 
 
 def _micro(seconds: float | None) -> str | None:

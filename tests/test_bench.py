@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httptools
 import msgspec
+import numpy as np
 import pytest
 
 from bench import nginx
@@ -15,8 +16,11 @@ from bench.bars import Bar, bars, verdicts
 from bench.cells import Cell, Entrant, Row, plan, takes_part, turns
 from bench.figures import Figures
 from bench.load import Measured, last_event, quantile
-from bench.page import written
+from bench.page import PAGE, RESULTS, parts, written
+from bench.page import read as load_run
 from bench.peers import LOCKS, RENEWAL, version
+from bench.plots import plot
+from bench.slopes import Slope
 from bench.tables import TIMES, Book, cpu, micro, p50, table, tables
 from bench.talk import FIRST_ID, TOKEN, Http, Talk, WrongReplyError
 from exporter.message import read
@@ -262,3 +266,22 @@ def test_nginx_has_a_certificate_where_it_is_asked_for_one(tmp_path: Path) -> No
     )
     assert "listen 127.0.0.1:1 ssl;" in secure
     assert f"ssl_certificate {tmp_path}/x.crt; ssl_certificate_key {tmp_path}/x.key;" in secure
+
+
+def test_the_page_and_its_plots_are_what_the_rows_say() -> None:
+    """``make bench`` writes the rows, ``python -m bench.page`` the page."""
+    run = load_run(RESULTS / "rows.json")
+    page = PAGE.read_text()
+    assert re.findall("<!-- measured: (.*) -->", page) == re.findall("<!-- end: (.*) -->", page)
+    assert set(re.findall("<!-- measured: (.*) -->", page)) == set(parts(run))
+    assert written(page, parts(run)) == page
+    assert {f"cost-{name}.svg" for name in run.slopes} <= {
+        picture.name for picture in (PAGE.parent / "pictures").iterdir()
+    }
+
+
+def test_a_plot_shows_every_point() -> None:
+    figure = plot("tools", Slope([10.0, 100.0], [50e-6, 60e-6], [30.0, 40.0]))
+    spent, memory = (axes.lines[0] for axes in figure.axes)
+    assert spent.get_xydata() == pytest.approx(np.array([(10.0, 50.0), (100.0, 60.0)]))
+    assert memory.get_xydata() == pytest.approx(np.array([(10.0, 30.0), (100.0, 40.0)]))
