@@ -102,8 +102,8 @@ quiet: environment monitoring ## See that nothing but the Watchdog fires in ten 
 	@$(PYTHON) -m tests.quiet --minutes 10 --idle
 
 .PHONY: bench
-bench: environment ## What the exporter costs, beside nginx and others; BENCH="--rounds 1" and the like
-	@$(PYTHON) -m bench $(BENCH)
+bench: environment ## What the exporter costs, beside nginx and others: build/bench; BENCH="--rounds 1"
+	@$(PYTHON) -m bench --output build/bench $(BENCH)
 
 .PHONY: docs
 docs: environment ## Write docs/metrics.md from the code

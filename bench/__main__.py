@@ -155,7 +155,7 @@ class Bench:
 
     def _slopes(self) -> None:
         for name in slopes.SLOPES:
-            self._try(name, functools.partial(self._slope, name))
+            self._try(f"the cost by {name}", functools.partial(self._slope, name))
         self._try("sessions held", lambda s: self.run.held.update(slopes.sessions_held(s)))
 
     def _slope(self, name: str, stage: Stage) -> None:

@@ -19,7 +19,7 @@ from bench.rounds import execute
 from bench.scrapes import HEADERS, Scraper
 from bench.stage import Stage
 from bench.talk import Talk
-from bench.usage import memory_of
+from bench.usage import cpu_of, memory_of
 
 SETTLING = 12.0
 """Seconds until the first probes and scrapes are over."""
@@ -34,6 +34,8 @@ class Figures(msgspec.Struct):
     """How many calls there were between the two looks at memory."""
     growth: float | None = None
     start: float | None = None
+    start_cpu: float | None = None
+    """Processor time until then."""
     nginx_start: float | None = None
     recording: float | None = None
     reading: float | None = None
@@ -96,19 +98,22 @@ def start(stage: Stage, figures: Figures, times: int = 5) -> None:
     """From the start of the process to the first reply to a call, in turn with nginx."""
     backend = stage.backend(stage.rest)
     exporters = [first_call(stage, Exporter(), backend) for _ in range(times)]
-    figures.start = median(exporters)
-    figures.nginx_start = median(first_call(stage, Nginx(), backend) for _ in range(times))
+    figures.start = median(taken for taken, _ in exporters)
+    figures.start_cpu = median(spent for _, spent in exporters)
+    figures.nginx_start = median(first_call(stage, Nginx(), backend)[0] for _ in range(times))
 
 
-def first_call(stage: Stage, proxy: Exporter | Nginx, backend: tuple[str, int]) -> float:
-    """Seconds until a call that is tried again and again has its reply."""
+def first_call(
+    stage: Stage, proxy: Exporter | Nginx, backend: tuple[str, int]
+) -> tuple[float, float]:
+    """Seconds until a call that is tried again and again has its reply; processor time by then."""
     proxy.prepare(stage, backend)
     began = time.perf_counter()
     proxy.launch(stage)
     Caller(proxy.url, Talk(era=MODERN)).insist()
-    taken = time.perf_counter() - began
+    taken, used = time.perf_counter() - began, cpu_of(proxy.processes()).total
     stage.end(proxy.process)
-    return taken
+    return taken, used
 
 
 def recording(figures: Figures) -> None:

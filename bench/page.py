@@ -67,7 +67,7 @@ def machine(run: Run) -> str:
     if run.rows:
         lines.append(f"- meanwhile: {load([other(row) for row in run.rows])}")
     rounds, seconds = run.options["rounds"], run.options["seconds"]
-    lines.append(f"- {rounds:.0f} rounds, {seconds:g} s for each cell in each")
+    lines.append(f"- rounds: {rounds:.0f}, {seconds:g} s for each cell in each")
     lines += [f"- without {name}: {reason}" for name, reason in run.skipped.items()]
     lines += [f"- failed: {failure}" for failure in run.failures]
     return "\n".join(lines)
@@ -77,6 +77,9 @@ def figures(run: Run) -> str:
     """What is measured beside the rounds and has no bar."""
     found = run.figures
     rows = {
+        "start to first relayed call, CPU": None
+        if found.start_cpu is None
+        else f"{found.start_cpu:.2f} s",
         "start to first relayed call, nginx": None
         if found.nginx_start is None
         else f"{found.nginx_start:.2f} s",

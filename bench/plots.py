@@ -21,6 +21,7 @@ LABELS = {
 def draw(slopes: Mapping[str, Slope], folder: Path) -> None:
     """Write one picture for each slope."""
     mpl.rcParams["svg.hashsalt"] = "bench"  # the same rows give the same file
+    mpl.rcParams["svg.fonttype"] = "none"
     for name, slope in slopes.items():
         figure = plot(LABELS[name], slope)
         figure.savefig(folder / f"cost-{name}.svg", metadata={"Date": None})
