@@ -17,10 +17,11 @@ from time import monotonic, time
 
 from prometheus_client import CollectorRegistry
 
-from exporter import __version__, shown_config, wrap_socket
+from exporter import __version__, call_log, shown_config, wrap_socket
 from exporter.access import NOBODY_ASKED, AccessFiles, Credentials
 from exporter.admission import Bounds
 from exporter.call import ConfigError
+from exporter.call_log import LoggingRecorder
 from exporter.config import Config, Server
 from exporter.explanation import Explanation, explain
 from exporter.fleet import Fleet
@@ -61,6 +62,7 @@ class Settings:
     external_url: str | None = None
     wrap_socket: str = ""
     access: AccessFiles = NOBODY_ASKED
+    logs_calls: bool = False
 
 
 class App:
@@ -84,6 +86,9 @@ class App:
         self._gateway = Gateway(self.metrics, is_loopback(settings.mcp_host))
         own_url = OwnUrl(settings.external_url, is_tls=settings.access.mcp_tls is not None)
         self._fleet = Fleet(self.metrics, self._gateway, self.history, self._reaper, own_url)
+        if settings.logs_calls:
+            self._fleet.recorder_type = LoggingRecorder
+            self._gateway.on_refused = call_log.refused
         self._listener = Listener(self._gateway, self._loop)
         self._listener.on_cut = self.metrics.turned_away
         self._chores: set[asyncio.Task[None]] = set()

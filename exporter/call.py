@@ -62,3 +62,5 @@ class Call(Struct, frozen=True):
     code: float | None = None
     result_bytes: int | None = None
     traceparent: str | None = None
+    client: str | None = None
+    """The client's own name, where somebody wants to know it."""

@@ -125,6 +125,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     )
     flag.choice("--log.level", ("debug", "info", "warning", "error"), "info")
     flag.choice("--log.format", ("text", "json"), "text")
+    flag.switch("--log.calls", "log a line for each request; never arguments or results")
     parser.set_defaults(run=_serve)
 
 
@@ -323,6 +324,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         external_url=given["web.external_url"] or None,
         wrap_socket=given["wrap.socket"],
         access=access,
+        logs_calls=given["log.calls"],
     )
     loaded = config.load(path, os.environ) if given["config.file"] else config.Config(servers={})
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:

@@ -19,6 +19,9 @@ from exporter.message import Id, Message
 class Recorder(Protocol):
     """Where an exchange reports to."""
 
+    names_clients: bool
+    """Whether a Call is to bear its client's name."""
+
     def began(self, to_server: bool) -> None:
         """A request is now in flight."""
 
@@ -75,12 +78,15 @@ class Exchange:
         self._recorder = recorder
         self._pending: dict[tuple[bool, object], Pending] = {}
         self._unanswered: deque[tuple[bool, object]] | None = None
+        self._client: str | None = None
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def begin(self, message: Message, now: float, to_server: bool = True) -> Pending:
         """Note a request. A second one with the same id does not replace the first."""
+        if self._recorder.names_clients:
+            self._client = message.client or self._client
         pending = Pending(message, now, to_server)
         key = (to_server, pending.id)
         pending.previous = self._pending.get(key)
@@ -153,6 +159,7 @@ class Exchange:
             code,
             size,
             pending.traceparent,
+            self._client,
         )
         self._recorder.finished(call)
 

@@ -65,6 +65,7 @@ class Fleet:
         self._loop = asyncio.get_running_loop()
         self._watched: dict[str, Watched] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self.recorder_type: type[ServerRecorder] = ServerRecorder
 
     def apply(self, config: Config) -> Difference:
         """Serve what the configuration says. Whoever is unchanged keeps sessions and children."""
@@ -93,7 +94,7 @@ class Fleet:
 
     def wrapped(self, name: str) -> Observer:
         """An observer for a server that is not configured, but reports from where it runs."""
-        recorder = ServerRecorder(self._metrics, name, "stdio")
+        recorder = self.recorder_type(self._metrics, name, "stdio")
         server = Server(name, "stdio", probe=ProbeSettings(enabled=False))
         return self._observe(server, recorder)[2]
 
@@ -132,7 +133,7 @@ class Fleet:
         await asyncio.gather(*closing, *self._leaving, return_exceptions=True)
 
     def _add(self, server: Server, observed_bytes: int) -> Watched:
-        recorder = ServerRecorder(self._metrics, server.name, server.transport)
+        recorder = self.recorder_type(self._metrics, server.name, server.transport)
         vitals, prober, observer = self._observe(server, recorder)
         upstream: HttpUpstream | StdioUpstream
         if server.transport == "stdio":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -82,6 +82,8 @@ class Gateway:
         self._is_loopback = is_loopback
         self._tokens: Tokens | None = None
         self.admission = Admission(Bounds())
+        self.on_refused: Callable[[None, str | None, str], None] = _ignored
+        """Told of requests that were refused and were for no known server."""
         self.upstreams: dict[str, Upstream] = {}
         self._known: dict[bytes, Upstream] = {}
         self._plan = object()
@@ -255,6 +257,7 @@ class Gateway:
         method = message.method if message else None
         if upstream is None:
             self._metrics.rejected(method, refused.reason)
+            self.on_refused(None, method, refused.reason)
         else:
             upstream.recorder.rejected(method, refused.reason)
         identity = message.id if message is not None else None
@@ -279,6 +282,10 @@ _UNAUTHORIZED = Refusal(
 _NO_METADATA = Refusal(
     404, "unknown_path", "the token is the exporter's own: there is no OAuth behind it"
 )
+
+
+def _ignored(server: None, method: str | None, reason: str) -> None:
+    """Nobody wants to know."""
 
 
 def _crowded(room: Room) -> Refusal:

@@ -119,6 +119,15 @@ class Message(Struct, frozen=True):
         return meta.traceparent if meta else None
 
     @property
+    def client(self) -> str | None:
+        """The client's own name, in ``initialize`` or the envelope of 2026-07-28; untrusted."""
+        if self.params is None:
+            return None
+        meta = self.params.meta
+        info = self.params.client_info or (meta.client_info if meta else None)
+        return info.name if info else None
+
+    @property
     def progress_token(self) -> Id | UnsetType:
         """The token by which the server reports progress of this request."""
         meta = self.params.meta if self.params else None

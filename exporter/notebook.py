@@ -30,6 +30,8 @@ _MAX_TEXT = 257  # one more than any label value that is admitted
 class Notebook:
     """Written by the threads that copy, read by the one that tells."""
 
+    names_clients = False
+
     def __init__(self, server: str, pid: int, max_calls: int = MAX_CALLS) -> None:
         self.lock = Lock()
         """Held by whoever writes, around the whole observation of one message."""

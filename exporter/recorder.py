@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -49,8 +50,13 @@ ToolSeries = tuple[Count, Distribution, Level, Distribution]
 """The calls of one tool that end alike: how many, how long, the last one, the results' sizes."""
 
 
+log = logging.getLogger(__name__)
+
+
 class ServerRecorder:
     """The samples of one server. All methods are synchronous and take microseconds."""
+
+    names_clients = False
 
     def __init__(self, metrics: Metrics, name: str, transport: str) -> None:
         self.name = name
@@ -137,12 +143,16 @@ class ServerRecorder:
         """A client opened a session."""
         self._sessions.inc()
         label = self.metrics.clients.label(client)
-        self.metrics.sessions_started.labels(self.name, label, version_label(version)).inc()
+        protocol = version_label(version)
+        self.metrics.sessions_started.labels(self.name, label, protocol).inc()
+        extra = {"server": self.name, "client": label, "protocol_version": protocol}
+        log.info("session started", extra=extra)
 
     def session_ended(self, seconds: float) -> None:
         """A session is over after this long."""
         self._sessions.dec()
         self._session_duration.observe(seconds)
+        log.info("session ended", extra={"server": self.name, "seconds": round(seconds, 3)})
 
     def sessions_changed(self, change: int) -> None:
         """So many more sessions are known, which began elsewhere."""

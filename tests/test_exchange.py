@@ -28,6 +28,8 @@ from tests.fakes import (
 class FakeRecorder:
     """Keeps what an exchange reports."""
 
+    names_clients = False
+
     def __init__(self) -> None:
         self.in_flight = {True: 0, False: 0}
         self.calls: list[Call] = []
