@@ -99,7 +99,11 @@ class Proxy(Contender):
         return [self.process.pid]
 
     def job(self, job: Job) -> Job:
-        watched = {"proxy": self.processes(), "backend": [self._backend[1]]}
+        watched = {"proxy": self.processes()}
+        if self.transport == "stdio":
+            parents = {"backend": self.process.pid}
+            return msgspec.structs.replace(job, url=self.url, watched=watched, parents=parents)
+        watched["backend"] = [self._backend[1]]
         return msgspec.structs.replace(job, url=self.url, watched=watched)
 
 

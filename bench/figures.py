@@ -151,13 +151,15 @@ def scraping(stage: Stage, figures: Figures, rounds: int, seconds: float) -> Non
         time.sleep(SETTLING)
     for sessions in (1, 16):
         job = exporter.job(spread(stage, exporter.tools, sessions, seconds))
-        ratios = []
-        for _ in range(rounds):
-            without = execute(job).p99
-            with Scraper([exporter.web], 1.0):
-                ratios.append(execute(job).p99 / without)
+        ratios = [scraped(exporter, job) / execute(job).p99 for _ in range(rounds)]
         figures.scraped_p99[str(sessions)] = median(ratios)
     stage.end(exporter.process)
+
+
+def scraped(exporter: Exporter, job: Job) -> float:
+    """p99 with a scrape every second."""
+    with Scraper([exporter.web], 1.0):
+        return execute(job).p99
 
 
 def overhead(stage: Stage, figures: Figures, rounds: int, seconds: float) -> None:

@@ -21,7 +21,7 @@ import msgspec
 import uvloop
 
 from bench.talk import NOTIFICATION, Http, Talk, WrongReplyError
-from bench.usage import Cpu, cpu_of, cpu_of_machine, pin
+from bench.usage import Cpu, children_of, cpu_by_process, cpu_of_machine, difference, pin
 
 PATIENCE = 60.0
 """Seconds that sessions are given to begin, or to end."""
@@ -42,6 +42,8 @@ class Job(msgspec.Struct, frozen=True):
     warm_up: float = 0.5
     watched: dict[str, list[int]] = {}
     """The processes whose processor time is wanted, by the name of what they are."""
+    parents: dict[str, int] = {}
+    """The same for all children that a process has when the measurement begins."""
     processor: int | None = None
 
 
@@ -87,6 +89,8 @@ class Sheet:
     async def measure(self) -> Measured:
         """Let the sessions warm up, and measure them."""
         await self._wait(self.job.warm_up)
+        for name, parent in self.job.parents.items():
+            self._watched[name] = children_of(parent)
         before, machine, began = self._usage(), cpu_of_machine(), perf_counter()
         self._note = self.latencies.append
         await self._wait(self.job.seconds)
@@ -94,7 +98,8 @@ class Sheet:
             await self._wait(self.job.seconds)  # a slow machine is no failure
         self._note = None
         seconds, machine = perf_counter() - began, cpu_of_machine() - machine
-        spent = {name: cpu - before[name] for name, cpu in self._usage().items()}
+        after = self._usage()
+        spent = {name: difference(before[name], used) for name, used in after.items()}
         if not self.latencies:
             raise WrongReplyError(f"no call ended within {seconds:.1f} s")
         return summary(self.latencies, seconds, spent, machine)
@@ -104,8 +109,8 @@ class Sheet:
         if self.failed.done():
             self.failed.result()
 
-    def _usage(self) -> dict[str, Cpu]:
-        return {name: cpu_of(processes) for name, processes in self._watched.items()}
+    def _usage(self) -> dict[str, dict[int, Cpu]]:
+        return {name: cpu_by_process(processes) for name, processes in self._watched.items()}
 
 
 def summary(

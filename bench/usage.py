@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +29,33 @@ class Cpu:
         return Cpu(self.user - other.user, self.system - other.system)
 
 
-def cpu_of(processes: Iterable[int]) -> Cpu:
-    """What these processes used so far, all their threads, without their children."""
-    total = Cpu()
+def cpu_by_process(processes: Iterable[int]) -> dict[int, Cpu]:
+    """What these processes used so far, all their threads, without their children.
+
+    One that has ended is left out: a probed server over stdio may have come and gone.
+    """
+    found = {}
     for process in processes:
-        times = psutil.Process(process).cpu_times()
-        total += Cpu(times.user, times.system)
-    return total
+        with suppress(psutil.NoSuchProcess):
+            times = psutil.Process(process).cpu_times()
+            found[process] = Cpu(times.user, times.system)
+    return found
+
+
+def difference(before: dict[int, Cpu], after: dict[int, Cpu]) -> Cpu:
+    """What the processes that were there at both times used in between."""
+    spent = (used - before[process] for process, used in after.items() if process in before)
+    return sum(spent, Cpu())
+
+
+def cpu_of(processes: Iterable[int]) -> Cpu:
+    """What these processes used so far, together."""
+    return sum(cpu_by_process(processes).values(), Cpu())
+
+
+def children_of(process: int) -> list[int]:
+    """The children of a process, and theirs."""
+    return [child.pid for child in psutil.Process(process).children(recursive=True)]
 
 
 def cpu_of_machine() -> float:

@@ -23,6 +23,7 @@ from bench.plots import plot
 from bench.slopes import Slope
 from bench.tables import TIMES, Book, cpu, micro, p50, table, tables
 from bench.talk import FIRST_ID, TOKEN, Http, Talk, WrongReplyError
+from bench.usage import Cpu, difference
 from exporter.message import read
 
 TALKS = [Talk(), Talk(size=LARGE), Talk(is_streamed=True), Talk(tools=3)]
@@ -102,6 +103,12 @@ def test_a_result_that_was_cut_is_a_wrong_reply() -> None:
     number, line = first_line(Talk(size=5000))
     with pytest.raises(WrongReplyError, match="instead of at least 5000"):
         Talk(size=5000).check(answer(line.replace(b"5000", b"4000"))[0], number)
+
+
+def test_a_process_that_came_or_went_is_left_out() -> None:
+    before = {1: Cpu(1.0, 2.0), 2: Cpu(5.0, 5.0)}
+    after = {1: Cpu(1.5, 2.25), 3: Cpu(9.0, 9.0)}
+    assert difference(before, after) == Cpu(0.5, 0.25)
 
 
 class Requests:
