@@ -35,6 +35,7 @@ from exporter.pages import ServerRow
 from exporter.reaper import Reaper
 from exporter.reception import Reception
 from exporter.reload import Reloader
+from exporter.systemd import Supervisor
 from exporter.web import Web, WebThread
 
 DRAIN_TIME = 5.0
@@ -107,6 +108,7 @@ class App:
         self._reception = Reception(
             settings.wrap_socket, self.metrics, lambda: Guest(names, self.metrics)
         )
+        self._supervisor = Supervisor(os.environ)
         self.is_ready = False
         self._pulse: asyncio.TimerHandle | None = None
         self._next_pulse = 0.0
@@ -123,10 +125,12 @@ class App:
         self._feel_pulse()
         urls = {"mcp": _url(mcp, credentials.mcp_tls), "web": _url(web, credentials.web_tls)}
         log.info("mcp-exporter is ready", extra={"version": __version__, **urls})
+        self._supervisor.ready(self._status())
 
     async def stop(self) -> None:
         """Stop to accept, let requests end, stop the children."""
         log.info("mcp-exporter is stopping")
+        self._supervisor.stopping()
         self.is_ready = False
         if self._pulse is not None:
             self._pulse.cancel()
@@ -145,12 +149,13 @@ class App:
         if self._next_pulse:
             self.metrics.loop_lag.observe(max(0.0, now - self._next_pulse))
         self._next_pulse = now + PULSE
+        self._supervisor.alive(now)
         self._pulse = self._loop.call_later(PULSE, self._feel_pulse)
 
     def hang_up(self) -> None:
         """Reload because of SIGHUP; a bad configuration is in the log, and changes nothing."""
         with contextlib.suppress(ConfigError):
-            self._reloader.reload()
+            self._reload_now()
 
     # What the web listener's thread asks for
 
@@ -180,7 +185,18 @@ class App:
         return asyncio.run_coroutine_threadsafe(self._explain(server, limit), self._loop)
 
     async def _reload(self) -> str:
-        return self._reloader.reload()
+        return self._reload_now()
+
+    def _reload_now(self) -> str:
+        self._supervisor.reloading()
+        try:
+            return self._reloader.reload()
+        finally:
+            self._supervisor.ready(self._status())
+
+    def _status(self) -> str:
+        count = len(self._fleet.names)
+        return f"Relays to {count} server{'s' if count != 1 else ''}"
 
     async def _explain(self, server: Server, limit: float | None) -> Explanation:
         explanation = await explain(server, self._reaper, limit)
