@@ -262,21 +262,38 @@ def _dying_with_us() -> Callable[[], object] | None:
 
 
 def _forward_signals(pid: int) -> list[int]:
-    """Pass signals on to the child; answers the list of those that were."""
+    """Pass signals on to the child; answers the list of those that were.
+
+    A thread reads their numbers from a pipe: Python's own handlers run when the main thread wakes
+    up, and a signal that comes just before it begins to wait for the child does not wake it.
+    """
     forwarded: list[int] = []
+    if os.name != "posix":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a console tells the child as well
+        return forwarded
+    arrived, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
 
-    def forward(sign: int, _: FrameType | None) -> None:
-        forwarded.append(sign)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, sign)
+    def forward() -> None:
+        while signs := os.read(arrived, CHUNK):
+            for sign in signs:
+                forwarded.append(sign)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, sign)
 
+    Thread(target=forward, daemon=True).start()
     # What a terminal sends, it sends to the child as well.
     alone = {"SIGINT", "SIGQUIT", "SIGHUP"} if os.isatty(0) else set()
     for name in FORWARDED:
         sign = getattr(signal, name, None)
         if sign is not None and signal.getsignal(sign) is not signal.SIG_IGN:
-            signal.signal(sign, signal.SIG_IGN if name in alone else forward)
+            signal.signal(sign, signal.SIG_IGN if name in alone else _noted)
     return forwarded
+
+
+def _noted(sign: int, frame: FrameType | None) -> None:
+    """Its number is in the pipe already."""
 
 
 def _end_like(code: int) -> int:

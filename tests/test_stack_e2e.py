@@ -167,8 +167,9 @@ def test_a_restart_of_the_exporter_loses_nothing(stack: Stack) -> None:
         seen = stack.query(f"max_over_time({calls}[10m])")
         increase = stack.query(f"sum(increase({calls}[10m]))")
     assert seen == 7
-    # increase() extrapolates to the edges of what it saw; whole calls are what it must find.
-    assert increase == pytest.approx(11, rel=0.15)
+    # increase() extrapolates by up to a scrape on either side, and a busy machine misses some; had
+    # it missed the restart, it would have found less than seven, and twice as much is eighteen.
+    assert 10.99 < increase < 17
 
 
 def test_prometheus_keeps_its_data_over_its_own_restart(stack: Stack) -> None:

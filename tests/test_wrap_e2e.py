@@ -95,13 +95,30 @@ def test_a_command_that_does_not_exist_is_one_clear_line() -> None:
     )
 
 
-def test_signals_reach_the_server() -> None:
-    script = (
-        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(9));"
-        "print('ready', flush=True); time.sleep(60)"
-    )
-    with client(wrapped([sys.executable, "-c", script], "")) as desk:
+LISTENING = (
+    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(9));"
+    "print('ready', flush=True); time.sleep(60)"
+)
+
+DEAF = """
+import signal, sys
+from exporter import wrap
+load = wrap._watch
+def watch(*given):
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    return load(*given)
+wrap._watch = watch
+sys.exit(wrap.main(sys.argv[1:]))
+"""
+"""``wrap`` whose main thread does not wake up for a signal: it comes to another one."""
+
+
+@pytest.mark.parametrize("program", [["-m", "exporter", "wrap"], ["-c", DEAF]])
+def test_signals_reach_the_server_whatever_the_wrapper_is_doing(program: list[str]) -> None:
+    words = ["--wrap.socket", "", "files", "--", sys.executable, "-c", LISTENING]
+    with client([sys.executable, *program, *words]) as desk:
         assert desk.output.readline() == b"ready\n"
+        wait_for(lambda: psutil.Process(desk.process.pid).num_threads() > 4, 20, "it is watched")
         desk.process.terminate()
         assert desk.process.wait(timeout=30) == 9
 
