@@ -184,6 +184,8 @@ def _ready_lines(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         if "mcp-exporter is ready" in line and line.endswith("}"):
             yield json.loads(line)
+        elif "mcp-exporter is ready version=" in line:  # as --log.format text has it
+            yield dict(re.findall(r"(\S+)=(\S+)", line))
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
