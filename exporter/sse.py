@@ -7,13 +7,15 @@ read: the bytes on the wire are relayed by somebody else.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
+# The form in which servers of MCP send nearly every event, whole.
+_PLAIN = re.compile(rb"(?:event: ?message\r?\n)?data: ?([^\r\n]*)\r?\n\r?\n")
 
-@dataclass(frozen=True, slots=True)
-class Event:
+
+class Event(NamedTuple):
     """One event: its data, its name (``message`` where unnamed) and whether it bears an id."""
 
     data: bytes
@@ -42,6 +44,9 @@ class Reader:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Take the next bytes; answers the events that are now complete."""
+        plain = self._plain(chunk)
+        if plain is not None:
+            return plain
         events = []
         *lines, tail = self._split(self._without_half_line_end(chunk))
         for line in lines:
@@ -50,6 +55,21 @@ class Reader:
             if event is not None:
                 events.append(event)
         self._keep(tail)
+        return events
+
+    def _plain(self, chunk: bytes) -> list[Event] | None:
+        """The events of a chunk that holds nothing but whole ones in the usual form."""
+        if self._rest or self._data or self._name or self._has_id or self._skipping:
+            return None
+        if self._after_cr or len(chunk) > self._limit:
+            return None
+        events, place = [], 0
+        while match := _PLAIN.match(chunk, place):
+            events.append(Event(match[1]))
+            place = match.end()
+        if place < len(chunk):
+            return None
+        self._started = self._started or bool(events)
         return events
 
     def _without_half_line_end(self, chunk: bytes) -> bytes:
