@@ -22,7 +22,7 @@ from bench.cells import ERAS, PAYLOADS, SESSIONS, Entrant, plan
 from bench.contenders import ALL, Contender, Exporter, Nginx, Peer, Proxy
 from bench.figures import MILLION, Figures
 from bench.machine import describe, nginx_version
-from bench.page import Run
+from bench.page import Footprint, Run
 from bench.peers import version
 from bench.rounds import Rounds
 from bench.scrapes import Scraper
@@ -100,13 +100,18 @@ class Bench:
             )
             webs = [contender.web for contender in contenders if isinstance(contender, Exporter)]
             time.sleep(0 if given.smoke else figures.SETTLING)
-            idle = memories(contenders, memory_of)
+            proxies = [contender for contender in contenders if isinstance(contender, Proxy)]
+            idle = {proxy.name: memory(proxy, memory_of) for proxy in proxies}
             rounds = Rounds(stage, contenders, given.seconds)
             with Scraper(webs, 1.0 if given.smoke else 5.0) as scraper:
                 rounds.run(cells, given.rounds)
-            peak = memories(contenders, peak_memory_of)
+            self.run.memory = {
+                proxy.name: Footprint(
+                    idle[proxy.name], memory(proxy, peak_memory_of), proxy.seconds_to_listen
+                )
+                for proxy in proxies
+            }
         self.run.rows, self.run.failures = rounds.rows, rounds.failures
-        self.run.memory = {name: (size, peak[name]) for name, size in idle.items()}
         if scraper.failure:
             self.run.failures.append(f"a scrape: {scraper.failure}")
 
@@ -185,13 +190,9 @@ def entrant(contender: Contender) -> Entrant:
     )
 
 
-def memories(contenders: list[Contender], measure: Callable[[int], float]) -> dict[str, float]:
-    """MiB of each proxy's own processes."""
-    return {
-        contender.name: sum(measure(process) for process in contender.processes())
-        for contender in contenders
-        if isinstance(contender, Proxy)
-    }
+def memory(proxy: Proxy, measure: Callable[[int], float]) -> float:
+    """MiB of a proxy's own processes."""
+    return sum(measure(process) for process in proxy.processes())
 
 
 def told(run: Run) -> str:

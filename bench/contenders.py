@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 
@@ -74,8 +75,10 @@ class Proxy(Contender):
 
     def start(self, stage: Stage, backend: tuple[str, int]) -> None:
         self.prepare(stage, backend)
+        began = monotonic()
         self.launch(stage)
         stage.await_port(self.process, self.name, self.address)
+        self.seconds_to_listen = monotonic() - began
 
     def prepare(self, stage: Stage, backend: tuple[str, int]) -> None:
         """Do everything but start it. Raises ``UnavailableError``."""

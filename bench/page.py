@@ -32,6 +32,14 @@ PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "bench" / "results"
 
 
+class Footprint(msgspec.Struct, frozen=True):
+    """Memory of a proxy's own processes, in MiB, and seconds until it listened."""
+
+    idle: float
+    peak: float
+    listening: float | None = None
+
+
 class Run(msgspec.Struct):
     """Everything that a run found out."""
 
@@ -39,8 +47,7 @@ class Run(msgspec.Struct):
     options: dict[str, float]
     rows: list[Row]
     figures: Figures
-    memory: dict[str, tuple[float, float]]
-    """Idle and peak memory of each proxy's own processes, in MiB."""
+    memory: dict[str, Footprint]
     slopes: dict[str, Slope]
     held: dict[str, Held]
     skipped: dict[str, str]
@@ -125,13 +132,20 @@ def peers(book: Book) -> list[str]:
     return table(("contender", "server behind", "CPU µs", "of the exporter's", "calls/s"), lines)
 
 
+def seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
 def _micro(seconds: float | None) -> str | None:
     return None if seconds is None else f"{micro(seconds)} µs"
 
 
 def memory(run: Run) -> str:
-    lines = [(name, f"{idle:.0f}", f"{peak:.0f}") for name, (idle, peak) in run.memory.items()]
-    return "\n".join(table(("contender", "idle MiB", "peak MiB"), lines))
+    lines = [
+        (name, f"{found.idle:.0f}", f"{found.peak:.0f}", seconds(found.listening))
+        for name, found in run.memory.items()
+    ]
+    return "\n".join(table(("contender", "idle MiB", "peak MiB", "s until it listens"), lines))
 
 
 def sessions(run: Run) -> str:

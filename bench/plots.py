@@ -33,7 +33,10 @@ def plot(label: str, slope: Slope) -> Figure:
     axes = figure.add_subplot()
     axes.set_xscale("log")
     axes.plot(slope.points, [1e6 * each for each in slope.cpu], "o-", color="#1f60c4")
-    axes.set_ylim(bottom=0)
+    if max(slope.cpu) > 5 * min(slope.cpu):
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
     axes.set_xlabel(label)
     axes.set_ylabel("CPU a call, µs", color="#1f60c4")
     axes.grid(visible=True, alpha=0.3)
