@@ -182,7 +182,11 @@ class Gateway:
     def refuse(self, request: Request, status: int, reason: str) -> None:
         """Answer what broke the rules of HTTP or a limit."""
         upstream = self._find(request.path)
-        self._refuse(request, Refusal(status, reason, _HTTP_TEXTS[status]), upstream, None)
+        is_busy = status == 503
+        code = refusal.CONNECTION_LOST if is_busy else refusal.INVALID_REQUEST
+        headers = _LATER if is_busy else ()
+        refused = Refusal(status, reason, _HTTP_TEXTS[status], code, headers)
+        self._refuse(request, refused, upstream, None)
 
     def _find(self, path: bytes) -> Upstream | None:
         found = self._known.get(path)
@@ -268,6 +272,7 @@ class Gateway:
         request.respond(refused.status, reply, refusal.JSON, headers)
 
 
+_LATER = ((b"Retry-After", b"1"),)
 _UNKNOWN_PATH = Refusal(
     404, "unknown_path", "there is nothing at this path; a server is at /NAME/mcp"
 )
@@ -291,7 +296,7 @@ def _ignored(server: None, method: str | None, reason: str) -> None:
 def _crowded(room: Room) -> Refusal:
     text = f"too much is under way: limits.{room.setting} is {room.limit}; try again later"
     reason = f"too_many_{room.setting.partition('_')[0]}"
-    return Refusal(503, reason, text, refusal.CONNECTION_LOST, ((b"Retry-After", b"1"),))
+    return Refusal(503, reason, text, refusal.CONNECTION_LOST, _LATER)
 
 
 def _answer_preflight(request: Request) -> None:

@@ -66,6 +66,7 @@ REJECTIONS = (
     "not_jsonrpc",
     "read_timeout",
     "server_not_reading",
+    "stream_in_use",
     "too_many_children",
     "too_many_connections",
     "too_many_requests",

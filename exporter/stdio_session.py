@@ -89,6 +89,7 @@ class StdioSession:
     def listen(self, request: Request) -> None:
         """Open the stream for what belongs to no request."""
         if self._listening is not None:
+            self._observer.recorder.rejected(None, "stream_in_use")
             text = "this session already has a stream"
             request.respond(409, refusal.error(refusal.INVALID_REQUEST, text), refusal.JSON)
             return

@@ -145,7 +145,8 @@ class StdioUpstream:
         session = self._sessions.get(session_id)
         if session is None:
             text = "there is no such session (any more); begin with initialize"
-            self._refuse(request, 404, refusal.INVALID_REQUEST, text, message)
+            reason = "unknown_session"
+            self._refuse(request, 404, refusal.INVALID_REQUEST, text, message, reason)
         return session
 
     def _open_session(self, request: Request, messages: Sequence[Message]) -> None:
@@ -169,6 +170,7 @@ class StdioUpstream:
 
     def _handle_modern(self, request: Request, messages: Sequence[Message]) -> None:
         if request.method != b"POST":
+            self.recorder.rejected(None, "bad_method")
             reply = refusal.error(refusal.INVALID_REQUEST, "only POST is served at this version")
             request.respond(405, reply, refusal.JSON, [(b"Allow", b"POST")])
             return

@@ -438,6 +438,8 @@ class Chaos(RuleBasedStateMachine):
     @rule()
     def listen(self) -> None:
         self._run(lambda: self.clients.append(self.scene.listen()))
+        if self.clients[-1].sent.startswith(b"HTTP/1.1 409"):
+            self.sent += 1  # a refusal counts as a request
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())

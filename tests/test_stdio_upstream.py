@@ -150,7 +150,8 @@ async def test_a_session_must_be_named_and_known(children: list[FakeChild], meth
     assert unnamed[0].reply.json["id"] == 7
     assert "initialize" in unknown[0].reply.json["error"]["message"]
     assert children == []
-    assert scene.books.own("mcp_exporter_rejected_requests_total", reason="bad_request") == 4
+    for reason in ("bad_request", "unknown_session"):
+        assert scene.books.own("mcp_exporter_rejected_requests_total", reason=reason) == 2
 
 
 @on_fake_time
