@@ -81,6 +81,13 @@ soak: environment monitoring ## Mixed traffic, restarts and reloads for SOAK_MIN
 bench-smoke: environment ## One short round of the benchmark; fails on errors, never on time
 	@$(PYTHON) -m bench --smoke
 
+FUZZ_EXECUTIONS := 1000000
+
+.PHONY: fuzz
+fuzz: environment ## FUZZ_EXECUTIONS=1000000 inputs made from those kept, and some guided by coverage
+	@$(PYTHON) -m tests.fuzz --executions $(FUZZ_EXECUTIONS)
+	@$(PYTHON) -m tests.fuzz.guided
+
 ##@ Upkeep
 
 .PHONY: format

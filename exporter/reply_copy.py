@@ -46,6 +46,11 @@ class BodyCopy:
         self._parts: list[bytes] = []
         self._size = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it is too large to be read, whatever follows."""
+        return self._size > self._listening.limit
+
     def feed(self, data: bytes, now: float) -> None:  # noqa: ARG002
         """Keep it, unless that is too much."""
         self._size += len(data)
@@ -56,7 +61,7 @@ class BodyCopy:
 
     def finish(self, now: float) -> None:
         """Read the whole."""
-        if self._size > self._listening.limit:
+        if self.is_full:
             self._listening.heard_too_much()
         elif self._size:
             self._listening.heard(b"".join(self._parts), now)
@@ -69,6 +74,8 @@ class EventCopy:
         self._listening = listening
         self._reader = sse.Reader(listening.limit)
         self._oversized = 0
+        self.is_full = False
+        """Never: after an event that is too large, another one may come."""
 
     def feed(self, data: bytes, now: float) -> None:
         """Read the events that are now complete."""
@@ -93,12 +100,16 @@ class InflatedCopy:
     def __init__(self, inner: BodyCopy | EventCopy) -> None:
         self._inner = inner
         self._inflate = zlib.decompressobj(wbits=47)
+        self._is_broken = False
 
     def feed(self, data: bytes, now: float) -> None:
-        """Inflate in bounded pieces."""
-        while data and not self._inflate.eof:
-            self._inner.feed(self._inflate.decompress(data, self._PIECE), now)
-            data = self._inflate.unconsumed_tail
+        """Inflate in bounded pieces, as far as it can be read and is of use."""
+        try:
+            while data and not (self._inflate.eof or self._is_broken or self._inner.is_full):
+                self._inner.feed(self._inflate.decompress(data, self._PIECE), now)
+                data = self._inflate.unconsumed_tail
+        except zlib.error:
+            self._is_broken = True  # the server's fault: what could not be read was no reply
 
     def finish(self, now: float) -> None:
         """Pass the end on."""

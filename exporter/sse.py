@@ -96,12 +96,13 @@ class Reader:
         self._data.clear()
 
     def _take(self, line: bytes) -> Event | None:
+        is_long = self._size + len(line) > self._limit  # as it came, for `_keep` sees no more
         if not self._started:
             self._started = True
             line = line.removeprefix(b"\xef\xbb\xbf")
         if not line:
             return self._finish()
-        if self._size + len(line) > self._limit:
+        if is_long:
             self._skip()
         if self._skipping:
             return None

@@ -1,0 +1,128 @@
+"""What is fuzzed: each target takes bytes, and raises where a promise is broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from exporter import header_value, json_spans, message, rewrite, sse
+from exporter.call import ConfigError
+from exporter.child import LineBuffer
+from exporter.config import Config, parse
+from exporter.param_headers import ParamHeaders
+from exporter.rewrite import Route
+from tests.fakes import bare_request
+from tests.raw_server import cut
+
+Target = Callable[[bytes], None]
+
+LIMIT = 64
+ROUTE = Route(["mcp-exporter"], {"files": ("https://files.example.com/mcp", "http://127.0.0.1/x")})
+
+
+def pieces(data: bytes) -> list[bytes]:
+    """The data, cut anywhere, but each time at the same places."""
+    seed = len(data) + sum(data[:8])
+    return list(cut(data, seed, Random(seed).choice([1, 3, 17, 200])))
+
+
+def read_message(data: bytes) -> None:
+    """Messages and batches: nothing is raised, and parts are parts."""
+    message.read(data)
+    message.read_all(data)
+    message.read_tools(data)
+    assert len(message.readable(data)) == len(data)
+    for part in message.split(data):
+        assert part in data
+        message.read(part)
+    with suppress(ValueError):
+        for raw in message.members(data).values():
+            assert bytes(raw) in data
+
+
+def read_events(data: bytes) -> None:
+    """Event streams: how they are cut does not matter, and no more is kept than allowed."""
+    whole = sse.Reader(LIMIT)
+    expected = whole.feed(data)
+    reader = sse.Reader(LIMIT)
+    found = []
+    for piece in pieces(data):
+        found += reader.feed(piece)
+        kept = len(reader._rest) + sum(map(len, reader._data))
+        assert kept <= LIMIT, kept
+    assert (found, reader.oversized) == (expected, whole.oversized)
+    for event in found:
+        assert len(event.data) <= LIMIT
+
+
+def read_lines(data: bytes) -> None:
+    """Lines of children: how they are cut does not matter where they are short enough."""
+    expected = [line.removesuffix(b"\r") for line in data.split(b"\n")[:-1]]
+    buffer = LineBuffer(len(data))
+    assert [line for piece in pieces(data) for line in buffer.feed(piece)] == expected
+    small = LineBuffer(LIMIT)
+    for piece in pieces(data):
+        small.feed(piece)
+        assert small._size <= LIMIT + len(piece)
+
+
+def read_configuration(data: bytes) -> None:
+    """Configurations: one, or one line that says why not."""
+    text = data.decode("utf-8", "surrogateescape")
+    for source in ("mcp.json", "mcp.yml"):
+        complaint = ""
+        try:
+            assert isinstance(parse(text, source, {"HOME": "/home"}), Config)
+        except ConfigError as problem:
+            complaint = str(problem)
+        assert complaint.isprintable(), complaint
+
+
+def read_client_file(data: bytes) -> None:
+    """Files of clients: what is rewritten can be read, and need not be rewritten again."""
+    text = data.decode("utf-8", "surrogateescape")
+    try:
+        found = rewrite.find(text, ROUTE)
+    except ValueError:
+        return
+    once = rewrite.apply(text, found)
+    if found:
+        json_spans.read(once)
+    assert rewrite.apply(once, rewrite.find(once, ROUTE)) == once
+
+
+def read_headers(data: bytes) -> None:
+    """Headers that repeat arguments: refused with a reason, or not."""
+    head, _, rest = data.partition(b"\n")
+    schema, _, body = rest.partition(b"\n")
+    header_value.decoded(head)
+    headers = ParamHeaders()
+    headers.learn({"tool": schema})
+    request = bare_request(body, Mcp_Param_Region=head, Mcp_Param_Count=head)
+    reason = headers.check(request, "tool")
+    assert reason is None or reason.startswith("the header mcp-param-")
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        json.dumps(msgspec.json.decode(body))
+
+
+PLAIN: dict[str, Target] = {
+    "message": read_message,
+    "events": read_events,
+    "lines": read_lines,
+    "configuration": read_configuration,
+    "client_file": read_client_file,
+    "headers": read_headers,
+}
+"""The targets that need no event loop."""
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+def seeds(target: str) -> list[bytes]:
+    """The kept inputs of a target, in a fixed order."""
+    return [path.read_bytes() for path in sorted((CORPUS / target).iterdir())]
