@@ -66,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._parsing: Request | None = None
         self._body: list[bytes] = []
         self._head_size = 0
+        self._unheard = 0
         self._body_size = 0
         self._ready: deque[Request] = deque()
         self._serving: Request | None = None
@@ -143,7 +144,7 @@ class Connection(asyncio.Protocol):
         self._parsing = Request(self)
         self.deadline = self._loop.time() + self._limits.read_timeout
         self._body.clear()
-        self._head_size = self._body_size = 0
+        self._head_size = self._body_size = self._unheard = 0
 
     def on_url(self, url: bytes) -> None:
         """A part of the target arrived."""
@@ -174,6 +175,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body arrived."""
+        self._unheard = 0
         self._body_size += len(body)
         if self._body_size > self._limits.body_bytes:
             raise _RefusalError(413, "body_too_large")
@@ -280,8 +282,12 @@ class Connection(asyncio.Protocol):
         return has_length and request.keep_alive and request.refusal is None
 
     def _feed(self, data: bytes) -> None:
+        self._unheard += len(data)
         try:
             self._parser.feed_data(data)
+            if self._unheard > self._limits.head_bytes and self._parsing is not None:
+                # The parser itself keeps one endless header or trailer, and says nothing of it.
+                self._refuse(self._parsing, 431, "head_too_large")
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:

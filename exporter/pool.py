@@ -24,6 +24,9 @@ KEEP_IDLE = 4.0
 
 CONNECT_TIMEOUT = 10.0
 
+MAX_HEAD = 256 * 1024
+"""Bytes of a reply's head or trailer; the parser itself would keep any number."""
+
 _KNOWN_HEADS = 64
 
 
@@ -96,6 +99,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers: Headers = []
         self._head: ReplyHead | None = None
         self._is_first = False
+        self._unheard = 0
         self._until_close = False
         self._interim = False
         self._keep = True
@@ -109,6 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._flight = flight
         self._head = None
         self._is_first = True
+        self._unheard = 0
         flight.rides(self)
         self._transport.write(payload)
         flight.sent = monotonic()
@@ -156,10 +161,14 @@ class UpstreamConnection(asyncio.Protocol):
         is_first, self._is_first = self._is_first, False
         if is_first and self._take_known(data):
             return
+        self._unheard += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(f"sent what is not HTTP: {error}", Fault.PROTOCOL)
+            return
+        if self._unheard > MAX_HEAD and self._consumer is not None:
+            self._fail(f"sent a head of more than {MAX_HEAD} bytes", Fault.PROTOCOL)
             return
         if is_first:
             self._learn(data)
@@ -197,9 +206,12 @@ class UpstreamConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head is complete."""
         status = self._parser.get_status_code()
+        if status < 100:
+            raise ValueError(f"the status {status}")
         self._interim = status < 200
         if self._interim or self._consumer is None:
             return
+        self._unheard = 0
         head = self._head = ReplyHead(status, self._reason, self._headers)
         self._keep = self._parser.should_keep_alive()
         self._until_close = not head.is_framed
@@ -207,6 +219,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
+        self._unheard = 0
         if self._consumer is not None:
             self._consumer.body(body)
 

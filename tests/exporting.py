@@ -145,16 +145,21 @@ def is_running(pid: int) -> bool:
 
 @contextmanager
 def exporter(
-    folder: Path, servers: Mapping[str, Any], *flags: str, **settings: Any
+    folder: Path,
+    servers: Mapping[str, Any],
+    *flags: str,
+    module: str = "exporter",
+    **settings: Any,
 ) -> Iterator[Exporter]:
     """An exporter in front of these servers, on free ports; it is told to stop at the end.
 
     Servers are not probed unless they say so, for what is counted is to be the test's own.
+    ``module`` starts another one than the product's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config, log = folder / "exporter.json", folder / "exporter.log"
     config.write_text(json.dumps({"servers": servers, "probe": UNPROBED, **settings}))
-    command = [sys.executable, "-m", "exporter", "serve", "--config.file", str(config)]
+    command = [sys.executable, "-m", module, "serve", "--config.file", str(config)]
     command += ["--mcp.listen-address", "127.0.0.1:0", "--web.listen-address", "127.0.0.1:0"]
     command += ["--log.format", "json", *flags]
     with log.open("wb") as output:

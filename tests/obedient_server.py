@@ -138,6 +138,16 @@ class Server:
         self.do_pid()
         time.sleep(FOREVER)
 
+    def do_mute(self) -> None:
+        """Close the output, and live on."""
+        os.close(1)
+        time.sleep(FOREVER)
+
+    def do_flood(self) -> None:
+        """Write one line without an end."""
+        while True:
+            os.write(1, b"x" * 65536)
+
     def do_pid(self) -> None:
         self.reply(self._call["id"], result=_content(str(os.getpid())))
 

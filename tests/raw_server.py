@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import socketserver
+import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -39,9 +40,16 @@ class Received:
 
 
 Script = Callable[[Received], Iterable[bytes]]
-"""Answers the pieces of a reply; each is sent by itself. ``HANG_UP`` closes the connection."""
+"""Answers the pieces of a reply; each is sent by itself, but for these three."""
 
 HANG_UP = b"<hang up>"
+"""Closes the connection."""
+
+RESET = b"<reset>"
+"""Closes it with a TCP reset."""
+
+HALF_CLOSE = b"<half close>"
+"""Says that no more will come, and goes on to read."""
 
 
 def head(status: int, *fields: str, reason: str = "Some Reason", version: str = "1.1") -> bytes:
@@ -105,15 +113,24 @@ class _Handler(socketserver.BaseRequestHandler):
     def _reply(self, raw: RawServer, received: Received) -> bool:
         try:
             for piece in raw.script(received):
-                if piece == HANG_UP:
+                if piece in (HANG_UP, RESET):
+                    self._reset_if(piece == RESET)
                     return False
-                self.request.sendall(piece)
+                if piece == HALF_CLOSE:
+                    self.request.shutdown(socket.SHUT_WR)
+                else:
+                    self.request.sendall(piece)
         except ConnectionError:
             raise
         except Exception as failure:  # noqa: BLE001  a thread's failure is the test's
             raw.failures.append(failure)
             return False
         return True
+
+    def _reset_if(self, wanted: bool) -> None:
+        if wanted:
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            socket.close(self.request.detach())
 
 
 class _Server(socketserver.ThreadingTCPServer):

@@ -828,3 +828,22 @@ async def test_who_is_idle_is_closed_but_not_counted() -> None:
     assert client.is_closing()
     assert reasons == []
     await client.listener.close(0)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"GET /a HTTP/1.1\r\nX: ",
+        b"GET /",
+        b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+    ],
+    ids=["header", "target", "trailer"],
+)
+@on_fake_time
+async def test_one_part_of_a_head_without_an_end_is_refused(begin: bytes) -> None:
+    client = Downstream(Scribe(), SMALL)
+    client.say(begin)
+    for _ in range(10):
+        client.say(30 * b"y")
+    (reply,) = client.replies()
+    assert reply.status == 431

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -299,3 +300,12 @@ def test_a_lone_surrogate_in_a_description_hides_no_tool() -> None:
 @pytest.mark.parametrize("reply", [result(1), error(1), result(1, tools=5), [], {}])
 def test_what_lists_no_tools_is_no_page(reply: object) -> None:
     assert read_tools(encoded(reply)) is None
+
+
+@pytest.mark.parametrize("junk", [b"x", b"[", b'{"jsonrpc":"2.0","id":1,"result":"' + b"x"])
+def test_megabytes_that_are_no_message_are_passed_over_at_once(junk: bytes) -> None:
+    data = junk + junk[-1:] * (32 * 1024 * 1024)
+    begun = time.monotonic()
+    assert read(data) is None
+    assert split(data) == []
+    assert time.monotonic() - begun < 3  # a twentieth of that on a machine at rest

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.call import Fault, UpstreamError
 from exporter.heads import Headers, ReplyHead
-from exporter.pool import KEEP_IDLE, Flight, Pool
+from exporter.pool import KEEP_IDLE, MAX_HEAD, Flight, Pool
 from tests.fakes import Network, on_fake_time, settle, virtual_loop
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -587,3 +587,33 @@ async def test_a_known_head_of_a_connection_that_closes_is_not_kept() -> None:
     for _ in range(2):
         assert (await net.exchange(closing + b"abc")).text == b"abc"
         assert net.connections[-1].is_closing()
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"HTTP/1.1 200 OK\r\nX: ",
+        b"HTTP/1.1 200 ",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+    ],
+    ids=["header", "reason", "trailer"],
+)
+@on_fake_time
+async def test_one_part_of_a_head_without_an_end_is_given_up(begin: bytes) -> None:
+    net = Upstream()
+    reader, _ = await net.send()
+    net.say(begin)
+    for _ in range(MAX_HEAD // 65536 + 1):
+        if not reader.is_over:
+            net.say(65536 * b"y")
+    assert "a head of more than" in str(reader.error)
+    assert net.connections[0].is_aborted
+
+
+@on_fake_time
+async def test_a_status_below_100_is_not_http() -> None:
+    net = Upstream()
+    reader, _ = await net.send()
+    net.say(b"HTTP/1.1 000 OK\r\nContent-Length: 2\r\n\r\nhi")
+    assert (reader.status, reader.text) == (0, b"")
+    assert "sent what is not HTTP" in str(reader.error)

@@ -16,21 +16,22 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from tests.exporting import Exporter, exporter, obedient
+from tests.rest import Rest, wait_for_rest
 from tests.running import free_address, running
 from tests.soak.books import Books
 from tests.soak.clients import Client, Legacy, Modern
 from tests.soak.disturbances import KILLED, Disturber, HttpServer
 from tests.soak.report import Report
-from tests.soak.rest import Rest, wait_for_rest
 from tests.soak.tally import Tally
 from tests.soak.watch import Watch
 from tests.tools import tool
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "probe": {"interval": "10s", "timeout": "5s"},
     "idle_timeout": "20s",
     "timeout": "2s",
@@ -60,7 +61,11 @@ def main() -> int:
         prometheus = stack.enter_context(_prometheus(folder, relay.web))
         disturber = Disturber(relay, folder / "exporter.json", restarted)
         soak = Soak(relay, prometheus, disturber, [*servers])
-        return asyncio.run(soak.run(options.minutes * 60, options.clients))
+        try:
+            return asyncio.run(soak.run(options.minutes * 60, options.clients))
+        except BaseException:
+            print(f"exporter: {relay.process.poll()}\n{relay.log.read_text()[-5000:]}", flush=True)
+            raise
 
 
 class Soak:
@@ -88,7 +93,7 @@ class Soak:
                 group.create_task(client.run(over))
             await asyncio.sleep(seconds)
             over.set()
-        left = await asyncio.to_thread(wait_for_rest, relay, before)
+        left = await asyncio.to_thread(wait_for_rest, lambda: Rest.of(relay), before)
         await asyncio.to_thread(self._books.wait_for_scrape, time.time())
         report = Report(self._tally, self._books, watch, left, self._disturber.done)
         print(report.text(), flush=True)

@@ -37,6 +37,12 @@ class HttpServer:
         """It in the configuration."""
         return {"url": f"http://{self.address}/mcp"}
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and wait until it listens."""
         command = [sys.executable, "-m", "tests.soak.upstream", self.address]
@@ -82,9 +88,10 @@ class Disturber:
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), every)
             if over.is_set():
-                return
+                break
             await way()
             self.done[name] += 1
+        await self._remove()  # what was added would hold on to what is its own
 
     async def _restart(self) -> None:
         self._restarted.kill()
@@ -109,7 +116,7 @@ class Disturber:
         await self._reload(200)
 
     async def _remove(self) -> None:
-        self._edit(lambda servers: servers.pop("extra"))
+        self._edit(lambda servers: servers.pop("extra", None))
         await self._reload(200)
 
     async def _reload_nonsense(self) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.exporting import Exporter
 from tests.running import wait_for
@@ -27,18 +32,28 @@ class Rest:
         counts.update({name: int(scrape.total(name)) for name in GAUGES})
         return cls(counts)
 
+    @classmethod
+    def told(cls, exporter: Exporter, told: Path) -> Rest:
+        """The same, and the tasks and objects that a telling exporter tells of."""
+        told.unlink(missing_ok=True)
+        os.kill(exporter.pid, signal.SIGUSR2)
+        wait_for(told.exists, PATIENCE, "the exporter tells")
+        return cls(cls.of(exporter).counts + Counter(json.loads(told.read_text())))
+
     def beyond(self, other: Rest) -> dict[str, int]:
         """What is more than there was."""
         return dict(self.counts - other.counts)
 
 
-def wait_for_rest(exporter: Exporter, before: Rest, patience: float = PATIENCE) -> dict[str, int]:
+def wait_for_rest(
+    now: Callable[[], Rest], before: Rest, patience: float = PATIENCE
+) -> dict[str, int]:
     """What is still there, in the end, that was not; nothing where all is well."""
     left: dict[str, int] = {}
 
     def look() -> bool:
         left.clear()
-        left.update(Rest.of(exporter).beyond(before))
+        left.update(now().beyond(before))
         return not left
 
     try:
