@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import time
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -133,12 +134,14 @@ def _api(url: str, path: str, **parameters: str) -> list[dict[str, Any]]:
 
 
 def _get(url: str, flag: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f'{flag}: {url.partition("?")[0]!r} is no URL; start it with "http://"')
+    url, headers = _login(url)
     place = url.partition("?")[0]
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f'{flag}: {place!r} is no URL; start it with "http://"')
     try:
+        asked = Request(url, headers=headers)  # noqa: S310
         # No proxy stands between this machine's own processes.
-        with build_opener(ProxyHandler({})).open(Request(url), timeout=PATIENCE) as answer:  # noqa: S310
+        with build_opener(ProxyHandler({})).open(asked, timeout=PATIENCE) as answer:
             text: str = answer.read().decode(errors="replace")
             return text
     except HTTPError as error:
@@ -146,6 +149,17 @@ def _get(url: str, flag: str) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise ConfigError(f"{flag}: {place} cannot be reached: {reason}; is it running?") from None
+
+
+def _login(url: str) -> tuple[str, dict[str, str]]:
+    """The URL without user and password, which go into a header."""
+    scheme, mark, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    login, found, host = authority.rpartition("@")
+    if not found:
+        return url, {}
+    encoded = b64encode(unquote(login).encode()).decode()
+    return f"{scheme}{mark}{host}{slash}{path}", {"Authorization": f"Basic {encoded}"}
 
 
 def _words(seconds: float) -> str:

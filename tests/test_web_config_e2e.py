@@ -16,6 +16,7 @@ import requests
 import yaml
 from cryptography import x509
 
+from exporter.cli import main
 from tests.certificates import Authority, Pair
 from tests.exporting import Exporter, exporter, obedient
 from tests.running import free_address, get, running, wait_for
@@ -204,3 +205,18 @@ def test_neither_password_nor_hash_is_logged(scene: Scene) -> None:
     assert PASSWORD not in text
     assert HASH[7:] not in text
     assert scene.exporter.says("configuration not reloaded")
+
+
+def test_status_sends_the_password_of_its_url_and_never_prints_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text(yaml.safe_dump({"basic_auth_users": {"prometheus": HASH}}))
+    with exporter(tmp_path, {"child": obedient()}, f"--web.config.file={file}") as running_exporter:
+        place = running_exporter.web.removeprefix("http://")
+        assert main(["status", "--web.url", f"http://prometheus:{PASSWORD}@{place}"]) == 0
+        assert "child" in capsys.readouterr().out
+        assert main(["status", "--web.url", f"http://prometheus:{PASSWORD}x@{place}"]) == 2
+        line = capsys.readouterr().err
+    assert f"http://{place}/metrics answers 401" in line
+    assert PASSWORD not in line
