@@ -84,13 +84,14 @@ class App:
         self.history = History()
         self._first_config = config
         self._reaper = Reaper()
-        self._gateway = Gateway(self.metrics, is_loopback(settings.mcp_host))
+        self._gateway = Gateway(self.metrics, is_loopback(settings.mcp_host), settings.external_url)
         own_url = OwnUrl(settings.external_url, is_tls=settings.access.mcp_tls is not None)
         self._fleet = Fleet(self.metrics, self._gateway, self.history, self._reaper, own_url)
         if settings.logs_calls:
             self._fleet.recorder_type = LoggingRecorder
             self._gateway.on_refused = call_log.refused
         self._listener = Listener(self._gateway, self._loop)
+        self._listener.screen = self._gateway.screen
         self._listener.on_cut = self.metrics.turned_away
         self._chores: set[asyncio.Task[None]] = set()
         self._reloader = Reloader(

@@ -77,7 +77,10 @@ class Refusal:
 class Gateway:
     """The application behind the MCP listener."""
 
-    def __init__(self, metrics: Metrics, is_loopback: bool) -> None:
+    def __init__(
+        self, metrics: Metrics, is_loopback: bool, external_url: str | None = None
+    ) -> None:
+        self._own_host = _origin_host((external_url or "").encode()) or None
         self._metrics = metrics
         self._is_loopback = is_loopback
         self._tokens: Tokens | None = None
@@ -170,6 +173,11 @@ class Gateway:
             message = messages[0] if messages else None
             self._refuse(request, _crowded(full), upstream, message)
 
+    def screen(self, request: Request) -> tuple[int, str] | None:
+        """Whether a stranger is about to send a large body, which then is not waited for."""
+        refused = self._check_sender(request)
+        return None if refused is None else (refused.status, refused.reason)
+
     def _lack_of_room(self, upstream: Upstream) -> Room | None:
         """What of a new session's needs is used up."""
         bounds = self.admission.bounds
@@ -182,6 +190,10 @@ class Gateway:
     def refuse(self, request: Request, status: int, reason: str) -> None:
         """Answer what broke the rules of HTTP or a limit."""
         upstream = self._find(request.path)
+        if status in (401, 403):
+            stranger = _UNAUTHORIZED if status == 401 else _FOREIGN
+            self._refuse(request, stranger, upstream, None)
+            return
         is_busy = status == 503
         code = refusal.CONNECTION_LOST if is_busy else refusal.INVALID_REQUEST
         headers = _LATER if is_busy else ()
@@ -199,10 +211,9 @@ class Gateway:
         return upstream
 
     def _check(self, request: Request, upstream: Upstream | None) -> Refusal | None:
-        if not self._is_from_here(request):
-            return Refusal(403, "bad_origin", "the Host or Origin of this request is not allowed")
-        if self.tokens is not None and not self._is_admitted(request, self.tokens):
-            return _UNAUTHORIZED
+        refused = self._check_sender(request)
+        if refused is not None:
+            return refused
         located = _locate(request.path) if upstream is None else None
         if located is not None and located[0] in self.upstreams:
             return Refusal(404, "unknown_path", f"server {located[0]!r} is at /NAME/mcp alone")
@@ -222,6 +233,13 @@ class Gateway:
             return Refusal(405, "bad_method", f"only {served} are served here")
         return None
 
+    def _check_sender(self, request: Request) -> Refusal | None:
+        if not self._is_from_here(request):
+            return _FOREIGN
+        if self.tokens is not None and not self._is_admitted(request, self.tokens):
+            return _UNAUTHORIZED
+        return None
+
     def _read(self, request: Request) -> tuple[Message, ...] | None:
         if request.header(b"content-encoding") is not None:
             return ()  # compressed: relayed, but not understood
@@ -231,18 +249,22 @@ class Gateway:
         """Whether no foreign web page is behind it (DNS rebinding).
 
         A listener on loopback is only ever addressed by a loopback name; elsewhere a browser's
-        Origin must be the very host that it talks to.
+        Origin must be the very host that it talks to. A reverse proxy's name is allowed where the
+        external URL has it.
         """
         host = request.header(b"host")
         origin = request.header(b"origin")
-        if self._is_loopback and host is not None and not _names_loopback(host):
+        if self._is_loopback and host is not None and not self._names_us(host):
             return False
         if origin is None:
             return True
         source = _origin_host(origin)
         if self._is_loopback:
-            return _is_loopback_name(source)
+            return _is_loopback_name(source) or source == self._own_host
         return host is not None and source == _host_of(host)
+
+    def _names_us(self, host: bytes) -> bool:
+        return _names_loopback(host) or _host_of(host) == self._own_host
 
     @staticmethod
     def _is_admitted(request: Request, tokens: Tokens) -> bool:
@@ -284,6 +306,7 @@ _UNAUTHORIZED = Refusal(
     "this exporter wants a bearer token: send the header Authorization: Bearer TOKEN",
     headers=((b"WWW-Authenticate", b'Bearer realm="mcp-exporter"'),),
 )
+_FOREIGN = Refusal(403, "bad_origin", "the Host or Origin of this request is not allowed")
 _NO_METADATA = Refusal(
     404, "unknown_path", "the token is the exporter's own: there is no OAuth behind it"
 )

@@ -27,6 +27,8 @@ from exporter.request import Request
 _OFFER = frozenset({b"connection", b"upgrade", b"http2-settings", b"expect"})
 _BACKLOG = 64 * 1024
 _LINGER = 2.0
+_SMALL = 64 * 1024
+"""Bytes of a body that are read of anybody; a larger one is looked at before it comes."""
 _SURPLUS = 100
 """Connections over the limit that are told so; further ones are cut at once."""
 _KNOWN_HEADS = 1024
@@ -170,6 +172,10 @@ class Connection(asyncio.Protocol):
         length = request.header(b"content-length")
         if length is not None and int(length) > self._limits.body_bytes:
             raise _RefusalError(413, "body_too_large")
+        if request.header(b"transfer-encoding") or (length and int(length) > _SMALL):
+            refused = self._listener.screen(request)
+            if refused is not None:
+                raise _RefusalError(*refused)
         if request.header(b"expect") is not None and request.minor:
             self._continue(request)
 
@@ -386,6 +392,8 @@ class Listener:
         self.heads: Memory[RequestHead] = Memory(_KNOWN_HEADS)
         self.connections: set[Connection] = set()
         self.is_welcome: Callable[[asyncio.BaseTransport], bool] = _everybody
+        self.screen: Callable[[Request], tuple[int, str] | None] = _nothing_wrong
+        """Answers why a request is refused whose large body has not come yet, or ``None``."""
         self.on_cut: Callable[[str], None] = _ignored
         """Told why where a connection is cut in the middle of a reply."""
         self.draining = False
@@ -439,6 +447,10 @@ class Listener:
 
 def _everybody(transport: asyncio.BaseTransport) -> bool:  # noqa: ARG001
     return True
+
+
+def _nothing_wrong(request: Request) -> None:
+    """Everybody may send large bodies."""
 
 
 def _ignored(reason: str) -> None:

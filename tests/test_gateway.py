@@ -624,3 +624,66 @@ async def test_a_server_that_is_removed_takes_its_limits_along() -> None:
     scene.gateway.add("files", scene.upstreams["files"])
     scene.upstreams["files"].is_slow = False
     assert scene.say(post(request(2))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        (b"mcp.example", b"", 200),
+        (b"mcp.example:443", b"https://mcp.example", 200),
+        (b"localhost:6279", b"https://mcp.example", 200),
+        (b"other.example", b"", 403),
+        (b"mcp.example", b"https://other.example", 403),
+        (b"mcp.example.other", b"", 403),
+    ],
+)
+@on_fake_time
+async def test_the_name_of_the_external_url_is_ours_too(
+    host: bytes, origin: bytes, status: int
+) -> None:
+    scene = Scene()
+    scene.gateway._own_host = Gateway(
+        scene.books.metrics, True, "https://mcp.example/base"
+    )._own_host
+    assert scene.ask(Host=host, Origin=origin).status == status
+
+
+# Large bodies
+
+WAITS = ListenerLimits(body_bytes=4 * 1024 * 1024)
+
+
+def begin(scene: Scene, *headers: tuple[bytes, bytes]) -> Downstream:
+    """A client that has sent the head of a large request, and no body."""
+    client = Downstream(scene.gateway, WAITS)
+    client.listener.screen = scene.gateway.screen
+    lines = [b"POST /files/mcp HTTP/1.1", b"Host: localhost"]
+    lines += [b"%b: %b" % each for each in headers]
+    client.say(b"\r\n".join([*lines, b"", b""]))
+    return client
+
+
+@pytest.mark.parametrize(
+    "framing", [(b"Content-Length", b"1000000"), (b"Transfer-Encoding", b"chunked")]
+)
+@on_fake_time
+async def test_a_strangers_large_body_is_not_waited_for(framing: tuple[bytes, bytes]) -> None:
+    scene = guarded()
+    (reply,) = begin(scene, framing).replies()
+    assert (reply.status, reply.header(b"connection")) == (401, b"close")
+    assert reply.header(b"www-authenticate") is not None
+    assert scene.rejected("unauthorized") == 1
+    (reply,) = begin(scene, framing, (b"Origin", b"http://evil.example")).replies()
+    assert reply.status == 403
+    assert scene.rejected("bad_origin") == 1
+    assert begin(scene, framing, (b"Authorization", BEARER)).replies() == []
+
+
+@on_fake_time
+async def test_a_stranger_who_expects_to_go_on_is_not_asked_to() -> None:
+    length = (b"Content-Length", b"1000000")
+    expects = (b"Expect", b"100-continue")
+    (reply,) = begin(guarded(), length, expects).replies()
+    assert reply.status == 401
+    welcome = begin(guarded(), length, expects, (b"Authorization", BEARER))
+    assert welcome.sent.startswith(b"HTTP/1.1 100")
