@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from exporter.call import OTHER, Outcome
 from exporter.exposition import Exposition
+from exporter.harmless import harmless
 from exporter.labels import Clients, ToolBudget, Tools, method_label
 from exporter.processes import Processes, Usage
 from exporter.series import Counter, Family, Gauge, Histogram
@@ -144,10 +145,12 @@ class Metrics:
         """Count a failure of observation; the traffic went on."""
         self.internal_errors.labels(where).inc()
 
+    @harmless
     def turned_away(self, reason: str) -> None:
         """Count a request to the scrape listener that was refused; MCP knows nothing of it."""
         self.rejected_requests.labels(reason).inc()
 
+    @harmless
     def rejected(self, method: str | None, reason: str, server: str = OTHER) -> None:
         """Count a request that the exporter itself refused."""
         self.rejected_requests.labels(reason).inc()

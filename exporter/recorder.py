@@ -9,6 +9,7 @@ from typing import Any
 
 from exporter.call import OTHER, Call, Outcome
 from exporter.exchange import UNTIMED
+from exporter.harmless import harmless
 from exporter.health import State, Transition
 from exporter.labels import code_label, method_label, version_label
 from exporter.metrics import Metrics
@@ -88,8 +89,12 @@ class ServerRecorder:
 
     def began(self, to_server: bool) -> None:
         """A request is now in flight."""
-        if to_server:
+        if not to_server:
+            return
+        try:  # what fails here must not keep the request from being known
             self._in_flight.inc()
+        except Exception:  # noqa: BLE001
+            self.failed("began")
 
     def finished(self, call: Call) -> None:
         """A request has ended: count it once, with its duration."""
@@ -103,6 +108,7 @@ class ServerRecorder:
             if call.method not in UNTIMED:
                 self._in_flight.dec()
 
+    @harmless
     def notified(self, method: str | None, to_server: bool) -> None:
         """A notification passed by."""
         key = (method_label(method), to_server)
@@ -115,16 +121,24 @@ class ServerRecorder:
 
     def carried(self, size: int, to_server: bool) -> None:
         """Bytes of messages passed by."""
-        self._bytes[to_server].inc(size)
+        try:  # here, for a call more would cost every reply
+            self._bytes[to_server].inc(size)
+        except Exception:  # noqa: BLE001
+            self.failed("carried")
 
+    @harmless
     def unparsed(self, reason: str) -> None:
         """A message was relayed without being understood."""
         self.metrics.unparsed.labels(self.name, reason).inc()
 
     def spent(self, seconds: float) -> None:
         """A request and its reply spent this long inside the exporter."""
-        self._overhead.observe(seconds)
+        try:
+            self._overhead.observe(seconds)
+        except Exception:  # noqa: BLE001
+            self.failed("spent")
 
+    @harmless
     def rejected(self, method: str | None, reason: str) -> None:
         """The exporter refused a request to this server."""
         self.metrics.rejected(method, reason, self.name)
@@ -139,6 +153,7 @@ class ServerRecorder:
 
     # Sessions
 
+    @harmless
     def session_started(self, client: str | None, version: str | None) -> None:
         """A client opened a session."""
         self._sessions.inc()
@@ -148,12 +163,14 @@ class ServerRecorder:
         extra = {"server": self.name, "client": label, "protocol_version": protocol}
         log.info("session started", extra=extra)
 
+    @harmless
     def session_ended(self, seconds: float) -> None:
         """A session is over after this long."""
         self._sessions.dec()
         self._session_duration.observe(seconds)
         log.info("session ended", extra={"server": self.name, "seconds": round(seconds, 3)})
 
+    @harmless
     def sessions_changed(self, change: int) -> None:
         """So many more sessions are known, which began elsewhere."""
         self._sessions.inc(change)
@@ -168,12 +185,14 @@ class ServerRecorder:
                 self.metrics.tool_calls.labels(self.name, tool, outcome)
                 self.metrics.tool_duration.labels(self.name, tool, outcome)
 
+    @harmless
     def process_started(self, pid: int) -> None:
         """A child process runs."""
         self.metrics.children.started(self.name, pid)
         self.metrics.process_starts.labels(self.name).inc()
         self.metrics.processes.labels(self.name).inc()
 
+    @harmless
     def process_joined(self, pid: int, *, is_new: bool) -> None:
         """A process that somebody else started is known from now on."""
         if is_new:
@@ -182,15 +201,18 @@ class ServerRecorder:
             self.metrics.children.started(self.name, pid)
             self.metrics.processes.labels(self.name).inc()
 
+    @harmless
     def process_left(self, pid: int) -> None:
         """A process is no longer known; how it ended, or whether, nobody said."""
         self.metrics.children.exited(self.name, pid)
         self.metrics.processes.labels(self.name).dec()
 
+    @harmless
     def process_stopping(self, pid: int) -> None:
         """A child process is about to be stopped."""
         self.metrics.children.ending(self.name, pid)
 
+    @harmless
     def process_exited(self, pid: int, reason: str) -> None:
         """A child process ended."""
         self.metrics.children.exited(self.name, pid)
