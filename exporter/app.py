@@ -124,6 +124,9 @@ class App:
         await self._open_reception()
         self.is_ready = True
         self._feel_pulse()
+        is_readable = credentials.tokens is not None and credentials.mcp_tls is None
+        if is_readable and not is_loopback(self._settings.mcp_host):
+            log.warning("tokens come without TLS: whoever listens on the way can use them")
         urls = {"mcp": _url(mcp, credentials.mcp_tls), "web": _url(web, credentials.web_tls)}
         log.info("mcp-exporter is ready", extra={"version": __version__, **urls})
         self._supervisor.ready(self._status())

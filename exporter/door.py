@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
 from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 _QUEUE = 1024
 """Connections that may wait to be accepted."""
@@ -41,10 +44,16 @@ class Door:
 
     async def renew(self, tls: ssl.SSLContext | None) -> None:
         """Show other certificates from now on, on the same sockets: nobody is refused in between,
-        and connections that are there keep what they have."""
-        before = self._servers
-        listening = [each for server in before for each in server.sockets]
-        self._servers = [await self._reopen(each.fileno(), tls) for each in listening]
+        and connections that are there keep what they have. Where that is impossible (there are no
+        more file descriptors), the log says so, and all stays as it is."""
+        before, renewed = self._servers, []
+        try:
+            for listening in [each for server in before for each in server.sockets]:
+                renewed.append(await self._reopen(listening.fileno(), tls))
+        except OSError as error:
+            log.error("certificates not renewed", extra={"reason": error.strerror or str(error)})
+            before, renewed = renewed, before
+        self._servers = renewed
         for server in before:
             server.close()
 
@@ -55,6 +64,7 @@ class Door:
         self._servers = []
 
     async def _reopen(self, descriptor: int, tls: ssl.SSLContext | None) -> asyncio.Server:
+        # The copy is the server's own from here on, and closed with it.
         return await self._loop.create_server(
             self._factory,
             sock=socket.socket(fileno=os.dup(descriptor)),

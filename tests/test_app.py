@@ -19,6 +19,7 @@ import uvloop
 
 from exporter import app as app_module
 from exporter import config
+from exporter.access import AccessFiles
 from exporter.app import App, Settings, _taken, is_loopback
 from exporter.call import ConfigError
 from tests.fakes import Reply, parse_replies, post, request
@@ -208,3 +209,23 @@ def test_a_hang_up_reloads_and_a_bad_configuration_changes_nothing(
 )
 def test_loopback_is_what_no_other_machine_reaches(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(("host", "is_said"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_tokens_that_others_can_read_on_the_way_are_warned_of(
+    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, host: str, is_said: bool
+) -> None:
+    tokens = tmp_path / "tokens.yml"
+    tokens.write_text("me: 0123456789abcdef\n")
+
+    async def story() -> None:
+        access = AccessFiles(tokens=tokens)
+        settings = Settings(file, host, 0, "127.0.0.1", 0, access=access)
+        app = App(config.load(file, {}), settings)
+        try:
+            await app.start()
+        finally:
+            await app.stop()
+
+    play(story)
+    assert ("tokens come without TLS" in caplog.text) is is_said

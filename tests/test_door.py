@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from pathlib import Path
 from typing import cast
+from unittest.mock import patch
 
 import pytest
 import uvloop
@@ -99,3 +101,26 @@ def test_a_closed_door_leaves_no_socket_behind(
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(run())
+
+
+def test_where_nothing_more_can_be_opened_the_old_certificates_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue("own")
+    client = ssl.create_default_context(cafile=str(authority.file))
+
+    async def run() -> None:
+        door = Door(asyncio.get_running_loop(), Greeter)
+        _, port = await door.open("127.0.0.1", 0, ServerTls(own.cert, own.key).context())
+        with patch.object(os, "dup", side_effect=OSError(24, "Too many open files")):
+            await door.renew(None)
+        word, _, writer = await greeting(port, client)
+        assert word == b"hello"
+        writer.transport.abort()
+        door.close()
+
+    asyncio.run(run())
+    (record,) = caplog.records
+    assert record.message == "certificates not renewed"
+    assert vars(record)["reason"] == "Too many open files"
