@@ -183,6 +183,13 @@ def test_check_reads_the_files_of_who_may_come_in_too(
     tokens.write_text("me: short\n")
     line = complaint(capsys, "check", str(config), f"--mcp.token-file={tokens}")
     assert line.startswith(f"{tokens}:1: has less than 16 characters")
+    web = tmp_path / "web.yml"
+    web.write_text("tls_server_config: {curve_preferences: [X25519]}\n")
+    line = complaint(capsys, "check", str(config), f"--web.config.file={web}")
+    assert line.startswith(f"{web}:1: tls_server_config.curve_preferences: is not supported")
+    missing = [f"--mcp.tls-cert-file={tmp_path / 'none'}", f"--mcp.tls-key-file={web}"]
+    line = complaint(capsys, "check", str(config), *missing)
+    assert line.startswith(f"{tmp_path / 'none'}: cannot be read")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from unittest.mock import patch
 import pytest
 import uvloop
 
+from exporter import door as door_module
 from exporter.door import Door
 from exporter.tls import ServerTls
 from tests.certificates import Authority
@@ -124,3 +125,26 @@ def test_where_nothing_more_can_be_opened_the_old_certificates_stay(
     (record,) = caplog.records
     assert record.message == "certificates not renewed"
     assert vars(record)["reason"] == "Too many open files"
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_who_never_shakes_hands_is_cut_off(
+    tmp_path: Path, new_loop: type[asyncio.AbstractEventLoop]
+) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue("own")
+
+    async def run() -> None:
+        door = Door(asyncio.get_running_loop(), Greeter)
+        _, port = await door.open("127.0.0.1", 0, ServerTls(own.cert, own.key).context())
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.transport.abort()
+        door.close()
+
+    with (
+        patch.object(door_module, "_HANDSHAKE_TIMEOUT", 0.1),
+        asyncio.Runner(loop_factory=new_loop) as runner,
+    ):
+        runner.run(run())
