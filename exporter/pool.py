@@ -220,6 +220,8 @@ class UpstreamConnection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._unheard = 0
+        if self._interim:
+            raise ValueError("an interim reply with a body")
         if self._consumer is not None:
             self._consumer.body(body)
 

@@ -99,7 +99,8 @@ def warm_up(found: Exporter) -> None:
     """Have it start and load what stays."""
     assert ask(found.url("raw"), PING, ACCEPTED).status == 200
     shared = modern_call(1, "ok"), modern("tools/call", "act")
-    assert ask(found.url("child"), *shared).status == 200
+    for server in ("child", "process"):
+        assert ask(found.url(server), *shared).status == 200
 
 
 def restless(found: Rest) -> bool:

@@ -610,10 +610,11 @@ async def test_one_part_of_a_head_without_an_end_is_given_up(begin: bytes) -> No
     assert net.connections[0].is_aborted
 
 
+@pytest.mark.parametrize("status", [b"000 OK", b"105 Odd"])
 @on_fake_time
-async def test_a_status_below_100_is_not_http() -> None:
+async def test_a_body_never_comes_without_a_head(status: bytes) -> None:
     net = Upstream()
     reader, _ = await net.send()
-    net.say(b"HTTP/1.1 000 OK\r\nContent-Length: 2\r\n\r\nhi")
+    net.say(b"HTTP/1.1 %b\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n" % status)
     assert (reader.status, reader.text) == (0, b"")
     assert "sent what is not HTTP" in str(reader.error)
