@@ -28,13 +28,14 @@ from exporter.fleet import Fleet
 from exporter.gateway import Gateway
 from exporter.guests import Guest, Names
 from exporter.history import History
-from exporter.listener import Listener, ListenerLimits
+from exporter.listener import Listener
 from exporter.metrics import Metrics
 from exporter.oauth import OwnUrl
 from exporter.pages import ServerRow
 from exporter.reaper import Reaper
 from exporter.reception import Reception
 from exporter.reload import Reloader
+from exporter.request_reader import ListenerLimits
 from exporter.systemd import Supervisor
 from exporter.web import Web, WebThread
 

@@ -1,4 +1,4 @@
-"""The listening side of HTTP/1.1: an asyncio protocol on httptools, without a framework.
+"""The listening side of HTTP/1.1: an asyncio protocol, without a framework.
 
 It owes its clients what any server does: limits, timeouts, back-pressure, pipelining, chunked
 bodies both ways, ``Expect: 100-continue``, refusals that arrive, and a graceful drain
@@ -12,38 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol, cast
-
-import httptools
 
 from exporter.door import Door
 from exporter.heads import Memory, RequestHead, head_of
 from exporter.request import Request
+from exporter.request_reader import ListenerLimits, RequestReader
 
-_OFFER = frozenset({b"connection", b"upgrade", b"http2-settings", b"expect"})
 _BACKLOG = 64 * 1024
 _LINGER = 2.0
-_SMALL = 64 * 1024
-"""Bytes of a body that are read of anybody; a larger one is looked at before it comes."""
 _SURPLUS = 100
 """Connections over the limit that are told so; further ones are cut at once."""
 _KNOWN_HEADS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerLimits:
-    """Bounds of one listener: sizes in bytes, times in seconds."""
-
-    head_bytes: int = 64 * 1024
-    body_bytes: int = 4 * 1024 * 1024
-    read_timeout: float = 30.0
-    idle_timeout: float = 75.0
-    write_timeout: float = 60.0
-    connections: int = 1000
 
 
 class Application(Protocol):
@@ -57,25 +39,18 @@ class Application(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection: parses requests, serves them one after the other."""
+    """One client's connection: has its requests read, and serves them one after the other."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._limits = listener.limits
         self._loop = listener.loop
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpRequestParser(self)
-        self._parsing: Request | None = None
-        self._body: list[bytes] = []
-        self._head_size = 0
-        self._unheard = 0
-        self._body_size = 0
-        self._ready: deque[Request] = deque()
+        self._reader = RequestReader(self, listener.limits)
         self._serving: Request | None = None
         self._backlog = bytearray()
         self._out: list[bytes] = []
         self._paused = False
-        self._discarding = False
         self.deadline = listener.loop.time() + self._limits.read_timeout
 
     # asyncio.Protocol
@@ -92,13 +67,13 @@ class Connection(asyncio.Protocol):
         if surplus > _SURPLUS:
             self._transport.abort()
         elif surplus > 0:
-            self._refuse(Request(self), 503, "too_many_connections")
+            self._refuse(503, "too_many_connections")
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The connection is closed, by whichever side."""
         self._listener.connections.discard(self)
         self._transport = None
-        self._ready.clear()
+        self._reader.whole.clear()
         if self._serving is not None:
             self._serving.gone()
             self._serving = None
@@ -110,20 +85,21 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived: parse them, or keep a bounded part while a request is served."""
-        if self._discarding:
+        reader = self._reader
+        if reader.is_done:
             return
         if self._serving is not None or self._backlog:
             self._backlog += data
             if len(self._backlog) > _BACKLOG and self._transport is not None:
                 self._transport.pause_reading()
             return
-        if self._parsing is None and not self._ready:
+        if reader.arriving is None and not reader.whole:
             if self._serve_known(data):
                 return
-            self._feed(data)
+            reader.feed(data)
             self._learn(data)
         else:
-            self._feed(data)
+            reader.feed(data)
         self._serve_next()
 
     def pause_writing(self) -> None:
@@ -139,63 +115,20 @@ class Connection(asyncio.Protocol):
         self.deadline = self._loop.time() + self._limits.idle_timeout if is_idle else float("inf")
         self._tell_drain()
 
-    # httptools callbacks
+    # What the reader calls
 
-    def on_message_begin(self) -> None:
-        """A new request starts."""
-        self._parsing = Request(self)
+    def begins(self) -> None:
+        """The first bytes of a request have arrived: the rest must follow in time."""
         self.deadline = self._loop.time() + self._limits.read_timeout
-        self._body.clear()
-        self._head_size = self._body_size = self._unheard = 0
 
-    def on_url(self, url: bytes) -> None:
-        """A part of the target arrived."""
-        self._grow_head(len(url))
-        if self._parsing is not None:
-            self._parsing.target += url
+    def screen(self, request: Request) -> tuple[int, str] | None:
+        """Why a request is refused whose large body has not come yet, or ``None``."""
+        return self._listener.screen(request)
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header arrived."""
-        self._grow_head(len(name) + len(value))
-        if self._parsing is not None:
-            # The parser keeps trailing blanks, which are not part of the value (RFC 9110, 5.5).
-            self._parsing.headers.append((name, value.strip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        """The head is complete: check it before the body comes."""
-        request = self._parsing
-        if request is None:
-            return
-        request.method = self._parser.get_method()
-        request.minor = int(self._parser.get_http_version() == "1.1")
-        request.keep_alive = self._parser.should_keep_alive()
-        length = request.header(b"content-length")
-        if length is not None and int(length) > self._limits.body_bytes:
-            raise _RefusalError(413, "body_too_large")
-        if request.header(b"transfer-encoding") or (length and int(length) > _SMALL):
-            refused = self._listener.screen(request)
-            if refused is not None:
-                raise _RefusalError(*refused)
-        if request.header(b"expect") is not None and request.minor:
-            self._continue(request)
-
-    def on_body(self, body: bytes) -> None:
-        """A part of the body arrived."""
-        self._unheard = 0
-        self._body_size += len(body)
-        if self._body_size > self._limits.body_bytes:
-            raise _RefusalError(413, "body_too_large")
-        self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        """The request is whole."""
-        request, self._parsing = self._parsing, None
-        if request is None:
-            return
-        request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()
-        request.received = monotonic()
-        self._ready.append(request)
+    def ask_for_body(self) -> None:
+        """The client waits for a word before it sends the body."""
+        if self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # What requests call
 
@@ -226,7 +159,7 @@ class Connection(asyncio.Protocol):
             self._hang_up(lingering=request.refusal is not None)
             return
         self.deadline = self._loop.time() + self._limits.idle_timeout
-        if self._ready or self._backlog:
+        if self._reader.whole or self._backlog:
             # Not from within: a client that pipelines must not grow the stack.
             self._loop.call_soon(self._resume)
 
@@ -238,13 +171,15 @@ class Connection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Close now unless a request is being read or served."""
-        if self._transport is not None and self._serving is None and self._parsing is None:
+        is_idle = self._serving is None and self._reader.arriving is None
+        if self._transport is not None and is_idle:
             self._transport.close()
 
     def expire(self) -> None:
         """The deadline has passed: say so where a request was begun, and close."""
-        if self._parsing is not None and self._serving is None and not self._discarding:
-            self._refuse(self._parsing, 408, "read_timeout")
+        reader = self._reader
+        if reader.arriving is not None and self._serving is None and not reader.is_done:
+            self._refuse(408, "read_timeout")
         else:
             if self._paused:
                 self._listener.on_cut("write_timeout")
@@ -274,7 +209,8 @@ class Connection(asyncio.Protocol):
         return True
 
     def _learn(self, data: bytes) -> None:
-        request = self._ready[0] if self._ready else self._parsing
+        reader = self._reader
+        request = reader.whole[0] if reader.whole else reader.arriving
         if request is None or request.method != b"POST" or not self._is_usual(request):
             return
         text = head_of(data, b"POST " + request.target + b" HTTP/1.1\r\n", request.names)
@@ -287,53 +223,14 @@ class Connection(asyncio.Protocol):
         has_length = request.header(b"content-length") is not None
         return has_length and request.keep_alive and request.refusal is None
 
-    def _feed(self, data: bytes) -> None:
-        self._unheard += len(data)
-        try:
-            self._parser.feed_data(data)
-            if self._unheard > self._limits.head_bytes and self._parsing is not None:
-                # The parser itself keeps one endless header or trailer, and says nothing of it.
-                self._refuse(self._parsing, 431, "head_too_large")
-        except httptools.HttpParserUpgrade as upgrade:
-            self._decline_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            if not (self._ready and not self._ready[-1].keep_alive):
-                self._refuse_unreadable(error)
-            self._discarding = True
-
-    def _decline_upgrade(self, rest: bytes) -> None:
-        # No other protocol is spoken here, so the request counts as one without the offer
-        # (RFC 9110, section 7.8). The parser stops before such a request's body: it reads the
-        # head once more, as if nothing had been offered.
-        offered = self._ready.pop()
-        if offered.method == b"CONNECT":
-            self._refuse(offered, 400, "bad_request")
-            return
-        self._parser = httptools.HttpRequestParser(self)
-        head = [b"%b %b HTTP/1.1" % (offered.method, offered.target)]
-        head += [b"%b: %b" % field for field in offered.headers if field[0].lower() not in _OFFER]
-        self._feed(b"\r\n".join([*head, b"\r\n"]) + rest)
-
-    def _refuse_unreadable(self, error: httptools.HttpParserError) -> None:
-        cause = error.__context__
-        refused = self._parsing or Request(self)
-        if isinstance(cause, _RefusalError):
-            self._refuse(refused, cause.status, cause.reason)
-        else:
-            self._refuse(refused, 400, "bad_request")
-
-    def _refuse(self, request: Request, status: int, reason: str) -> None:
-        self._parsing = None
-        request.keep_alive = False
-        request.refusal = (status, reason)
-        self._ready.append(request)
-        self._discarding = True
+    def _refuse(self, status: int, reason: str) -> None:
+        self._reader.refuse(status, reason)
         self._serve_next()
 
     def _serve_next(self) -> None:
-        if self._serving is not None or self._transport is None or not self._ready:
+        if self._serving is not None or self._transport is None or not self._reader.whole:
             return
-        request = self._ready.popleft()
+        request = self._reader.whole.popleft()
         self._serving = request
         self.deadline = float("inf")
         if request.refusal is None:
@@ -344,11 +241,11 @@ class Connection(asyncio.Protocol):
     def _resume(self) -> None:
         if self._serving is not None or self._transport is None:
             return
-        if not self._ready and self._backlog:
+        if not self._reader.whole and self._backlog:
             data = bytes(self._backlog)
             self._backlog.clear()
             self._transport.resume_reading()
-            self._feed(data)
+            self._reader.feed(data)
         self._serve_next()
 
     def _hang_up(self, lingering: bool) -> None:
@@ -361,16 +258,6 @@ class Connection(asyncio.Protocol):
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self.deadline = self._loop.time() + _LINGER
-
-    def _continue(self, request: Request) -> None:
-        expected = request.header(b"expect") or b""
-        if expected.lower() == b"100-continue" and self._transport is not None:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def _grow_head(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > self._limits.head_bytes:
-            raise _RefusalError(431, "head_too_large")
 
     def _tell_drain(self) -> None:
         if self._serving is not None and self._serving.on_drain is not None:
@@ -455,12 +342,3 @@ def _nothing_wrong(request: Request) -> None:
 
 def _ignored(reason: str) -> None:
     """Nobody wants to know."""
-
-
-class _RefusalError(Exception):
-    """Raised inside the parser's callbacks to stop reading a request."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason

@@ -19,10 +19,11 @@ from exporter import pages
 from exporter.call import ConfigError
 from exporter.exposition import Exposition
 from exporter.history import History
-from exporter.listener import Listener, ListenerLimits
+from exporter.listener import Listener
 from exporter.pages import ServerRow
 from exporter.probe_pages import HTML, HTML_HEADERS, TEXT, ProbePages, Prober
 from exporter.request import Request
+from exporter.request_reader import ListenerLimits
 from exporter.web_config import WebConfig
 from exporter.web_gate import Gate
 

@@ -25,12 +25,13 @@ import exporter
 from exporter.call import Fault, UpstreamError
 from exporter.child import Owner
 from exporter.exchange import Exchange, Pending
-from exporter.listener import Application, Connection, Listener, ListenerLimits
+from exporter.listener import Application, Connection, Listener
 from exporter.message import Message, read
 from exporter.metrics import Metrics
 from exporter.observation import Observer
 from exporter.recorder import ServerRecorder
 from exporter.request import Request
+from exporter.request_reader import ListenerLimits
 
 P = ParamSpec("P")
 

@@ -8,10 +8,10 @@ import pytest
 
 from exporter.admission import Bounds
 from exporter.gateway import Gateway
-from exporter.listener import ListenerLimits
 from exporter.message import Message
 from exporter.recorder import ServerRecorder
 from exporter.request import Request
+from exporter.request_reader import ListenerLimits
 from exporter.tokens import Tokens
 from tests.fakes import (
     Books,

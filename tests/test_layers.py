@@ -16,7 +16,7 @@ TESTS = Path(__file__).parent
 MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"call", "health", "inventory", "listener", "message", "sse"}),
+    frozenset({"call", "health", "inventory", "message", "request", "sse"}),
     frozenset({"document", "exchange", "labels", "pool", "refusal", "variables"}),
     frozenset({"answer", "fields", "metrics"}),
     frozenset({"config", "recorder"}),
@@ -34,7 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 
 ONLY_IN = {
     "prometheus_client": {"app", "exposition", "facts", "metrics", "probe_pages", "series"},
-    "httptools": {"listener", "pool"},
+    "httptools": {"pool", "request_reader"},
     "psutil": {"processes"},
     "uvloop": {"cli"},
     "yaml": {"document", "shown_config"},
@@ -61,6 +61,7 @@ TESTED_ELSEWHERE = {
     "facts": "test_status_e2e",
     "flags": "test_cli",
     "http_reply": "test_http_probe",
+    "request_reader": "test_listener",
     "status_screen": "test_status_e2e",
     "wire_probe": "test_stdio_probe",
 }

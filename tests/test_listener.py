@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.listener import Connection, Listener, ListenerLimits
+from exporter.listener import Connection, Listener
 from exporter.request import Request
+from exporter.request_reader import ListenerLimits
 from tests.fakes import (
     Downstream,
     FakeTransport,

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import httptools
 
-from exporter.listener import ListenerLimits
 from exporter.request import Request
+from exporter.request_reader import ListenerLimits
 from tests.fakes import Downstream, Scribe, VirtualLoop, fake_time, post, request, settle
 from tests.fuzz.targets import Target, pieces
 from tests.test_relay import Scene
