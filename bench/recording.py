@@ -25,7 +25,7 @@ ROUNDS = 9
 
 def main() -> None:
     recorder = ServerRecorder(Metrics.throwaway(), "bench", "http")
-    recorder.set_tools(dict.fromkeys(Talk().names, b"{}"))
+    recorder.listed(dict.fromkeys(Talk().names, b"{}"))
     exchange = Exchange(recorder)
     _, head, tail = Talk().bodies()[0]
     call = head + b"%d" % FIRST_ID + tail

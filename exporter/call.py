@@ -46,7 +46,7 @@ class UpstreamError(Exception):
         self.fault = fault
 
 
-class Call(Struct, frozen=True):
+class Call(Struct, frozen=True, gc=False):
     """One request that has ended.
 
     ``seconds`` is the time from the request's last byte to the reply's, ``result_bytes`` the

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct, UnsetType
 
 from exporter.call import Call, Outcome
 from exporter.message import Id, Message
@@ -32,26 +32,28 @@ class Recorder(Protocol):
         """A notification passed by."""
 
 
-class Pending:
+class Pending(Struct, eq=False, gc=False):
     """A request that waits for its reply."""
 
-    __slots__ = (
-        "cursor", "done", "id", "method", "previous", "started", "to_server", "tool",
-        "traceparent",
-    )  # fmt: skip
+    id: Id | UnsetType | None
+    method: str
+    tool: str | None
+    cursor: str | None
+    traceparent: str | None
+    started: float
+    to_server: bool
+    done: bool = False
+    previous: Pending | None = None
+    """An earlier one with the same id, which it does not replace."""
 
-    def __init__(self, message: Message, now: float, to_server: bool) -> None:
-        params = message.params
-        meta = params.meta if params is not None else None
-        self.id = message.id
-        self.method = message.method or ""
-        self.tool = message.tool
-        self.cursor = params.cursor if params is not None else None
-        self.traceparent = meta.traceparent if meta is not None else None
-        self.started = now
-        self.to_server = to_server
-        self.done = False
-        self.previous: Pending | None = None
+
+def _pending(message: Message, now: float, to_server: bool) -> Pending:
+    method, params = message.method or "", message.params
+    if params is None:
+        return Pending(message.id, method, None, None, None, now, to_server)
+    tool = params.name if method == "tools/call" else None
+    traceparent = params.meta.traceparent if params.meta is not None else None
+    return Pending(message.id, method, tool, params.cursor, traceparent, now, to_server)
 
 
 def outcome_of(reply: Message) -> Outcome:
@@ -87,10 +89,11 @@ class Exchange:
         """Note a request. A second one with the same id does not replace the first."""
         if self._recorder.names_clients:
             self._client = message.client or self._client
-        pending = Pending(message, now, to_server)
-        key = (to_server, pending.id)
-        pending.previous = self._pending.get(key)
-        self._pending[key] = pending
+        pending = _pending(message, now, to_server)
+        known = self._pending.setdefault((to_server, pending.id), pending)
+        if known is not pending:
+            pending.previous = known
+            self._pending[to_server, pending.id] = pending
         if pending.method not in UNTIMED:
             self._recorder.began(to_server)
         return pending
@@ -149,7 +152,10 @@ class Exchange:
         if pending.done:
             return
         pending.done = True
-        self._unlink(pending)
+        key = (pending.to_server, pending.id)
+        newest = self._pending.pop(key, None)
+        if newest is not pending or pending.previous is not None:
+            self._unlink(key, newest, pending)
         call = Call(
             pending.method,
             outcome,
@@ -163,16 +169,16 @@ class Exchange:
         )
         self._recorder.finished(call)
 
-    def _unlink(self, pending: Pending) -> None:
-        key = (pending.to_server, pending.id)
-        newest = self._pending.get(key)
+    def _unlink(
+        self, key: tuple[bool, object], newest: Pending | None, pending: Pending
+    ) -> None:
+        """Take one out of those with the same id, of which the newest was just taken away."""
         if newest is pending:
-            if pending.previous is None:
-                del self._pending[key]
-            else:
-                self._pending[key] = pending.previous
-            return
-        while newest is not None and newest.previous is not pending:
-            newest = newest.previous
+            newest = pending.previous
+        later = newest
+        while later is not None and later.previous is not pending:
+            later = later.previous
+        if later is not None:
+            later.previous = pending.previous
         if newest is not None:
-            newest.previous = pending.previous
+            self._pending[key] = newest

@@ -47,8 +47,9 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"
 _ZERO_TRACE = "0" * 32
 _TEXT_LENGTH = 64
 
-ToolSeries = tuple[Count, Distribution, Level, Distribution]
-"""The calls of one tool that end alike: how many, how long, the last one, the results' sizes."""
+ToolSeries = tuple[Count, Distribution, Count, Distribution, Level, Distribution]
+"""The calls of one tool that end alike: how many and how long, among all requests and among the
+tool's; when the last one was; the results' sizes."""
 
 
 log = logging.getLogger(__name__)
@@ -278,21 +279,26 @@ class ServerRecorder:
         self.metrics.forget(self.name)
 
     def _count(self, call: Call) -> None:
-        method = method_label(call.method)
-        count, durations = self._request(method, call.outcome)
-        count.inc()
-        if call.method not in UNTIMED:
-            durations.observe(call.seconds)
-        if call.code is not None:
-            self.metrics.protocol_errors.labels(self.name, method, code_label(call.code)).inc()
         if call.method == "tools/call":
             self._count_tool(call)
+        else:
+            count, durations = self._request(method_label(call.method), call.outcome)
+            count.inc()
+            if call.method not in UNTIMED:
+                durations.observe(call.seconds)
+        if call.code is not None:
+            code, method = code_label(call.code), method_label(call.method)
+            self.metrics.protocol_errors.labels(self.name, method, code).inc()
 
     def _count_tool(self, call: Call) -> None:
-        tool = self.tools.label(call.tool)
-        count, durations, last, sizes = self._call(tool, call.outcome)
-        count.inc()
-        durations.observe(call.seconds, _exemplar(call.traceparent))
+        key = (self.tools.label(call.tool), call.outcome)
+        series = self._calls.get(key) or self._call(*key)
+        requests, request_durations, calls, durations, last, sizes = series
+        seconds, trace = call.seconds, call.traceparent
+        requests.inc()
+        request_durations.observe(seconds)
+        calls.inc()
+        durations.observe(seconds, None if trace is None else _exemplar(trace))
         last.set(self.metrics.clock())
         if call.result_bytes is not None:
             sizes.observe(call.result_bytes)
@@ -307,16 +313,14 @@ class ServerRecorder:
         return kept
 
     def _call(self, tool: str, outcome: Outcome) -> ToolSeries:
-        kept = self._calls.get((tool, outcome))
-        if kept is None:
-            labels, metrics = (self.name, tool, outcome), self.metrics
-            kept = (
-                metrics.tool_calls.labels(*labels),
-                metrics.tool_duration.labels(*labels),
-                metrics.tool_last.labels(self.name, tool),
-                metrics.tool_bytes.labels(self.name, tool),
-            )
-            self._calls[tool, outcome] = kept
+        labels, metrics = (self.name, tool, outcome), self.metrics
+        kept = self._calls[tool, outcome] = (
+            *self._request("tools/call", outcome),
+            metrics.tool_calls.labels(*labels),
+            metrics.tool_duration.labels(*labels),
+            metrics.tool_last.labels(self.name, tool),
+            metrics.tool_bytes.labels(self.name, tool),
+        )
         return kept
 
     def _start_at_zero(self) -> None:
@@ -335,9 +339,7 @@ class ServerRecorder:
         self.state_is(State.UNKNOWN, 0)
 
 
-def _exemplar(traceparent: str | None) -> dict[str, str] | None:
-    if traceparent is None:
-        return None
+def _exemplar(traceparent: str) -> dict[str, str] | None:
     match = _TRACEPARENT.fullmatch(traceparent)
     if match is None or match[1] == _ZERO_TRACE:
         return None
