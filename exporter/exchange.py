@@ -169,9 +169,7 @@ class Exchange:
         )
         self._recorder.finished(call)
 
-    def _unlink(
-        self, key: tuple[bool, object], newest: Pending | None, pending: Pending
-    ) -> None:
+    def _unlink(self, key: tuple[bool, object], newest: Pending | None, pending: Pending) -> None:
         """Take one out of those with the same id, of which the newest was just taken away."""
         if newest is pending:
             newest = pending.previous

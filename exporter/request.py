@@ -174,9 +174,10 @@ class Request:
         self, status: int, body: bytes, content_type: bytes, headers: Headers | None = None
     ) -> None:
         """Send a whole reply."""
-        fields = [(b"Content-Type", content_type)] if content_type else []
-        fields += [(b"Content-Length", b"%d" % len(body)), *(headers or [])]
-        self.start(status, fields)
+        kind = b"Content-Type: %b\r\n" % content_type if content_type else b""
+        length = b"Content-Length: %d\r\n" % len(body)
+        further = field_lines(headers) if headers else b""
+        self.start_with(status_line(status) + kind + length + further, sized=True)
         self.write(body)
         self.end()
 

@@ -66,7 +66,7 @@ class StdioSession:
         now = self.last_used = request.received
         asked = [message for message in messages if message.is_request]
         ids = [_id(message) for message in asked]
-        if len(set(ids)) < len(ids) or not self._waiting.keys().isdisjoint(ids):
+        if not self._waiting.keys().isdisjoint(ids) or len(ids) > len(set(ids)):
             self._refuse_reused(request, asked)
             return
         begun = self._observer.client_sent(self._exchange, messages, len(request.body), now)
@@ -76,9 +76,7 @@ class StdioSession:
         answer = None
         if asked:
             answer = Answer(request, self, self._clocks, ids, begun or (), self._headers)
-            self._waiting.update(dict.fromkeys(ids, answer))
-            tokens = [message.progress_token for message in asked]
-            self._tokens.update({token: answer for token in tokens if token is not UNSET})
+            self._await(answer, asked)
         if self.child is not None:
             self.child.send(one_line(request.body))
         if answer is not None:
@@ -197,7 +195,8 @@ class StdioSession:
         answer.inside += monotonic() - arrived
         if not answer.ids:
             self._observer.recorder.spent(answer.inside)
-            self._forget(answer)
+            if self._tokens:
+                self._forget_tokens(answer)
         if not self.is_initialized:
             self._loop.call_soon(self.end, Outcome.CLIENT_GONE, "the server refused initialize")
 
@@ -223,9 +222,19 @@ class StdioSession:
             return answers[-1]
         return self._listening
 
+    def _await(self, answer: Answer, asked: Sequence[Message]) -> None:
+        for message in asked:
+            self._waiting[_id(message)] = answer
+            token = message.progress_token
+            if token is not UNSET:
+                self._tokens[token] = answer
+
     def _forget(self, answer: Answer) -> None:
         for request_id in [key for key, value in self._waiting.items() if value is answer]:
             del self._waiting[request_id]
+        self._forget_tokens(answer)
+
+    def _forget_tokens(self, answer: Answer) -> None:
         for token in [key for key, value in self._tokens.items() if value is answer]:
             del self._tokens[token]
 
