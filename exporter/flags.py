@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from exporter.call import ConfigError
 
@@ -46,17 +46,38 @@ class Flags:
 
     def choice(self, flag: str, choices: tuple[str, ...], default: str) -> None:
         """A flag with a closed set of values."""
-        value = os.environ.get(_variable(flag), default)
-        if value not in choices:
-            raise ConfigError(f"{_variable(flag)}: {value!r} is not one of {', '.join(choices)}")
-        self._parser.add_argument(flag, default=value, choices=choices, help=f"(default {default})")
+        given = os.environ.get(_variable(flag), default)
+
+        def one(text: str) -> str:
+            if text == given and text not in choices:  # else argparse says so itself
+                known = ", ".join(choices)
+                raise ConfigError(f"{_variable(flag)}: {text!r} is not one of {known}")
+            return text
+
+        text = f"(default {default})"
+        self._parser.add_argument(flag, default=given, type=one, choices=choices, help=text)
 
     def switch(self, flag: str, text: str) -> None:
         """A flag that is on where it is given."""
-        value = os.environ.get(_variable(flag), "").lower()
-        if value not in _TRUE | _FALSE:
-            raise ConfigError(f"{_variable(flag)}: {value!r} is neither true nor false")
-        self._parser.add_argument(flag, action="store_true", default=value in _TRUE, help=text)
+        given = os.environ.get(_variable(flag), "")
+
+        def truth(text: str) -> bool:
+            if text.lower() not in _TRUE | _FALSE:
+                raise ConfigError(f"{_variable(flag)}: {text!r} is neither true nor false")
+            return text.lower() in _TRUE
+
+        self._parser.add_argument(flag, action=_Switch, default=given, type=truth, help=text)
+
+
+class _Switch(argparse.Action):
+    """``store_true`` with a text as its default, which only the command that has it reads."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(nargs=0, **given)
+
+    def __call__(self, _: object, namespace: argparse.Namespace, *__: object) -> None:
+        """The flag is given."""
+        setattr(namespace, self.dest, True)
 
 
 def complete_files(action: argparse.Action) -> None:

@@ -239,6 +239,21 @@ def test_a_bad_value_in_the_environment_is_named(
     assert line == f"MCP_EXPORTER_{name}: {value!r} {mend}"
 
 
+@pytest.mark.parametrize("name", ["LOG_LEVEL", "LOG_CALLS"])
+def test_a_bad_value_in_the_environment_is_of_no_concern_to_other_commands(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    monkeypatch.setenv(f"MCP_EXPORTER_{name}", "perhaps")
+    line = complaint(capsys, "check", str(tmp_path / "gone.json"))
+    assert "no such file or directory" in line
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serve", "--help"])
+    assert ended.value.code == 0
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["nonsense"], ["serve", "--nonsense"], ["check"], ["serve", "--log.level=x"]]
 )
