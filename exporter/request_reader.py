@@ -134,6 +134,9 @@ class RequestReader:
         request.method = self._parser.get_method()
         request.minor = int(self._parser.get_http_version() == "1.1")
         request.keep_alive = self._parser.should_keep_alive()
+        hosts = sum(name.lower() == b"host" for name, _ in request.headers)
+        if hosts > 1 or (request.minor and not hosts):  # RFC 9112, section 3.2
+            raise _RefusalError(400, "bad_request")
         length = request.header(b"content-length")
         if length is not None and int(length) > self._limits.body_bytes:
             raise _RefusalError(413, "body_too_large")

@@ -248,9 +248,21 @@ async def test_json_that_is_no_message_is_an_invalid_request(body: bytes) -> Non
 @pytest.mark.parametrize(
     ("text", "status", "reason"),
     [
-        (b"POST /files/mcp HTTP/1.1\r\nContent-Length: 501\r\n\r\n", 413, "body_too_large"),
-        (b"GET /files/mcp HTTP/1.1\r\nA: " + b"x" * 2000 + b"\r\n\r\n", 431, "head_too_large"),
-        (b"GET /files/mcp HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400, "bad_request"),
+        (
+            b"POST /files/mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 501\r\n\r\n",
+            413,
+            "body_too_large",
+        ),
+        (
+            b"GET /files/mcp HTTP/1.1\r\nHost: localhost\r\nA: " + b"x" * 2000 + b"\r\n\r\n",
+            431,
+            "head_too_large",
+        ),
+        (
+            b"GET /files/mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+            400,
+            "bad_request",
+        ),
     ],
 )
 @on_fake_time

@@ -25,6 +25,7 @@ from tests.fakes import (
 )
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 SMALL = ListenerLimits(head_bytes=200, body_bytes=50, read_timeout=5, idle_timeout=20)
 
 
@@ -172,7 +173,7 @@ async def test_a_client_that_expects_to_be_asked_is_asked_for_its_body() -> None
 async def test_a_client_that_sends_too_much_is_not_asked_for_it() -> None:
     app = Scribe()
     client = Downstream(app, SMALL)
-    client.say(b"POST / HTTP/1.1\r\nContent-Length: 51\r\nExpect: 100-continue\r\n\r\n")
+    client.say(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 51\r\nExpect: 100-continue\r\n\r\n")
     assert [reply.status for reply in client.replies()] == [413]
 
 
@@ -235,14 +236,16 @@ async def test_a_tunnel_is_refused() -> None:
     "text",
     [
         *(b"garbage\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\nno colon\n\n"),
-        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n1",
-        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
-        b"GET / HTTP/1.1\r\nA: b\r\n c\r\nX\x00: 1\r\n\r\n",
+        POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n1",
+        POST + b"Content-Length: -1\r\n\r\n",
+        POST + b"Content-Length: 99999999999999999999999\r\n\r\n",
+        POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        POST + b"Transfer-Encoding: gzip\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\nX\x00: 1\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",  # whose host? (RFC 9112, section 3.2)
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\nhost: y\r\n\r\n",
     ],
 )
 @on_fake_time
@@ -264,7 +267,7 @@ async def test_what_is_not_http_is_refused_and_hung_up_on(text: bytes) -> None:
 async def test_a_body_over_the_limit_is_refused_while_it_still_comes(head: bytes) -> None:
     app = Scribe()
     client = Downstream(app, SMALL)
-    client.say(b"POST /files/mcp HTTP/1.1\r\n" + head)
+    client.say(b"POST /files/mcp HTTP/1.1\r\nHost: x\r\n" + head)
     client.say(b"x" * 51)
     assert app.refused == [(413, "body_too_large")]
     for _ in range(10):
@@ -279,7 +282,7 @@ async def test_a_body_over_the_limit_is_refused_while_it_still_comes(head: bytes
 async def test_a_client_that_was_refused_and_goes_on_is_cut_off_in_the_end() -> None:
     client = Downstream(Scribe(), SMALL)
     client.listener._sweep()
-    client.say(b"POST / HTTP/1.1\r\nContent-Length: 51\r\n\r\n")
+    client.say(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 51\r\n\r\n")
     await asyncio.sleep(1)
     assert not client.is_closing()
     await asyncio.sleep(3)
@@ -290,16 +293,18 @@ async def test_a_client_that_was_refused_and_goes_on_is_cut_off_in_the_end() -> 
 @on_fake_time
 async def test_a_body_of_just_the_limit_is_served() -> None:
     app = Scribe()
-    Downstream(app, SMALL).say(b"POST / HTTP/1.1\r\nContent-Length: 50\r\n\r\n" + b"x" * 50)
+    Downstream(app, SMALL).say(
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n" + b"x" * 50
+    )
     assert len(app.requests) == 1
 
 
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /" + b"x" * 300 + b" HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nA: " + b"x" * 300,
-        b"GET / HTTP/1.1\r\n" + b"A: 1\r\n" * 200,
+        b"GET /" + b"x" * 300 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 300,
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: 1\r\n" * 200,
     ],
 )
 @pytest.mark.parametrize("step", [1, 50, 10_000])
@@ -328,7 +333,9 @@ async def test_an_earlier_request_is_answered_before_a_later_one_is_refused() ->
 async def test_what_follows_the_last_request_of_a_connection_is_ignored() -> None:
     app = Echo()
     client = Downstream(app)
-    client.say(b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n" + b"garbage\r\n\r\n" + GET)
+    client.say(
+        b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" + b"garbage\r\n\r\n" + GET
+    )
     await settle()
     assert bodies(client) == [b"GET /a "]
     assert app.refused == []
@@ -347,7 +354,9 @@ async def wait(client: Downstream, seconds: float) -> None:
     sweeper.cancel()
 
 
-@pytest.mark.parametrize("text", [b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n12"])
+@pytest.mark.parametrize(
+    "text", [b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12"]
+)
 @on_fake_time
 async def test_a_request_that_does_not_arrive_in_time_is_refused(text: bytes) -> None:
     app = Scribe()
@@ -708,7 +717,7 @@ def test_a_refusal_arrives_although_the_client_still_sends() -> None:
 
 def test_requests_are_served_over_a_real_connection() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(GET + GET + b"GET /b HTTP/1.1\r\nConnection: close\r\n\r\n")
+        writer.write(GET + GET + b"GET /b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         replies = parse_replies(await reader.read())
         assert [reply.body for reply in replies] == [b"GET /a ", b"GET /a ", b"GET /b "]
 
@@ -834,9 +843,9 @@ async def test_who_is_idle_is_closed_but_not_counted() -> None:
 @pytest.mark.parametrize(
     "begin",
     [
-        b"GET /a HTTP/1.1\r\nX: ",
+        b"GET /a HTTP/1.1\r\nHost: x\r\nX: ",
         b"GET /",
-        b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+        b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
     ],
     ids=["header", "target", "trailer"],
 )

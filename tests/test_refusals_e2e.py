@@ -209,7 +209,8 @@ def a_second_stream(scene: Scene) -> Answer:
 
 
 def a_slow_request(scene: Scene) -> Answer:
-    return answer(scene.say(b"POST /child/mcp HTTP/1.1\r\nContent-Length: 10\r\n\r\n12"))
+    head = b"POST /child/mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
+    return answer(scene.say(head + b"12"))
 
 
 def another_name_than_in_the_body(scene: Scene) -> Answer:
