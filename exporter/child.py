@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Protocol, cast
 
+from exporter import piped_process
 from exporter.call import Fault, UpstreamError
 from exporter.config import Server
 from exporter.mask import Mask
@@ -187,14 +188,8 @@ class Child(asyncio.SubprocessProtocol):
     async def _spawn(self) -> None:
         server = self.server
         try:
-            await self._loop.subprocess_exec(
-                lambda: self,
-                server.command or "",
-                *server.args,
-                env=environment(server.env),
-                cwd=server.cwd,
-                start_new_session=True,
-            )
+            command = [server.command or "", *server.args]
+            await piped_process.start(self, command, environment(server.env), server.cwd)
         except (OSError, ValueError) as error:
             if not self._exited.done():
                 self._exited.set_result(None)
