@@ -364,7 +364,7 @@ def test_a_stopped_child_is_overdue_and_goes_on_where_it_was(running: Exporter, 
     ("how", "seen"),
     [
         ("kill", (502, LOST)),
-        ("mute", (504, EXPIRED)),  # a child that lives has its output's other end twice
+        ("mute", (502, LOST)),
         ("flood", (504, EXPIRED)),
         ("wait", (504, EXPIRED)),
         ("not UTF-8", (200, None)),
