@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
+import sys
 from datetime import UTC, datetime
+from typing import TextIO
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -15,10 +18,28 @@ _CONTROL = re.compile(r"[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]")
 
 def configure(level: str, style: str) -> None:
     """Send the log to standard error. ``style`` is ``text`` or ``json``."""
-    target = logging.StreamHandler()
+    target = _Handler(_unbuffered())
     target.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[target], force=True)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _unbuffered() -> TextIO:
+    """Standard error without a buffer: what a full disk did not take would fail the exit, too."""
+    try:
+        raw = io.FileIO(sys.stderr.fileno(), "w", closefd=False)
+    except io.UnsupportedOperation:
+        return sys.stderr
+    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)  # as python -u
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Says nothing where nothing can be written: that, too, would go to standard error."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's own name
+        """A line could not be written."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 class TextFormatter(logging.Formatter):

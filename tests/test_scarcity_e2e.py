@@ -89,8 +89,11 @@ def test_a_log_that_cannot_be_written_costs_the_log_alone(
     command = [sys.executable, "-m", "exporter", "serve", f"--config.file={config}"]
     command += [f"--mcp.listen-address={mcp}", f"--web.listen-address={web}"]
     command += [f"--log.format={style}", "--log.level=debug"]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with sink() as stderr:
-        process = subprocess.Popen(command, cwd=ROOT, stderr=stderr, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=env, stderr=stderr, stdin=subprocess.DEVNULL
+        )
     try:
         wait_for(lambda: _is_ready(web), PATIENCE, "it is ready")
         assert ask(f"http://{mcp}/raw/mcp", PING, ACCEPTED).body == PONG
