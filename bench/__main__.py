@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -203,6 +204,8 @@ def told(run: Run) -> str:
 
 def main() -> int:
     given = arguments()
+    # Where a machine sets it, each start would compile every module anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     bench = Bench(given)
     bench.measure()
     text = told(bench.run)
