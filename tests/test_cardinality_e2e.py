@@ -176,9 +176,8 @@ def test_100000_invented_names_of_every_kind_leave_no_series_and_no_memory(
         listening = await loop.create_server(Server, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
         servers = {"invented": {"url": f"http://127.0.0.1:{port}/mcp"}}
-        with exporter(
-            tmp_path, servers, idle_timeout="1s", limits={"clients": ADMITTED}
-        ) as running:
+        limits = {"clients": ADMITTED, "sessions_per_server": NAMES}
+        with exporter(tmp_path, servers, idle_timeout="200ms", limits=limits) as running:
             assert await ask(running.host, range(CONNECTIONS)) == CONNECTIONS
             first = await asyncio.to_thread(Size.of, running)
             await ask(running.host, range(CONNECTIONS, WARM))
