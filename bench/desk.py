@@ -41,10 +41,9 @@ class Measured:
 
     calls: int
     message_seconds: float
-    """With all processes on one processor: what ``wrap`` itself takes."""
-    spread_message_seconds: float
-    """Wherever they run: waking a processor that slept costs more than the work, above all in
-    virtual machines, and there is one more process to wake."""
+    own_message_seconds: float
+    """With all processes on one processor: without the waking of another one that slept, which
+    in virtual machines takes longer than the work."""
     worst_wrapped_seconds: float
     worst_direct_seconds: float
     start_seconds: float
@@ -83,8 +82,8 @@ def measure(calls: int, socket: Path) -> Measured:
     starts = list(zip(*((start(through), start(direct)) for _ in range(STARTS)), strict=True))
     return Measured(
         calls=calls,
-        message_seconds=added(together),
-        spread_message_seconds=added(sides),
+        message_seconds=added(sides),
+        own_message_seconds=added(together),
         worst_wrapped_seconds=max(sides[0]["own"]),
         worst_direct_seconds=max(sides[1]["own"]),
         start_seconds=min(starts[0]) - min(starts[1]),

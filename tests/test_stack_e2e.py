@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,14 @@ class Stack:
         found = get(f"http://{self.prometheus}/api/v1/query", query=text)["data"]["result"]
         return float(found[0]["value"][1]) if found else 0.0
 
+    def growth(self, text: str) -> float:
+        """By how much a counter grew in a range, to the one: from its samples, without a guess."""
+        (series,) = get(f"http://{self.prometheus}/api/v1/query", query=text)["data"]["result"]
+        values = [float(value) for _, value in series["values"]]
+        return sum(
+            after - before if after >= before else after for before, after in pairwise(values)
+        )
+
     def transitions(self) -> list[str]:
         """The states that the exporter's log tells of, in order."""
         log = (self.folder / "exporter.log").read_text()
@@ -165,8 +174,10 @@ def test_a_restart_of_the_exporter_loses_nothing(stack: Stack) -> None:
             stack.call(4)
             wait_for(lambda: stack.query(calls) == 4, PATIENCE, "four more are seen")
         seen = stack.query(f"max_over_time({calls}[10m])")
+        resets = stack.query(f"resets({calls}[10m])")
+        found = stack.growth(f"{calls}[10m]")
         increase = stack.query(f"sum(increase({calls}[10m]))")
-    assert seen == 7
+    assert (seen, resets, found) == (7, 1, 11)
     # increase() extrapolates by up to a scrape on either side, and a busy machine misses some; had
     # it missed the restart, it would have found less than seven, and twice as much is eighteen.
     assert 10.99 < increase < 17

@@ -9,7 +9,7 @@ from time import monotonic
 import psutil
 
 LOOK_EVERY = 1.0
-WARM_UP = 1 / 3
+WARM_UP = 0.2
 """The share of the whole time after which memory may grow no more."""
 LONGEST_WARM_UP = 180.0
 SPAN = 0.2
