@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import ipaddress
 import logging
 import os
@@ -19,7 +18,6 @@ from prometheus_client import CollectorRegistry
 
 from exporter import __version__, call_log, shown_config, wrap_socket
 from exporter.access import NOBODY_ASKED, AccessFiles, Credentials
-from exporter.admission import Bounds
 from exporter.call import ConfigError
 from exporter.call_log import LoggingRecorder
 from exporter.config import Config, Server
@@ -218,9 +216,7 @@ class App:
             write_timeout=limits.write_timeout,
             connections=limits.connections,
         )
-        names = (each.name for each in dataclasses.fields(Bounds))
-        bounds = Bounds(**{name: getattr(limits, name) for name in names})
-        self._gateway.admission.apply(bounds)
+        self._gateway.admission.apply(limits)
 
     def _prepare_access(self) -> Callable[[], None]:
         credentials = self._settings.access.read()

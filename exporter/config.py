@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from exporter import clients, document, fields
+from exporter.admission import Bounds
 from exporter.call import ConfigError
 from exporter.clients import Transport
 from exporter.document import Node, quoted
@@ -72,20 +73,14 @@ class ProbeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What the exporter bounds: sizes in bytes, times in seconds. `observed_bytes` is what is kept
-    of one message for reading."""
+class Limits(Bounds):
+    """What the exporter bounds: numbers, sizes in bytes, times in seconds. `observed_bytes` is what
+    is kept of one message for reading."""
 
     request_bytes: int = 4 * 1024 * 1024
     observed_bytes: int = 8 * 1024 * 1024
     header_bytes: int = 64 * 1024
     connections: int = 1000
-    requests_per_server: int = 500
-    requests_total: int = 1000
-    streams_per_server: int = 500
-    streams_total: int = 1000
-    sessions_per_server: int = 10_000
-    children_per_server: int = 256
     read_timeout: float = 30.0
     write_timeout: float = 60.0
     keep_alive: float = 75.0

@@ -7,22 +7,20 @@ and kept: a labelled look-up costs three times the observation itself.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from time import time
 from typing import Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
 from exporter.call import OTHER, Outcome
 from exporter.exposition import Exposition
 from exporter.harmless import harmless
 from exporter.labels import Clients, ToolBudget, Tools, method_label
-from exporter.processes import Processes, Usage
+from exporter.processes import Processes, ProcessUsage
 from exporter.series import Counter, Family, Gauge, Histogram
 
 DURATION_BUCKETS = (
@@ -105,6 +103,7 @@ class Metrics:
         self.clock = clock
         self._tools_per_server = tools_per_server
         self._define_traffic()
+        self._define_sessions()
         self._define_servers()
         self._define_exporter()
         self.children = Processes()
@@ -222,6 +221,8 @@ class Metrics:
         self.message_bytes = self._counter(
             "mcp_message_bytes", "Bytes of MCP messages relayed.", ["server", "direction"]
         )
+
+    def _define_sessions(self) -> None:
         self.sessions = self._gauge(
             "mcp_sessions", "Live sessions and stdio connections.", ["server"]
         )
@@ -367,36 +368,3 @@ class ProbeView:
     def text(self) -> str:
         """The families in Prometheus' text format."""
         return generate_latest(cast("CollectorRegistry", self)).decode()
-
-
-class ProcessUsage(Collector):
-    """Reads what the servers' children use at the moment of the scrape."""
-
-    def __init__(self, children: Processes) -> None:
-        self._children = children
-
-    def describe(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """The families without samples."""
-        return self._families({})
-
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """The families with a sample for every server that runs as a child process."""
-        return self._families(self._children.usage())
-
-    @staticmethod
-    def _families(usage: dict[str, Usage]) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        memory = GaugeMetricFamily(
-            "mcp_server_process_resident_memory_bytes",
-            "Resident memory of the server's child processes and their descendants.",
-            labels=["server"],
-        )
-        cpu = CounterMetricFamily(
-            "mcp_server_process_cpu_seconds",
-            "Processor time of the server's child processes and their descendants.",
-            labels=["server"],
-        )
-        for server, used in usage.items():
-            memory.add_metric([server], used.memory)
-            cpu.add_metric([server], used.cpu)
-        yield memory
-        yield cpu

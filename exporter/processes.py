@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import psutil
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +138,36 @@ def _sum(processes: Iterable[psutil.Process]) -> Usage:
             cpu += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
             memory += process.memory_info().rss
     return Usage(memory, cpu)
+
+
+class ProcessUsage(Collector):
+    """Reads what the servers' children use at the moment of the scrape."""
+
+    def __init__(self, children: Processes) -> None:
+        self._children = children
+
+    def describe(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """The families without samples."""
+        return self._families({})
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """The families with a sample for every server that runs as a child process."""
+        return self._families(self._children.usage())
+
+    @staticmethod
+    def _families(usage: dict[str, Usage]) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        memory = GaugeMetricFamily(
+            "mcp_server_process_resident_memory_bytes",
+            "Resident memory of the server's child processes and their descendants.",
+            labels=["server"],
+        )
+        cpu = CounterMetricFamily(
+            "mcp_server_process_cpu_seconds",
+            "Processor time of the server's child processes and their descendants.",
+            labels=["server"],
+        )
+        for server, used in usage.items():
+            memory.add_metric([server], used.memory)
+            cpu.add_metric([server], used.cpu)
+        yield memory
+        yield cpu

@@ -7,6 +7,7 @@ it was last written as, so that a scrape renders only what has changed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import time
@@ -95,7 +96,7 @@ class Distribution:
 Series = TypeVar("Series", Count, Level, Distribution)
 
 
-class Family(Generic[Series]):
+class Family(ABC, Generic[Series]):
     """The series of one name; a collector of prometheus_client's registries."""
 
     kind = ""
@@ -159,11 +160,13 @@ class Family(Generic[Series]):
     def _all(self) -> list[Series]:
         return list(self._series.copy().values())  # in one step: another thread may add to it
 
+    @abstractmethod
     def _metric(self) -> Metric:
-        raise NotImplementedError
+        """An empty family of its kind."""
 
+    @abstractmethod
     def _samples(self, series: Series) -> list[Sample]:
-        raise NotImplementedError
+        """What one series says now."""
 
 
 class Counter(Family[Count]):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from exporter.metrics import Metrics, ProcessUsage
+from exporter.metrics import Metrics
+from exporter.processes import ProcessUsage
 from exporter.series import Family
 
 PATH = Path(__file__).parent.parent / "docs" / "metrics.md"

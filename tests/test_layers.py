@@ -33,7 +33,9 @@ FLOORS: tuple[frozenset[str], ...] = (
 """From the ground to the roof: nobody uses, however indirectly, what stands above or beside it."""
 
 ONLY_IN = {
-    "prometheus_client": {"app", "exposition", "facts", "metrics", "probe_pages", "series"},
+    "prometheus_client": {
+        *("app", "exposition", "facts", "metrics", "probe_pages", "processes", "series"),
+    },
     "httptools": {"pool", "request_reader"},
     "psutil": {"processes"},
     "uvloop": {"cli"},

@@ -23,6 +23,7 @@ import requests
 from tests import raw_server
 from tests.certificates import Authority
 from tests.exporting import ROOT, Exporter, exporter
+from tests.raw_client import initialize
 from tests.raw_server import RawServer, Received
 from tests.running import wait_for
 
@@ -59,16 +60,7 @@ for line in sys.stdin:
                   "serverInfo": {"name": "child", "version": "1"}}
         print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
 """
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
+INITIALIZE = initialize()
 PING = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
 PAGES = ("/", "/metrics", "/config", "/logs", "/-/healthy", "/-/ready", "/nothing")
 
