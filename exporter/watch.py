@@ -1,14 +1,16 @@
 """Reads the copy of what passes between a client and its wrapped server.
 
 What was copied is put aside with its time, and read a moment later: reading a request takes as
-long as copying it, and must not take that from the reply.
+long as copying it, and must not take that from the reply. For the same reason the thread that reads
+is woken only when the copy is on its way: it competes for the interpreter.
 """
 
 from __future__ import annotations
 
 import signal
 from collections import deque
-from threading import Event, Thread
+from queue import SimpleQueue
+from threading import Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, cast
 
@@ -50,7 +52,8 @@ class Watch:
         self._has_client_left = False
         self._lines = {True: Lines(MAX_LINE), False: Lines(MAX_LINE)}
         self._aside: deque[tuple[bytes, float, bool]] = deque()
-        self._news = Event()
+        self._alarm: SimpleQueue[None] = SimpleQueue()
+        self._is_asleep = True
         self._reader = Thread(target=self._run, name="watch", daemon=True)
         self._courier = Courier(socket_path, self._notebook) if socket_path else None
 
@@ -63,13 +66,18 @@ class Watch:
     def take(self, data: bytes, now: float, to_server: bool) -> None:
         """Take what passed by at ``now``; no bytes: that side has said its last."""
         self._aside.append((data, now, to_server))
-        if not self._news.is_set():
-            self._news.set()
 
     def relieve(self, size: int) -> None:
-        """These bytes have been copied: read them now where that is better than to keep them."""
+        """So many bytes have been copied: have them read, at once if they are many."""
         if size > _LONG or len(self._aside) > MAX_ASIDE:
             self.read()
+        elif self._is_asleep:
+            self.wake()
+
+    def wake(self) -> None:
+        """Have read soon what was put aside."""
+        self._is_asleep = False
+        self._alarm.put(None)
 
     def read(self) -> None:
         """Read what was put aside."""
@@ -97,9 +105,9 @@ class Watch:
 
     def _run(self) -> None:
         while True:
-            self._news.wait()
+            self._alarm.get()
             sleep(PAUSE)
-            self._news.clear()
+            self._is_asleep = True  # before it reads: what comes meanwhile wakes it again
             self.read()
 
     def _read(self, data: bytes, now: float, to_server: bool) -> None:

@@ -149,3 +149,23 @@ def test_an_observer_that_fails_is_counted() -> None:
     watched.watch._exchange = None  # type: ignore[assignment]
     watched.client(call(1))
     assert watched.report().failed == {"client_sent": 1}
+
+
+def test_who_reads_is_woken_behind_the_copy_and_once() -> None:
+    watch = Watch("files", 7, "")
+    watch.take(call(1), 0.0, to_server=True)
+    assert watch._alarm.empty()
+    watch.relieve(100)
+    watch.take(reply(1), 0.0, to_server=False)
+    watch.relieve(100)
+    assert watch._alarm.qsize() == 1
+
+
+def test_what_is_long_is_read_at_once() -> None:
+    watched = Watched()
+    watched.client(call(1))
+    watched.server(reply(1, text="x" * 20_000))
+    watched.watch.relieve(20_000)
+    report = watched.watch._notebook.collect()
+    assert report is not None
+    assert [each.outcome for each in report.calls] == ["ok"]
