@@ -1,16 +1,16 @@
 """Reads the copy of what passes between a client and its wrapped server.
 
 What was copied is put aside with its time, and read a moment later: reading a request takes as
-long as copying it, and must not take that from the reply. For the same reason the thread that reads
-is woken only when the copy is on its way: it competes for the interpreter.
+long as copying it, and must not take that from the reply. Nor is the thread that reads woken for
+each of them: it would want the interpreter just when the reply does. It looks by itself, now and
+then, and often while there is much.
 """
 
 from __future__ import annotations
 
 import signal
 from collections import deque
-from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, cast
 
@@ -28,11 +28,17 @@ MAX_LINE = 8 * 1024 * 1024
 """Bytes of one message that are kept for reading; a longer one is counted as unparsed."""
 
 
+LOOK_TIME = 1.0
+"""Seconds after which somebody looks whether there are copies to read."""
+
 PAUSE = 0.02
-"""Seconds in which copies gather before they are read."""
+"""Seconds in which copies gather, while there are any, before they are read."""
 
 MAX_ASIDE = 256
 """Copies that are put aside; one more, and whoever brings it reads them all."""
+
+_MANY = 16
+"""Copies that do not wait for the next look."""
 
 _LONG = 16 * 1024
 
@@ -52,8 +58,7 @@ class Watch:
         self._has_client_left = False
         self._lines = {True: Lines(MAX_LINE), False: Lines(MAX_LINE)}
         self._aside: deque[tuple[bytes, float, bool]] = deque()
-        self._alarm: SimpleQueue[None] = SimpleQueue()
-        self._is_asleep = True
+        self._news = Event()
         self._reader = Thread(target=self._run, name="watch", daemon=True)
         self._courier = Courier(socket_path, self._notebook) if socket_path else None
 
@@ -68,16 +73,12 @@ class Watch:
         self._aside.append((data, now, to_server))
 
     def relieve(self, size: int) -> None:
-        """So many bytes have been copied: have them read, at once if they are many."""
-        if size > _LONG or len(self._aside) > MAX_ASIDE:
+        """So many bytes have been copied: see to it that they are read in time."""
+        gathered = len(self._aside)
+        if size > _LONG or gathered > MAX_ASIDE:
             self.read()
-        elif self._is_asleep:
-            self.wake()
-
-    def wake(self) -> None:
-        """Have read soon what was put aside."""
-        self._is_asleep = False
-        self._alarm.put(None)
+        elif gathered > _MANY and not self._news.is_set():
+            self._news.set()
 
     def read(self) -> None:
         """Read what was put aside."""
@@ -105,10 +106,11 @@ class Watch:
 
     def _run(self) -> None:
         while True:
-            self._alarm.get()
-            sleep(PAUSE)
-            self._is_asleep = True  # before it reads: what comes meanwhile wakes it again
-            self.read()
+            self._news.wait(LOOK_TIME)
+            self._news.clear()
+            while self._aside:
+                sleep(PAUSE)
+                self.read()
 
     def _read(self, data: bytes, now: float, to_server: bool) -> None:
         self._has_client_left |= to_server and not data

@@ -162,8 +162,6 @@ class _Seen:
                     watch.take(data, now, to_server)
             self._early = None
             self._watch = watch
-        if watch is not None:
-            watch.wake()
 
     def _keep(self, data: bytes, now: float, to_server: bool) -> None:
         with self._lock:
@@ -197,7 +195,6 @@ def _copy(source: int, sink: int, seen: _Seen, to_server: bool) -> None:
             _write(sink, data)
             seen.relieve(len(data))
     seen.take(b"", monotonic(), to_server)
-    seen.relieve(0)
     for side in (source, sink):
         _close(side)
 

@@ -1,11 +1,11 @@
-"""A client that calls a wrapped server and the same one direct, in turns, and measures each call.
+"""A client that calls the same server in several ways, in turns, and measures each call.
 
-python -m tests.steady_client CALLS PAUSE WRAPPED DIRECT
+python -m tests.steady_client CALLS PAUSE COMMAND…
 
-The commands are JSON lists, PAUSE is in seconds. Says after every hundred calls how many it has
-made, and after the last, as JSON, what each kind took: the seconds of each call, and those without
-the time in which one of its processes stood in the machine's queue for a processor, which none of
-them can help. It leaves when its input is closed.
+The commands are JSON lists; after each call it rests for PAUSE seconds. Says after every hundred
+calls of each kind how many it has made, and after the last, as JSON, what each kind took: the
+seconds of each call, and those without the time in which one of its processes stood in the
+machine's queue for a processor, which none of them can help. It leaves when its input is closed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Queue:
 
 
 class Side:
-    """One of the two ways to the server."""
+    """One of the ways to the server."""
 
     def __init__(self, desk: Client) -> None:
         self.own: list[float] = []
@@ -72,9 +72,10 @@ def main() -> int:
         for made in range(1, calls + 1):
             for side in sides:
                 side.call()
+                if pause:
+                    sleep(pause)
             if made % SAID_EVERY == 0:
                 print(made, flush=True)
-            sleep(pause)
         print(json.dumps([side.found() for side in sides]), flush=True)
         sys.stdin.read()
     return 0

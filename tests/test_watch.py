@@ -151,14 +151,15 @@ def test_an_observer_that_fails_is_counted() -> None:
     assert watched.report().failed == {"client_sent": 1}
 
 
-def test_who_reads_is_woken_behind_the_copy_and_once() -> None:
+def test_a_call_wakes_nobody_and_many_do() -> None:
     watch = Watch("files", 7, "")
     watch.take(call(1), 0.0, to_server=True)
-    assert watch._alarm.empty()
     watch.relieve(100)
-    watch.take(reply(1), 0.0, to_server=False)
-    watch.relieve(100)
-    assert watch._alarm.qsize() == 1
+    assert not watch._news.is_set()
+    for number in range(2, 20):
+        watch.take(call(number), 0.0, to_server=True)
+        watch.relieve(100)
+    assert watch._news.is_set()
 
 
 def test_what_is_long_is_read_at_once() -> None:

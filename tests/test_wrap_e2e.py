@@ -29,7 +29,7 @@ pytestmark = pytest.mark.e2e
 
 OTHER = {"other": obedient()}
 CALLS = 10_000
-PAUSE = 0.0005
+PAUSE = 0.00025
 """Seconds between two calls, so that an exporter's start is in the middle of them."""
 
 LATE = 0.005
