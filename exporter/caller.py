@@ -6,25 +6,28 @@ The SDK speaks for it, in the newest protocol version that the server knows.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
-from mcp.types import CallToolResult, Implementation
+from mcp.types import CallToolResult, Implementation, Tool
 
 from exporter import __version__, tokens
 from exporter.call import ConfigError
+from exporter.load import NO_TEXT, Course, Load, Original
 
-_SHARES = (0.5, 0.9, 0.95, 0.99, 1.0)
+Listener: TypeAlias = Callable[[Any], Awaitable[None]]
+
 _BAR = 30
 
 
@@ -40,37 +43,6 @@ class Wishes:
     concurrency: int = 1
     is_json: bool = False
     token_file: Path | None = None
-
-
-@dataclass(slots=True)
-class Course:
-    """What became of a row of calls; ``seconds`` of each, whatever its outcome."""
-
-    seconds: list[float] = field(default_factory=list)
-    failures: int = 0
-    first_failure: str = ""
-
-    def note(self, seconds: float, failure: str | None) -> None:
-        """One call has ended."""
-        self.seconds.append(seconds)
-        if failure is not None:
-            self.failures += 1
-            self.first_failure = self.first_failure or failure
-
-    def summary(self, elapsed: float) -> str:
-        """The figures, as text."""
-        ordered = sorted(self.seconds)
-        count = len(ordered)
-        lines = [
-            f"{count} calls in {elapsed:.2f} s ({count / elapsed:.0f}/s), {self.failures} failed"
-        ]
-        for share in _SHARES:
-            value = ordered[min(count - 1, int(share * count))]
-            name = "max" if share == 1.0 else f"p{share * 100:g}"
-            lines.append(f"  {name:<4} {value * 1000:9.2f} ms")
-        if self.first_failure:
-            lines.append(f"first failure: {self.first_failure}")
-        return "\n".join([*lines, ""])
 
 
 def call(wishes: Wishes) -> int:
@@ -92,6 +64,7 @@ def tools(wishes: Wishes) -> int:
 
 async def _call_once(wishes: Wishes, arguments: dict[str, Any]) -> int:
     async with _client(wishes) as client:
+        await _meet(client, wishes.tool)
         try:
             result = await client.call_tool(wishes.tool, arguments)
         except Exception as error:  # noqa: BLE001  an outcome, whatever it is; the exit code says so
@@ -106,21 +79,25 @@ async def _call_once(wishes: Wishes, arguments: dict[str, Any]) -> int:
 
 
 async def _call_often(wishes: Wishes, arguments: dict[str, Any]) -> int:
-    course, left, bar = Course(), iter(range(wishes.repeat)), _Bar(wishes.repeat)
+    course, bar = Course(), _Bar(wishes.repeat)
+    written: list[Original] = []
 
-    async def work(client: Client) -> None:
-        for _ in left:
-            began = perf_counter()
-            failure = await _failure(client, wishes.tool, arguments)
-            course.note(perf_counter() - began, failure)
-            bar.show(len(course.seconds))
+    async def listen(request: Any) -> None:
+        if request.method == "POST":
+            written.append(Original.read(request.headers.raw, request.content))
 
-    async with _client(wishes) as client:
+    async with _client(wishes, listen) as client:
+        await _meet(client, wishes.tool)
+        written.clear()
+        course.note(None, await _failure(client, wishes.tool, arguments))
+        if not written:
+            raise ConfigError(f"call: {course.first_failure}")
+        load = Load(_url(wishes), written[0], course)
         began = perf_counter()
-        await asyncio.gather(*(work(client) for _ in range(wishes.concurrency)))
+        await load.run(wishes.repeat - 1, wishes.concurrency, bar.show)
         elapsed = perf_counter() - began
     bar.end()
-    sys.stdout.write(course.summary(elapsed))
+    sys.stdout.write(_printable(course.summary(elapsed)))
     return int(course.failures > 0)
 
 
@@ -129,18 +106,34 @@ async def _failure(client: Client, tool: str, arguments: dict[str, Any]) -> str 
         result = await client.call_tool(tool, arguments)
     except Exception as error:  # noqa: BLE001  an outcome, whatever it is
         return _reason(error)
-    return " ".join(_texts(result))[:200] or "an error without a text" if result.is_error else None
+    return " ".join(_texts(result)) or NO_TEXT if result.is_error else None
+
+
+async def _meet(client: Client, tool: str) -> None:
+    """Let the SDK read what the server says of a tool.
+
+    From that it knows which arguments are to be repeated in headers (revision 2026-07-28).
+    """
+    with contextlib.suppress(Exception):  # a server that cannot list its tools may still have it
+        async for each in _listed(client):
+            if each.name == tool:
+                return
+
+
+async def _listed(client: Client) -> AsyncIterator[Tool]:
+    cursor = None
+    while True:
+        page = await client.list_tools(cursor=cursor)
+        for tool in page.tools:
+            yield tool
+        cursor = page.next_cursor
+        if not cursor:
+            return
 
 
 async def _tools(wishes: Wishes) -> int:
-    found, cursor = [], None
     async with _client(wishes) as client:
-        while True:
-            page = await client.list_tools(cursor=cursor)
-            found += page.tools
-            cursor = page.next_cursor
-            if not cursor:
-                break
+        found = [tool async for tool in _listed(client)]
     if wishes.is_json:
         listed = [tool.model_dump(by_alias=True, exclude_none=True, mode="json") for tool in found]
         sys.stdout.write(json.dumps(listed, indent=2) + "\n")
@@ -153,13 +146,14 @@ async def _tools(wishes: Wishes) -> int:
 
 
 @asynccontextmanager
-async def _client(wishes: Wishes) -> AsyncIterator[Client]:
-    """A connected client; whatever breaks it is one line."""
-    url = f"{wishes.url.rstrip('/')}/{quote(wishes.server)}/mcp"
+async def _client(wishes: Wishes, listen: Listener | None = None) -> AsyncIterator[Client]:
+    """A connected client; whatever breaks it is one line. ``listen`` hears each HTTP request."""
+    url = _url(wishes)
     headers = _headers(wishes.token_file)
     try:
         info = Implementation(name="mcp-exporter", version=__version__)
         async with create_mcp_http_client(headers) as carrier:
+            carrier.event_hooks["request"] += [listen] if listen else []
             transport = streamable_http_client(url, http_client=carrier)
             async with Client(transport, client_info=info) as client:
                 yield client
@@ -167,6 +161,10 @@ async def _client(wishes: Wishes) -> AsyncIterator[Client]:
         raise ConfigError(
             f"{url}: {_reason(error)}; is the exporter running, and is there such a server?"
         ) from None
+
+
+def _url(wishes: Wishes) -> str:
+    return f"{wishes.url.rstrip('/')}/{quote(wishes.server)}/mcp"
 
 
 def _headers(token_file: Path | None) -> dict[str, str]:

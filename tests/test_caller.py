@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from exporter.caller import Course
 from exporter.cli import main
 from tests.exporting import ROOT, Exporter, exporter
 
@@ -19,22 +19,6 @@ ECHO = {"command": sys.executable, "args": ["-m", "mcp_servers.echo"], "cwd": st
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
     with exporter(tmp_path_factory.mktemp("exporter"), {"files": ECHO}) as found:
         yield found
-
-
-def test_a_summary_has_the_percentiles_and_the_first_failure() -> None:
-    course = Course()
-    for number in range(100):
-        course.note((number + 1) / 1000, "broken" if number in (7, 9) else None)
-    lines = course.summary(elapsed=2.0).splitlines()
-    assert lines[0] == "100 calls in 2.00 s (50/s), 2 failed"
-    assert [line.split()[:2] for line in lines[1:6]] == [
-        ["p50", "51.00"],
-        ["p90", "91.00"],
-        ["p95", "96.00"],
-        ["p99", "100.00"],
-        ["max", "100.00"],
-    ]
-    assert lines[6] == "first failure: broken"
 
 
 @pytest.mark.e2e
@@ -58,7 +42,7 @@ def test_a_call_that_fails_has_exit_code_one(
     assert printed.out + printed.err != ""
     often = ["--repeat", "3"]
     assert main(["call", "--mcp.url", running.mcp, "files", tool, arguments, *often]) == 1
-    assert "3 failed\n" in capsys.readouterr().out
+    assert "3 calls, 3 failed;" in capsys.readouterr().out
 
 
 @pytest.mark.e2e
@@ -68,7 +52,7 @@ def test_many_calls_are_a_small_load_test(
     words = ["call", "--mcp.url", running.mcp, "files", "echo", '{"text": "x"}', "--repeat", "30"]
     before = running.scrape().total("mcp_tool_calls_total", server="files", outcome="ok")
     assert main([*words, "--concurrency", "4"]) == 0
-    assert capsys.readouterr().out.startswith("30 calls in ")
+    assert capsys.readouterr().out.startswith("30 calls, 0 failed; 29 timed, in ")
     after = running.scrape().total("mcp_tool_calls_total", server="files", outcome="ok")
     assert after == before + 30
 
@@ -109,3 +93,35 @@ def test_arguments_that_are_no_object_are_refused(
 ) -> None:
     assert main(["call", "files", "act", arguments]) == 2
     assert "JSON" in capsys.readouterr().err
+
+
+REGIONAL = """\
+import json, sys
+
+REPLIES = {
+    "server/discover": {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}},
+    "tools/list": {"tools": [{"name": "act", "inputSchema": {"type": "object", "properties": {
+        "region": {"type": "string", "x-mcp-header": "Region"}}}}]},
+    "tools/call": {"content": [{"type": "text", "text": "done"}]},
+}
+for line in sys.stdin:
+    asked = json.loads(line)
+    result = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+    result |= REPLIES.get(asked.get("method"), {})
+    print(json.dumps({"jsonrpc": "2.0", "id": asked.get("id"), "result": result}), flush=True)
+"""
+
+
+@pytest.mark.e2e
+def test_arguments_are_repeated_in_headers_where_the_tool_wants_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "regional.py"
+    script.write_text(REGIONAL)
+    server = {"command": sys.executable, "args": ["-I", "-S", str(script)]}
+    with exporter(tmp_path, {"files": server}) as running:
+        words = ["call", "--mcp.url", running.mcp, "files", "act", '{"region": "eu"}']
+        assert main(words) == 0
+        assert capsys.readouterr().out == "done\n"
+        assert main([*words, "--repeat", "5"]) == 0
+        assert capsys.readouterr().out.startswith("5 calls, 0 failed;")
