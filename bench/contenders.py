@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
@@ -17,7 +18,7 @@ from bench.stage import ROOT, Stage, family_of, free_address
 from tests.certificates import Authority, Pair
 
 
-class Contender:
+class Contender(ABC):
     """One way from the client to the server."""
 
     name = ""
@@ -29,17 +30,17 @@ class Contender:
     is_brief = False
     """Whether it is measured in fewer cells: large results and streams at 16 sessions alone."""
 
+    @abstractmethod
     def start(self, stage: Stage, backend: tuple[str, int]) -> None:
         """Start it in front of a backend. Raises ``StageError`` and ``UnavailableError``."""
-        raise NotImplementedError
 
     def processes(self) -> list[int]:
         """The processes that are the proxy, without the servers behind it."""
         return []
 
+    @abstractmethod
     def job(self, job: Job) -> Job:
         """Say in a job where calls go, and what is watched."""
-        raise NotImplementedError
 
 
 class Direct(Contender):
@@ -90,9 +91,9 @@ class Proxy(Contender):
         """Start it, and wait for nothing."""
         self.process = stage.start(self.name, self._command, stage.measured)
 
+    @abstractmethod
     def command(self, stage: Stage) -> list[str]:
         """What starts it."""
-        raise NotImplementedError
 
     @property
     def url(self) -> str:

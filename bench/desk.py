@@ -35,7 +35,7 @@ MAX_MIB = 25
 
 ALONE = 300
 REST = 0.03
-"""Seconds after a call that stands alone: longer than ``wrap`` takes until it has read it."""
+"""Seconds after a call that stands alone."""
 
 STARTS = 9
 SERVERS = 20

@@ -83,12 +83,14 @@ async def _call_often(wishes: Wishes, arguments: dict[str, Any]) -> int:
     written: list[Original] = []
 
     async def listen(request: Any) -> None:
-        if request.method == "POST":
-            written.append(Original.read(request.headers.raw, request.content))
+        if request.method != "POST":
+            return
+        original = Original.read(request.headers.raw, request.content)
+        if original.message.get("method") == "tools/call":
+            written.append(original)
 
     async with _client(wishes, listen) as client:
         await _meet(client, wishes.tool)
-        written.clear()
         course.note(None, await _failure(client, wishes.tool, arguments))
         if not written:
             raise ConfigError(f"call: {course.first_failure}")

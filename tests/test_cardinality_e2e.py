@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def request(number: int) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-class Messages(asyncio.Protocol):
+class Messages(asyncio.Protocol, ABC):
     """HTTP messages with a length, as they come."""
 
     def __init__(self) -> None:
@@ -85,9 +86,9 @@ class Messages(asyncio.Protocol):
             whole, self._buffer = self._buffer[:size], self._buffer[size:]
             self.heard(whole)
 
+    @abstractmethod
     def heard(self, message: bytes) -> None:
         """One message, whole."""
-        raise NotImplementedError
 
 
 class Server(Messages):

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Any
@@ -36,7 +37,7 @@ CALLS_OF_A_SESSION = 60
 LEAVING_AFTER = 0.2
 
 
-class Client:
+class Client(ABC):
     """One client of one server; ``is_steady`` says that nobody restarts that server.
 
     Only from a steady server does it leave early: elsewhere what it leaves might just have
@@ -70,10 +71,11 @@ class Client:
             self._connection.close()
             self._second.close()
 
+    @abstractmethod
     async def turn(self) -> None:
         """Do one thing."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def farewell(self) -> None:
         """Leave nothing behind."""
 
@@ -124,6 +126,9 @@ class Modern(Client):
         elif self._is_steady:
             odd: list[Callable[[], Awaitable[None]]] = [self._go, self._be_refused, self._wait]
             await self._random.choice(odd)()
+
+    async def farewell(self) -> None:
+        """There is nothing that could be left."""
 
     async def _call(self, how: str) -> None:
         message = modern_call(next(self._ids), how)
