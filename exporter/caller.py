@@ -92,13 +92,14 @@ async def _call_often(wishes: Wishes, arguments: dict[str, Any]) -> int:
     async with _client(wishes, listen) as client:
         await _meet(client, wishes.tool)
         course.note(None, await _failure(client, wishes.tool, arguments))
-        if not written:
-            raise ConfigError(f"call: {course.first_failure}")
-        load = Load(_url(wishes), written[0], course)
         began = perf_counter()
-        await load.run(wishes.repeat - 1, wishes.concurrency, bar.show)
+        if written:
+            load = Load(_url(wishes), written[0], course)
+            await load.run(wishes.repeat - 1, wishes.concurrency, bar.show)
         elapsed = perf_counter() - began
     bar.end()
+    if not written:
+        raise ConfigError(f"call: the SDK did not send it: {course.first_failure}")
     sys.stdout.write(_printable(course.summary(elapsed)))
     return int(course.failures > 0)
 

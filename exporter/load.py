@@ -129,5 +129,6 @@ def _failure(reply: Reply) -> str | None:
     if message.result is UNSET or not message.result.is_error:
         return None
     contents = json.loads(reply.data)["result"].get("content")
-    texts = [each.get("text") for each in contents if isinstance(each, dict)] if contents else []
+    parts = contents if isinstance(contents, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, dict))
     return " ".join(text for text in texts if isinstance(text, str)) or NO_TEXT

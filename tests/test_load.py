@@ -88,6 +88,7 @@ async def test_a_stream_ends_with_the_reply_that_was_asked_for() -> None:
     [
         ({"isError": True, "content": [{"type": "text", "text": "no such file"}]}, "no such file"),
         ({"isError": True, "content": [5, {"type": "image"}]}, "an error without a text"),
+        ({"isError": True, "content": 5}, "an error without a text"),
         ({"isError": True}, "an error without a text"),
     ],
 )
