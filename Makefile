@@ -33,11 +33,12 @@ test check: environment monitoring ## Everything: lint, types, rules, unit and e
 ##@ Parts of make test
 
 .PHONY: lint
-lint: environment ## Format, lint and types (ruff, mypy)
+lint: environment ## Format, lint, types, and who may import whom (ruff, mypy, import-linter)
 	@status=0; \
 	$(PYTHON) -m ruff format --check . || status=1; \
 	$(PYTHON) -m ruff check . || status=1; \
 	$(PYTHON) -m mypy || status=1; \
+	.venv/bin/lint-imports --no-cache || status=1; \
 	exit $$status
 
 .PHONY: rules
@@ -105,8 +106,8 @@ alerts: environment ## Write prometheus/rules/*.yml from prometheus/objectives.y
 
 .PHONY: quiet
 quiet: environment monitoring ## See that nothing but the Watchdog fires in ten minutes of traffic, and of rest
-	@$(PYTHON) -m tests.quiet --minutes 10
-	@$(PYTHON) -m tests.quiet --minutes 10 --idle
+	@$(PYTHON) -m tests.monitoring.quiet --minutes 10
+	@$(PYTHON) -m tests.monitoring.quiet --minutes 10 --idle
 
 .PHONY: bench
 bench: environment ## What the exporter costs, beside nginx and others: build/bench; BENCH="--rounds 1"

@@ -15,7 +15,7 @@ from bench import nginx, peers
 from bench.answers import LEGACY, MODERN
 from bench.load import Job
 from bench.stage import ROOT, Stage, family_of, free_address
-from tests.certificates import Authority, Pair
+from tests.support.certificates import Authority, Pair
 
 
 class Contender(ABC):

@@ -26,8 +26,9 @@ from time import perf_counter
 
 import psutil
 
-from tests.exporting import ROOT, exporter, obedient
-from tests.wrapping import GREETING, client, obedient_command, wrapped
+from tests.support.exporting import exporter, obedient
+from tests.support.paths import ROOT
+from tests.support.wrapping import GREETING, client, obedient_command, wrapped
 
 MAX_MESSAGE = 20e-6
 MAX_START = 0.1
@@ -147,7 +148,7 @@ def taken(calls: int, rest: float, commands: list[list[str]]) -> list[dict[str, 
     """What each call took, of each command."""
     words = [str(calls), str(rest), *map(json.dumps, commands)]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.steady_client", *words],
+        [sys.executable, "-m", "tests.support.steady_client", *words],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -14,10 +14,10 @@ from time import thread_time
 
 from bench.answers import answer
 from bench.talk import FIRST_ID, Talk
-from exporter.exchange import Exchange
-from exporter.message import Message, read
-from exporter.metrics import Metrics
-from exporter.recorder import ServerRecorder
+from exporter.protocol.jsonrpc import Message, read
+from exporter.telemetry.exchange import Exchange
+from exporter.telemetry.metrics import Metrics
+from exporter.telemetry.recorder import ServerRecorder
 
 CALLS = 20_000
 ROUNDS = 9

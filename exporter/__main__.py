@@ -6,10 +6,10 @@ import sys
 def main() -> int:
     """Run a command; ``wrap`` without loading the others, for its client waits."""
     if sys.argv[1:2] == ["wrap"]:
-        from exporter import wrap
+        from exporter.wrap import process as wrap
 
         return wrap.main(sys.argv[2:])
-    from exporter import cli
+    from exporter.cli import main as cli
 
     return cli.main()
 

@@ -6,10 +6,11 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter import tokens, web_config
-from exporter.tls import ServerTls
-from exporter.tokens import Tokens
-from exporter.web_config import WebConfig
+from exporter.relay import tokens
+from exporter.relay.tokens import Tokens
+from exporter.transport.http.tls import ServerTls
+from exporter.web import config as web_config
+from exporter.web.config import WebConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,26 +16,29 @@ from time import monotonic, time
 
 from prometheus_client import CollectorRegistry
 
-from exporter import __version__, call_log, shown_config, wrap_socket
+from exporter import __version__
 from exporter.access import NOBODY_ASKED, AccessFiles, Credentials
-from exporter.call import ConfigError
-from exporter.call_log import LoggingRecorder
-from exporter.config import Config, Server
-from exporter.explanation import Explanation, explain
-from exporter.fleet import Fleet
-from exporter.gateway import Gateway
-from exporter.guests import Guest, Names
-from exporter.history import History
-from exporter.listener import Listener
-from exporter.metrics import Metrics
-from exporter.oauth import OwnUrl
-from exporter.pages import ServerRow
-from exporter.reaper import Reaper
-from exporter.reception import Reception
+from exporter.config import redacted
+from exporter.config.errors import ConfigError
+from exporter.config.model import Config, Server
+from exporter.probe.explain import Explanation, explain
+from exporter.probe.history import History
+from exporter.relay.gateway import Gateway
+from exporter.relay.oauth import OwnUrl
 from exporter.reload import Reloader
-from exporter.request_reader import ListenerLimits
+from exporter.servers import Fleet
 from exporter.systemd import Supervisor
-from exporter.web import Web, WebThread
+from exporter.telemetry import call_log
+from exporter.telemetry.call_log import LoggingRecorder
+from exporter.telemetry.metrics import Metrics
+from exporter.transport.http.parser import ListenerLimits
+from exporter.transport.http.server import Listener
+from exporter.transport.process.reaper import Reaper
+from exporter.web.pages import ServerRow
+from exporter.web.server import Web, WebThread
+from exporter.wrap import unix_socket as wrap_socket
+from exporter.wrap.receiver import Reception
+from exporter.wrap.wrapped_server import Guest, Names
 
 DRAIN_TIME = 5.0
 """Seconds that requests in flight are given when the exporter stops. With the seconds that
@@ -177,7 +180,7 @@ class App:
 
     def shown_config(self) -> str:
         """The configuration in force, without secrets."""
-        return shown_config.render(self._reloader.config)
+        return redacted.render(self._reloader.config)
 
     def reload(self) -> Future[str]:
         """Begin to read the configuration again, on the loop that relays."""

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from exporter import config
-from exporter.call import ConfigError
-from exporter.config import Config
-from exporter.fleet import Fleet
-from exporter.metrics import Metrics
+from exporter.config import model as config
+from exporter.config.errors import ConfigError
+from exporter.config.model import Config
+from exporter.servers import Fleet
+from exporter.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from exporter.metrics import Metrics
-from exporter.processes import ProcessUsage
-from exporter.series import Family
+from exporter.telemetry.metrics import Metrics
+from exporter.telemetry.process_usage import ProcessUsage
+from exporter.telemetry.series import Family
 
 PATH = Path(__file__).parent.parent / "docs" / "metrics.md"
 

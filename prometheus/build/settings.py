@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from exporter.metrics import DURATION_BUCKETS
+from exporter.telemetry.metrics import DURATION_BUCKETS
 
 OBJECTIVES = ("availability", "latency")
 ALERTS = {

@@ -10,14 +10,17 @@ from random import Random
 
 import msgspec
 
-from exporter import header_value, json_spans, message, rewrite, sse
-from exporter.call import ConfigError
-from exporter.child import LineBuffer
-from exporter.config import Config, parse
-from exporter.param_headers import ParamHeaders
-from exporter.rewrite import Route
-from tests.fakes import bare_request
-from tests.raw_server import cut
+from exporter.cli.desktop import rewrite
+from exporter.cli.desktop.rewrite import Route
+from exporter.config import jsonc
+from exporter.config.errors import ConfigError
+from exporter.config.model import Config, parse
+from exporter.protocol import header_encoding, sse
+from exporter.protocol import jsonrpc as message
+from exporter.relay.stdio.param_headers import ParamHeaders
+from exporter.transport.process.child import LineBuffer
+from tests.support.fakes import bare_request
+from tests.support.raw_server import cut
 
 Target = Callable[[bytes], None]
 
@@ -92,7 +95,7 @@ def read_client_file(data: bytes) -> None:
         return
     once = rewrite.apply(text, found)
     if found:
-        json_spans.read(once)
+        jsonc.read(once)
     assert rewrite.apply(once, rewrite.find(once, ROUTE)) == once
 
 
@@ -100,7 +103,7 @@ def read_headers(data: bytes) -> None:
     """Headers that repeat arguments: refused with a reason, or not."""
     head, _, rest = data.partition(b"\n")
     schema, _, body = rest.partition(b"\n")
-    header_value.decoded(head)
+    header_encoding.decoded(head)
     headers = ParamHeaders()
     headers.learn({"tool": schema})
     request = bare_request(body, Mcp_Param_Region=head, Mcp_Param_Count=head)

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import httptools
 
-from exporter.request import Request
-from exporter.request_reader import ListenerLimits
-from tests.fakes import Downstream, Scribe, VirtualLoop, fake_time, post, request, settle
+from exporter.transport.http.parser import ListenerLimits
+from exporter.transport.http.request import Request
 from tests.fuzz.targets import Target, pieces
-from tests.test_relay import Scene
+from tests.support.fakes import Downstream, Scribe, VirtualLoop, fake_time, post, request, settle
+from tests.unit.relay.http.test_relay import Scene
 
 LIMITS = ListenerLimits(head_bytes=2000, body_bytes=2000)
 MOST_KEPT = 64 * 1024

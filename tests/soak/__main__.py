@@ -20,16 +20,16 @@ from typing import Any
 
 import psutil
 
-from tests.exporting import Exporter, exporter, obedient
-from tests.rest import Rest, wait_for_rest
-from tests.running import free_address, running
 from tests.soak.books import Books
 from tests.soak.clients import Client, Legacy, Modern
 from tests.soak.disturbances import KILLED, Disturber, HttpServer
 from tests.soak.report import Report
 from tests.soak.tally import Tally
 from tests.soak.watch import Watch
-from tests.tools import tool
+from tests.support.exporting import Exporter, exporter, obedient
+from tests.support.rest import Rest, wait_for_rest
+from tests.support.running import free_address, running
+from tests.support.tools import tool
 
 SETTINGS: dict[str, Any] = {
     "probe": {"interval": "10s", "timeout": "5s"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tests.running import get, wait_for
+from tests.support.running import get, wait_for
 
 PATIENCE = 120.0
 

@@ -12,8 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Any
 
-from tests.obedient_server import QUESTION
-from tests.raw_client import (
+from tests.soak.http_client import Connection, CutError, Reply
+from tests.soak.tally import OTHER, REJECTED, Tally, outcome_of
+from tests.support.obedient_server import QUESTION
+from tests.support.raw_client import (
     ACCEPTED,
     Json,
     call,
@@ -24,8 +26,6 @@ from tests.raw_client import (
     modern_call,
     request,
 )
-from tests.soak.http_client import Connection, CutError, Reply
-from tests.soak.tally import OTHER, REJECTED, Tally, outcome_of
 
 CALL = "tools/call"
 HTTP_ALONE = ("large", "stream", "hang_up", "cut", "short", "refuse", "broken", "babble")

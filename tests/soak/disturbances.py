@@ -18,8 +18,9 @@ from typing import Any
 import psutil
 import requests
 
-from tests.exporting import ROOT, Exporter, obedient
-from tests.running import SECONDS_TO_START, wait_for
+from tests.support.exporting import Exporter, obedient
+from tests.support.paths import ROOT
+from tests.support.running import SECONDS_TO_START, wait_for
 
 NO_SERVER_SECONDS = 0.5
 """How long a restarted server stays away."""

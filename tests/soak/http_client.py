@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.raw_client import Json, messages
+from tests.support.raw_client import Json, messages
 
 PATIENCE = 60.0
 """Seconds after which a reply is a failure of the test: nothing here may hang."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from tests.raw_client import Json
 from tests.soak.http_client import Reply
+from tests.support.raw_client import Json
 
 OTHER = "_other"
 REJECTED = "rejected"

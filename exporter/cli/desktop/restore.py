@@ -1,0 +1,52 @@
+"""Takes the exporter out of a client's file again, in the text itself: pure.
+
+For files that changed since they were rewritten, so that the backup is no longer what they were:
+some clients keep more in theirs than servers, and write it every day.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from exporter.cli.desktop.rewrite import Edit, is_wrapped, listings, quoted
+from exporter.config import client_keys, jsonc
+from exporter.config.jsonc import Value
+
+
+def find(text: str, remotes: Mapping[str, tuple[str, str]]) -> list[Edit]:
+    """What to exchange; ``remotes`` has the server's URL and the exporter's by name. Raises
+    ``ValueError`` where the text is not JSON."""
+    if jsonc.is_empty(text):
+        return []
+    found: list[Edit] = []
+    for listed in listings(jsonc.read(text)):
+        for name, entry in (listed.members or {}).items():
+            found += _unwrap(text, entry) if is_wrapped(entry) else _direct(name, entry, remotes)
+    return found
+
+
+def _unwrap(text: str, entry: Value) -> Iterator[Edit]:
+    args, command = entry.get("args"), entry.get("command")
+    items = (args.items if args is not None else None) or []
+    words = [item.plain for item in items]
+    at = words.index("--") + 1 if "--" in words else len(words)
+    if command is None or at >= len(words):
+        return
+    own = items[at]
+    yield Edit(command.start, command.end, text[own.start : own.end])
+    if at + 1 < len(items):
+        yield Edit(items[0].start, items[at + 1].start, "")
+    else:
+        comma = re.compile(r"\s*,").match(text, own.end)
+        yield Edit(items[0].start, comma.end() if comma else own.end, "")
+
+
+def _direct(name: str, entry: Value, remotes: Mapping[str, tuple[str, str]]) -> Iterator[Edit]:
+    if name not in remotes:
+        return
+    theirs, ours = remotes[name]
+    for key in client_keys.URL_KEYS:
+        value = entry.get(key)
+        if value is not None and value.plain == ours:
+            yield Edit(value.start, value.end, quoted(theirs))

@@ -1,0 +1,1 @@
+"""The configuration file: its grammar, its mistakes, its secrets."""

@@ -1,0 +1,155 @@
+"""Probes a server that speaks Streamable HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+from msgspec import UNSET
+
+from exporter.config.model import Server
+from exporter.probe.base import (
+    DISCOVER_SHARE,
+    INITIALIZED,
+    LEGACY,
+    Era,
+    Probe,
+    ReachedError,
+    Replied,
+    is_discovered,
+    refusal_of,
+)
+from exporter.probe.http_client import Caller, Reply
+from exporter.protocol.failures import UpstreamError
+from exporter.protocol.spec import MODERN
+from exporter.transport.http.head import Headers
+from exporter.transport.http.pool import Pool
+
+_FAREWELL = 1.0
+
+
+class HttpProbe(Probe):
+    """Finds the server's era once, then asks ``server/discover``, or ``ping`` in its session."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._pool = Pool(server.url or "", asyncio.get_running_loop())
+        self._caller = Caller(server, self._pool)
+        self._session: bytes | None = None
+
+    async def close(self) -> None:
+        """End the session at the server, so that none is leaked."""
+        await self._leave()
+        self._pool.close()
+
+    def hush(self) -> None:
+        """The probe is over: its connection is not kept."""
+        super().hush()
+        self._pool.close()
+
+    async def _check(self) -> None:
+        if self.era is Era.UNKNOWN:
+            await self._greet()
+        elif self.era is Era.MODERN:
+            await self._rediscover()
+        elif self._session is None:
+            await self._begin()  # without sessions ``initialize`` leaves nothing behind
+        else:
+            await self._ping()
+
+    async def _greet(self) -> None:
+        """Find the era. Whatever is not the newest one's answer is followed by ``initialize``."""
+        self.era = Era.UNKNOWN
+        reply = await self._try_discover()
+        if reply is not None and is_discovered(reply.data):
+            self._meet_modern(reply.data)
+        else:
+            await self._begin()
+
+    async def _try_discover(self) -> Reply | None:
+        try:
+            async with asyncio.timeout(self._patience * DISCOVER_SHARE):
+                return await self._discover()
+        except TimeoutError:
+            self._dialogue.note("note", "no reply so far: perhaps an older server")
+        except UpstreamError as error:
+            if not self._caller.was_sent:
+                raise
+            self._dialogue.note("note", f"{error}: perhaps an older server")
+        return None
+
+    async def _discover(self) -> Reply:
+        number, body = self._compose("server/discover", {})
+        return await self._post(body, number, _modern_headers("server/discover"))
+
+    async def _rediscover(self) -> None:
+        reply = await self._discover()
+        if is_discovered(reply.data):
+            self._meet_modern(reply.data)
+        else:
+            self._dialogue.note("note", "not the era that it was: starting over")
+            await self._begin()
+
+    async def _begin(self) -> None:
+        """Open a session, where the server has sessions."""
+        self.era = Era.UNKNOWN
+        self._session = None
+        number, body = self._compose_initialize()
+        reply = await self._post(body, number, [])
+        if reply.message is None:
+            raise reply.failure()
+        if reply.message.error is not UNSET:
+            raise ReachedError(refusal_of("initialize", reply.message))
+        self._session = reply.session
+        self._meet_legacy(reply.data)
+        await self._post(INITIALIZED, None, self._legacy_headers())
+
+    async def _ping(self) -> None:
+        number, body = self._compose("ping", {})
+        reply = await self._post(body, number, self._legacy_headers())
+        is_refused = reply.message is not None and reply.message.error is not UNSET
+        if is_refused or 400 <= reply.status < 500:
+            self._dialogue.note("note", "the session is lost: starting over")
+            if reply.status != 404:  # then it may still be there
+                await self._leave()
+            await self._greet()
+        elif reply.message is None:
+            raise reply.failure()
+
+    async def _ask(self, method: str, params: Mapping[str, object]) -> Replied:
+        number, body = self._compose(method, params)
+        is_modern = self.era is Era.MODERN
+        headers = _modern_headers(method) if is_modern else self._legacy_headers()
+        reply = await self._post(body, number, headers)
+        if reply.message is None:
+            raise reply.failure()
+        return reply.message, reply.data
+
+    def _time_out(self) -> str:
+        if self._caller.was_sent:
+            return super()._time_out()
+        return f"no connection within {self._patience:.3g} s"
+
+    async def _leave(self) -> None:
+        headers, session = self._legacy_headers(), self._session
+        self._session = None
+        if session is None:
+            return
+        with contextlib.suppress(UpstreamError, ReachedError, TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                await self._caller.call(self._dialogue, b"DELETE", headers, b"", None)
+
+    async def _post(self, body: bytes, number: int | None, headers: Headers) -> Reply:
+        return await self._caller.call(self._dialogue, b"POST", headers, body, number)
+
+    def _legacy_headers(self) -> Headers:
+        version = self.identity.protocol_version if self.identity else LEGACY
+        headers: Headers = [(b"MCP-Protocol-Version", version.encode("latin-1", "replace"))]
+        if self._session is not None:
+            headers.append((b"Mcp-Session-Id", self._session))
+        return headers
+
+
+def _modern_headers(method: str) -> Headers:
+    return [(b"MCP-Protocol-Version", MODERN.encode()), (b"Mcp-Method", method.encode())]

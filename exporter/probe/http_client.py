@@ -1,0 +1,217 @@
+"""One HTTP request of a probe and its reply, read to the message that was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from time import time
+
+from exporter import __version__
+from exporter.config.model import Server
+from exporter.probe.base import UNAUTHORIZED, ReachedError
+from exporter.probe.transcript import Dialogue, describe_headers
+from exporter.protocol import jsonrpc, sse
+from exporter.protocol.failures import Fault, UpstreamError
+from exporter.protocol.jsonrpc import Message
+from exporter.transport.http.head import Headers, ReplyHead
+from exporter.transport.http.pool import Flight, Pool
+from exporter.transport.http.upstream_headers import configured
+
+MAX_BODY = 8 * 1024 * 1024
+LONGEST_REST = 300.0
+"""Seconds; a server that asks to be left alone for longer is asked again after these."""
+
+_EVENTS = b"text/event-stream"
+_USER_AGENT = f"mcp-exporter/{__version__} (probe)".encode()
+
+
+class Caller:
+    """Sends the requests of one probe to one server, and writes them down."""
+
+    def __init__(self, server: Server, pool: Pool) -> None:
+        self.pool = pool
+        self._own: Headers = configured(server)
+        self._hidden = frozenset(name.lower() for name, _ in self._own)
+        self._flight: Flight | None = None
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether the last request left: otherwise not even a connection could be had."""
+        return self._flight is not None and self._flight.sent > 0.0
+
+    async def call(
+        self, dialogue: Dialogue, method: bytes, headers: Headers, body: bytes, number: int | None
+    ) -> Reply:
+        """Send a request; answers the reply as soon as the message ``number`` is in it.
+
+        Raises ``UpstreamError``, or ``ReachedError`` for 401, 403 and 429.
+        """
+        reply = Reply(number)
+        await self.send(dialogue, b"%b %b" % (method, self.pool.target), headers, body, reply)
+        return reply
+
+    async def send(
+        self, dialogue: Dialogue, request: bytes, headers: Headers, body: bytes, reply: Reply
+    ) -> None:
+        """Send a request and wait for what ``reply`` waits for. Raises as ``call`` does."""
+        fields = self._fields(headers, body)
+        shown = describe_headers(fields, self._hidden)
+        dialogue.note("sent", f"{request.decode('latin-1')}\n{shown}\n{body.decode()}".rstrip())
+        lines = [request + b" HTTP/1.1", *(b"%b: %b" % field for field in fields), b"", body]
+        # Some servers close after a reply and do not say so: nothing is asked over what was kept.
+        self.pool.drop_idle()
+        reply.flight = self._flight = self.pool.send(b"\r\n".join(lines), reply)
+        try:
+            await reply.arrived
+        finally:
+            if not self.was_sent:
+                dialogue.note("note", "that was not sent: there is no connection")
+            if reply.status:
+                self.note(dialogue, reply)
+            if not (reply.is_standing and reply.is_there):
+                reply.abort()
+        _judge(reply)
+
+    def note(self, dialogue: Dialogue, reply: Reply) -> None:
+        """Write down what was received."""
+        shown = describe_headers(reply.headers, self._hidden)
+        status = f"HTTP {reply.status} {reply.reason.decode('latin-1')}".rstrip()
+        body = reply.data or reply.rest[: 64 * 1024]
+        text = body.decode(errors="replace") if body else "(no body)"
+        dialogue.note("received", f"{status}\n{shown}\n{text}")
+
+    def _fields(self, headers: Headers, body: bytes) -> Headers:
+        fields: dict[bytes, tuple[bytes, bytes]] = {}
+        defaults: Headers = [
+            (b"Host", self.pool.authority),
+            (b"User-Agent", _USER_AGENT),
+            (b"Accept", b"application/json, text/event-stream"),
+            (b"Content-Type", b"application/json"),
+            (b"Content-Length", b"%d" % len(body)),
+        ]
+        for field in [*(defaults if body else defaults[:3]), *headers, *self._own]:
+            fields[field[0].lower()] = field
+        return list(fields.values())
+
+
+class Reply:
+    """Collects a reply until the message with the wanted id is in it, or it ends."""
+
+    is_standing = False
+
+    def __init__(self, number: int | None) -> None:
+        self.status = 0
+        self.reason = b""
+        self.headers: Headers = []
+        self.message: Message | None = None
+        self.data = b""
+        self.rest = b""
+        self.is_lost = False
+        self.flight: Flight | None = None
+        self.arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._number = number
+        self._events: sse.Reader | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether what was waited for has come."""
+        return self.arrived.done() and not self.arrived.cancelled() and not self.is_lost
+
+    @property
+    def session(self) -> bytes | None:
+        """The session that the server opened with this reply."""
+        return self.header(b"mcp-session-id")
+
+    def header(self, name: bytes) -> bytes | None:
+        """The value of a header; ``name`` in lower case."""
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return None
+
+    def failure(self) -> UpstreamError:
+        """What is wrong with a reply that holds no JSON-RPC message."""
+        return UpstreamError(f"HTTP {self.status}{self._describe()}", Fault.PROTOCOL)
+
+    # What the pool calls
+
+    def head(self, head: ReplyHead) -> None:
+        """The reply's head."""
+        self.status, self.reason, self.headers = head.status, head.reason, head.headers
+        if (self.header(b"content-type") or b"").lower().startswith(_EVENTS):
+            self._events = sse.Reader(MAX_BODY)
+
+    def body(self, data: bytes) -> None:
+        """A part of the body."""
+        if self._events is not None:
+            for event in self._events.feed(data):
+                self.heard(event.name, event.data)
+        if len(self.rest) < (MAX_BODY if self._events is None else 2000):
+            self.rest += data
+
+    def heard(self, name: bytes, data: bytes) -> None:  # noqa: ARG002
+        """An event has come, or the body as a whole."""
+        message = jsonrpc.read(data) if data else None
+        if message is None or not message.is_reply or self.message is not None:
+            return
+        if message.id == self._number or self.status >= 400:
+            self.message, self.data = message, data
+
+    def end(self) -> None:
+        """The reply is complete."""
+        if self._events is None:
+            self.heard(b"message", self.rest)
+        self.resolve()
+
+    def flush(self) -> None:
+        """Nothing more for now; of a stream the wanted event is enough."""
+        if self.message is not None:
+            self.resolve()
+
+    def lost(self, error: UpstreamError) -> None:
+        """There will be no (more) reply."""
+        self.is_lost = True
+        if not self.arrived.done():
+            self.arrived.set_exception(error)
+
+    def resolve(self) -> None:
+        """What was waited for has come."""
+        if not self.arrived.done():
+            self.arrived.set_result(None)
+
+    def abort(self) -> None:
+        """Nothing more is wanted of it."""
+        if self.flight is not None:
+            self.flight.abort()
+
+    def _describe(self) -> str:
+        location = self.header(b"location")
+        if location is not None:
+            return f": redirects to {location.decode('latin-1')}; write that as the url"
+        if self.status >= 400:
+            return " without a JSON-RPC reply"
+        if self._events is not None:
+            return ": the stream of events ended without the reply"
+        kind = (self.header(b"content-type") or b"").partition(b";")[0].decode("latin-1")
+        return f": the body ({kind or 'of no type'}) is not the JSON-RPC reply"
+
+
+def _judge(reply: Reply) -> None:
+    if reply.status in (401, 403):
+        raise ReachedError(f"HTTP {reply.status}", UNAUTHORIZED)
+    if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+        text = "HTTP 429: too many requests; a longer probe.interval may help"
+        raise ReachedError(text, rest=_rest(reply.header(b"retry-after")))
+
+
+def _rest(value: bytes | None) -> float:
+    """Seconds that ``Retry-After`` asks for, as a number or a date; 0 for neither."""
+    text = (value or b"").decode("latin-1").strip()
+    if text.isdecimal():
+        return min(float(text), LONGEST_REST)
+    with contextlib.suppress(ValueError):
+        seconds = parsedate_to_datetime(text).timestamp() - time()
+        return min(max(seconds, 0.0), LONGEST_REST)
+    return 0.0

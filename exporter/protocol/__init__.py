@@ -1,0 +1,1 @@
+"""What MCP and JSON-RPC say: pure, the ground on which all else stands."""

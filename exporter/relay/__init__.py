@@ -1,0 +1,1 @@
+"""Who may come in, and the way to a server and back."""

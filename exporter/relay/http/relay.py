@@ -1,0 +1,360 @@
+"""One request on its way up to an HTTP server, and its reply on its way down.
+
+Bytes first: each piece goes to the client before its copy is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Protocol
+
+from exporter.protocol import errors
+from exporter.protocol.failures import Fault, UpstreamError
+from exporter.protocol.jsonrpc import Message
+from exporter.protocol.spec import MODERN
+from exporter.relay.http.reply_reader import BodyCopy, Copy, EventCopy, InflatedCopy
+from exporter.relay.http.sessions import HttpSession, HttpSessions
+from exporter.telemetry.call import Outcome
+from exporter.telemetry.exchange import UNTIMED, Exchange, Pending
+from exporter.telemetry.observer import Observer
+from exporter.transport.deadlines import Deadlines
+from exporter.transport.http.head import ReplyHead, field_lines, status_line
+from exporter.transport.http.pool import Flight, Pool
+from exporter.transport.http.request import Request
+
+_MODERN = MODERN.encode()
+
+
+class Upstream(Protocol):
+    """What a relay needs of the server that it belongs to."""
+
+    name: str
+    timeout: float
+    observed_bytes: int
+    observer: Observer
+    deadlines: Deadlines[Relay]
+    pool: Pool
+    sessions: HttpSessions
+    replies_elsewhere: bool
+    """Whether replies come on another stream than the answer to their POST (2024-11-05)."""
+
+    def session_of(self, request: Request, messages: Sequence[Message]) -> HttpSession | None:
+        """The session that a request belongs to, where it is known."""
+
+    def rewrite_challenge(self, value: bytes, request: Request) -> bytes:
+        """A ``WWW-Authenticate`` as the client must see it."""
+
+    def landed(self, relay: Relay) -> None:
+        """A relay is over."""
+
+
+class Relay:
+    """One request on its way up, and its reply on its way down."""
+
+    # On the class: most relays never set them, and each of them takes its time.
+    _flight: Flight | None = None
+    _copy: Copy | None = None
+    _status = 0
+    _encoding = b""
+    _is_stream = False
+    _is_resumable = False
+    _is_oversized = False
+    _has_spoken = False
+    _inside = 0.0
+
+    def __init__(self, upstream: Upstream, request: Request, messages: Sequence[Message]) -> None:
+        self._upstream = upstream
+        self._observer = upstream.observer
+        self._request = request
+        self._messages = messages
+        self._session_id = request.header(b"mcp-session-id")
+        self._session = upstream.session_of(request, messages)
+        self._exchange = (
+            self._session.exchange if self._session else Exchange(upstream.observer.recorder)
+        )
+        self._unread: list[bytes] = []
+        now = request.received
+        self._pending: list[Pending] = (
+            self._observer.client_sent(self._exchange, messages, len(request.body), now) or []
+        )
+
+    def depart(self, payload: bytes) -> None:
+        """Send the request up."""
+        request, upstream = self._request, self._upstream
+        request.on_gone = self._client_gone
+        request.on_drain = self._drain
+        if request.method != b"GET" and not self._is_listening():
+            upstream.deadlines.add(self, monotonic())
+        if self._session is not None:
+            self._session.streams += 1
+        self._flight = upstream.pool.send(payload, self)
+        self._inside = (self._flight.sent or monotonic()) - request.received
+
+    # What the pool calls
+
+    def head(self, head: ReplyHead) -> None:
+        """Pass the reply's head on."""
+        self._status = head.status
+        if head.session_id:
+            self._session_id = head.session_id
+        self._open_session()
+        self._is_stream = head.kind == b"text/event-stream"
+        self._encoding = head.encoding
+        lines = self._with_own_challenge(head) if head.is_challenge else head.lines
+        self._request.start_with(lines, head.is_sized)
+
+    def body(self, data: bytes) -> None:
+        """Pass a part of the body on."""
+        self._request.write(data)
+        self._unread.append(data)
+
+    def flush(self) -> None:
+        """Send what has come, then read the copy."""
+        self._request.flush()
+        if self._flight is not None:
+            self._inside += monotonic() - self._flight.arrived
+        self._read()
+
+    def end(self) -> None:
+        """The reply is complete."""
+        self._request.end()
+        now = monotonic()
+        if self._flight is not None:
+            self._inside += now - self._flight.arrived
+        if self._is_one_piece():
+            self._read_whole(self._unread[0], now)
+        else:
+            self._read()
+            if self._copy is not None:
+                self._observer.read(self._copy.finish, now)
+        if self._pending:
+            if self._status >= 400 or not self._is_answered():
+                self._report_health()
+                self._settle_leftover(now)
+            self._observer.recorder.spent(self._inside)
+        if self._status == 404 or (self._request.method == b"DELETE" and self._status < 300):
+            self._end_session(now)
+        self._land()
+
+    def lost(self, error: UpstreamError) -> None:
+        """The server is lost: tell the client, and count it."""
+        if self._is_waiting or not self._request.started:
+            self._observer.upstream_lost(str(error))
+        status = 504 if error.fault is Fault.TIMEOUT else 502
+        self._apologise(status, errors.CONNECTION_LOST, str(error))
+        if not (self._is_resumable and self._is_in_session):
+            self._settle(Outcome.UPSTREAM_ERROR)
+        self._land()
+
+    # What ends a relay early
+
+    def give_up(self, reason: str) -> None:
+        """Stop waiting: the exporter stops, or the server is removed."""
+        if self._flight is not None:
+            self._flight.abort()
+        self._apologise(502, errors.CONNECTION_LOST, reason)
+        self._settle(Outcome.UPSTREAM_ERROR)
+        self._land()
+
+    def end_if_standing(self) -> None:
+        """End a stream that carries no reply of its own."""
+        if self._request.method != b"GET" and not self._is_listening():
+            return
+        if self._flight is not None:
+            self._flight.abort()
+        self._settle(Outcome.CLIENT_GONE)
+        if self._request.started:
+            self._request.end()
+        else:
+            self._request.abort()
+        self._land()
+
+    def expire(self) -> None:
+        """The reply did not come in time."""
+        if self._flight is not None:
+            self._flight.abort()
+        text = f"server {self._upstream.name!r} did not reply within {self._upstream.timeout:g} s"
+        self._apologise(504, errors.TIMEOUT, text, named=True)
+        self._settle(Outcome.TIMEOUT)
+        self._land()
+
+    def _client_gone(self) -> None:
+        if self._flight is not None:
+            self._flight.abort()
+        if self._is_modern():
+            self._settle(Outcome.CANCELLED)
+        elif not self._may_come_later:
+            self._settle(Outcome.CLIENT_GONE)
+        self._land()
+
+    # Inside
+
+    def _with_own_challenge(self, head: ReplyHead) -> bytes:
+        fields = [
+            (name, self._upstream.rewrite_challenge(value, self._request))
+            if name.lower() == b"www-authenticate"
+            else (name, value)
+            for name, value in head.fields
+        ]
+        return status_line(head.status, head.reason) + field_lines(fields)
+
+    def _is_one_piece(self) -> bool:
+        plain = self._copy is None and not self._is_stream and not self._encoding
+        return plain and len(self._unread) == 1 and self._has_messages()
+
+    def _has_messages(self) -> bool:
+        # Where replies come on another stream, the answer to a POST is "accepted", and no message.
+        posted = self._upstream.replies_elsewhere and self._request.method == b"POST"
+        return not posted or self._status >= 400
+
+    def _read_whole(self, data: bytes, now: float) -> None:
+        self._observer.recorder.carried(len(data), to_server=False)
+        if len(data) > self.limit:
+            self.heard_too_much()
+        else:
+            self.heard(data, now)
+
+    def _read(self) -> None:
+        unread, self._unread = self._unread, []
+        if not unread or not self._has_messages():
+            return
+        now = monotonic()
+        if self._copy is None:
+            self._copy = self._reader()
+        for data in unread:
+            self._observer.recorder.carried(len(data), to_server=False)
+            self._observer.read(self._copy.feed, data, now)
+
+    def _reader(self) -> Copy:
+        copy = EventCopy(self) if self._is_stream else BodyCopy(self)
+        return InflatedCopy(copy) if self._encoding in (b"gzip", b"deflate") else copy
+
+    def heard(self, data: bytes, now: float) -> None:
+        """One message, or one batch, has come down."""
+        if self._status >= 400:
+            self._heard_refusal(data, now)
+        else:
+            self._observer.server_sent(self._exchange, data, self._pending, now)
+
+    def heard_id(self) -> None:
+        """An event bore an id: the client may come back for the rest."""
+        self._is_resumable = True
+
+    def heard_too_much(self) -> None:
+        """A message was larger than what is kept for reading."""
+        self._is_oversized = True
+        self._observer.recorder.unparsed("too_large")
+
+    @property
+    def limit(self) -> int:
+        """How many bytes of a message are kept for reading."""
+        return self._upstream.observed_bytes
+
+    @property
+    def _may_come_later(self) -> bool:
+        """Whether another stream of the session may still bring the reply."""
+        elsewhere = self._is_resumable or self._upstream.replies_elsewhere
+        return elsewhere and self._is_in_session
+
+    @property
+    def _is_in_session(self) -> bool:
+        # Not where another request made the session known to the exporter in the meantime.
+        return self._session is not None and self._session.exchange is self._exchange
+
+    def _heard_refusal(self, data: bytes, now: float) -> None:
+        if self._status in (401, 403):
+            self._observer.settle(self._exchange, self._pending, Outcome.UNAUTHORIZED, now)
+        else:
+            is_reply = self._observer.refuse(self._exchange, data, self._pending, now)
+            self._has_spoken = self._has_spoken or bool(is_reply)
+
+    def _report_health(self) -> None:
+        """What a complete reply says of the server. A 4xx says nothing: it blames the client."""
+        if self._status in (401, 403):
+            self._observer.upstream_alive()
+        elif self._status >= 500 and not self._has_spoken:
+            self._observer.upstream_lost(f"HTTP {self._status} without a JSON-RPC reply")
+        elif self._status < 400 and self._is_waiting and not self._is_oversized:
+            self._observer.upstream_lost("ended its reply without the JSON-RPC reply")
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether a request has no reply, and none can be fetched later."""
+        if self._may_come_later:
+            return False
+        return not self._is_answered()
+
+    def _is_answered(self) -> bool:
+        return all(pending.done for pending in self._pending)
+
+    def _settle_leftover(self, now: float) -> None:
+        """The reply ended, and some requests still wait."""
+        if self._status in (401, 403):
+            outcome = Outcome.UNAUTHORIZED
+        elif self._may_come_later and self._status < 400:
+            return  # the server hung up on purpose: the client comes back with Last-Event-ID
+        elif self._is_oversized and self._status < 400:
+            outcome = Outcome.OK  # it came whole, only nobody read it
+        else:
+            outcome = Outcome.UPSTREAM_ERROR
+        self._observer.settle(self._exchange, self._pending, outcome, now)
+
+    def _settle(self, outcome: Outcome) -> None:
+        self._observer.settle(self._exchange, self._pending, outcome, monotonic())
+
+    def _apologise(self, status: int, code: int, text: str, named: bool = False) -> None:
+        request = self._request
+        text = text if named else f"server {self._upstream.name!r} {text}"
+        waiting = [pending.id for pending in self._pending if not pending.done]
+        replies = [errors.error(code, text, each) for each in waiting or [None]]
+        # Nothing can be added to what is compressed, or as long as its head says.
+        is_open = request.chunked and not self._encoding
+        if not request.started:
+            whole = b"[" + b",".join(replies) + b"]" if len(replies) > 1 else replies[0]
+            request.respond(status, whole, errors.JSON)
+        elif self._is_stream and is_open and waiting and not self._is_resumable:
+            # What came of an event that was cut off must not run into the next one.
+            events = (b"\n\nevent: message\ndata: " + reply + b"\n\n" for reply in replies)
+            request.write(b"".join(events))
+            request.end()
+        else:
+            request.abort()
+
+    def _open_session(self) -> None:
+        if not self._session_id or self._session is not None or self._status >= 400:
+            return
+        if self._request.method == b"DELETE":
+            return
+        message = self._messages[0] if self._messages else None
+        initialize = message if message and message.method == "initialize" else None
+        sessions, now = self._upstream.sessions, monotonic()
+        self._session = sessions.find(self._session_id, now) or sessions.open(
+            self._session_id, self._exchange, initialize, now
+        )
+        self._session.streams += 1
+
+    def _end_session(self, now: float) -> None:
+        if self._session_id is not None:
+            self._upstream.sessions.end(self._session_id, now)
+
+    def _land(self) -> None:
+        # No circle is left behind: what a call used is free at once, without the collector.
+        self._request.on_gone = self._request.on_drain = None
+        self._upstream.deadlines.discard(self)
+        if self._session is not None:
+            self._session.streams -= 1
+            self._session.last_used = monotonic()
+        if not self._is_in_session:
+            self._observer.abandon(self._exchange, Outcome.CLIENT_GONE, monotonic())
+        self._upstream.landed(self)
+
+    def _drain(self, paused: bool) -> None:
+        if self._flight is not None:
+            self._flight.pause(paused)
+
+    def _is_modern(self) -> bool:
+        return (self._request.header(b"mcp-protocol-version") or b"") >= _MODERN
+
+    def _is_listening(self) -> bool:
+        return any(message.method in UNTIMED for message in self._messages)

@@ -1,0 +1,155 @@
+"""Relays to a server that speaks Streamable HTTP: bytes both ways, a copy for observation.
+
+Requests go up as they came, but for the headers that belong to one connection (RFC 9110,
+section 7.6.1) and those that the configuration sets. Replies come down in the pieces and at
+the pace in which the server sends them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+
+from exporter.config.model import Server
+from exporter.protocol.jsonrpc import Message
+from exporter.relay.http.metadata import MetadataRelay
+from exporter.relay.http.relay import Relay
+from exporter.relay.http.sessions import HttpSession, HttpSessions
+from exporter.relay.oauth import OwnUrl, ProtectedResource
+from exporter.telemetry.observer import Observer
+from exporter.transport.deadlines import Deadlines
+from exporter.transport.http.head import named_hops
+from exporter.transport.http.pool import Pool
+from exporter.transport.http.request import Request
+from exporter.transport.http.upstream_headers import NOT_UP, configured, readable
+
+_SWEEP = 1.0
+
+
+class HttpUpstream:
+    """One configured HTTP server."""
+
+    places = frozenset({"mcp"})
+    # Browsers ask with OPTIONS first.
+    methods: tuple[bytes, ...] = (b"POST", b"GET", b"DELETE", b"OPTIONS")
+    replies_elsewhere = False
+
+    def __init__(
+        self,
+        server: Server,
+        observer: Observer,
+        loop: asyncio.AbstractEventLoop,
+        observed_bytes: int,
+        own_url: OwnUrl,
+    ) -> None:
+        self.observer = observer
+        self.recorder = observer.recorder
+        self.observed_bytes = observed_bytes
+        self.timeout = server.timeout
+        self.deadlines = Deadlines(server.timeout, Relay.expire, loop)
+        self.pool = Pool(server.url or "", loop)
+        self.sessions = HttpSessions(observer.recorder, server.timeout, server.idle_timeout)
+        self.name = server.name
+        self._own_url = own_url
+        self._resource = ProtectedResource(server.url or "")
+        self._own_headers = configured(server)
+        self._names_host = any(name.lower() == b"host" for name, _ in self._own_headers)
+        self._not_up = NOT_UP | {name.lower() for name, _ in self._own_headers}
+        self._relays: set[Relay] = set()
+        self._loop = loop
+        self._sweeper = loop.call_later(_SWEEP, self._sweep)
+
+    def handle(self, request: Request, messages: Sequence[Message]) -> None:
+        """Relay one POST, GET or DELETE."""
+        if request.method == b"POST" and not messages:
+            self.recorder.unparsed("encoded")
+        relay = Relay(self, request, messages)
+        self._relays.add(relay)
+        relay.depart(self._encode(request))
+
+    def describe(self, request: Request) -> None:
+        """Relay the server's protected-resource metadata (RFC 9728)."""
+        MetadataRelay(self.pool, self._resource, request, self._own_url.of(request, self.name))
+
+    def rewrite_challenge(self, value: bytes, request: Request) -> bytes:
+        """A ``WWW-Authenticate`` as the client must see it."""
+        own = self._own_url.metadata_of(request, self.name).encode()
+        return self._resource.rewrite_challenge(value, own)
+
+    def session_of(self, request: Request, messages: Sequence[Message]) -> HttpSession | None:  # noqa: ARG002
+        """The session that the request names, where it is known; a DELETE ends it."""
+        session_id = request.header(b"mcp-session-id")
+        if session_id is None or request.method == b"DELETE":
+            return None
+        return self.sessions.find(session_id, monotonic())
+
+    def landed(self, relay: Relay) -> None:
+        """A relay is over."""
+        self._relays.discard(relay)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests are in flight."""
+        return bool(self._relays)
+
+    @property
+    def session_count(self) -> int:
+        """Live sessions."""
+        return len(self.sessions)
+
+    @property
+    def child_count(self) -> int:
+        """It has none."""
+        return 0
+
+    def drain(self) -> None:
+        """End the streams that would otherwise stay open: no reply is due on them."""
+        for relay in list(self._relays):
+            relay.end_if_standing()
+
+    async def close(self) -> None:
+        """Give up everything under way."""
+        self._sweeper.cancel()
+        self.deadlines.close()
+        for relay in list(self._relays):
+            relay.give_up("is given up: the exporter is stopping")
+        self.sessions.close(monotonic())
+        self.pool.close()
+
+    def _target(self, request: Request) -> bytes:
+        target = self.pool.target
+        if request.query:
+            target += (b"&" if b"?" in target else b"?") + request.query
+        return target
+
+    def _encode(self, request: Request) -> bytes:
+        route = request.route
+        if route is None:
+            return self._onward(request) + request.body
+        if route.onward is None:
+            route.onward = self._onward(request)
+        return route.onward + request.body
+
+    def _onward(self, request: Request) -> bytes:
+        """The head as the server gets it."""
+        lines = [b"%b %b HTTP/1.1" % (request.method, self._target(request))]
+        if not self._names_host:
+            lines.append(b"Host: " + self.pool.authority)
+        unwanted = self._not_up | named_hops(request.headers)
+        lines += [
+            b"%b: %b" % field for field in request.headers if field[0].lower() not in unwanted
+        ]
+        lines += [b"%b: %b" % field for field in self._own_headers]
+        accepted = request.header(b"accept-encoding")
+        if accepted is not None:
+            lines.append(b"Accept-Encoding: " + readable(accepted))
+        if request.body or request.method == b"POST":
+            lines.append(b"Content-Length: %d" % len(request.body))
+        lines.append(b"\r\n")
+        return b"\r\n".join(lines)
+
+    def _sweep(self) -> None:
+        self.sessions.expire(monotonic())
+        self.pool.close_stale()
+        self._sweeper = self._loop.call_later(_SWEEP, self._sweep)

@@ -1,0 +1,1 @@
+"""From a copy of messages to samples, health states and log lines."""

@@ -1,0 +1,356 @@
+"""What happens on one server, turned into samples: admitted labels, kept children."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from exporter.protocol.spec import OTHER
+from exporter.telemetry.call import Call, Outcome
+from exporter.telemetry.exchange import UNTIMED
+from exporter.telemetry.guard import harmless
+from exporter.telemetry.health import State, Transition
+from exporter.telemetry.labels import code_label, method_label, version_label
+from exporter.telemetry.metrics import Metrics
+from exporter.telemetry.series import Count, Distribution, Level
+
+KNOWN_ZERO = (
+    Outcome.OK,
+    Outcome.TOOL_ERROR,
+    Outcome.PROTOCOL_ERROR,
+    Outcome.TIMEOUT,
+    Outcome.UPSTREAM_ERROR,
+)
+"""Present for every listed tool from the start: ``increase()`` must see the first failure."""
+
+PROBE_RESULTS = (
+    "success", "unauthorized", "timeout", "connect_error", "protocol_error", "process_exit",
+)  # fmt: skip
+
+UNPARSED = ("encoded", "not_json", "not_jsonrpc", "too_large", "unmatched_reply")
+
+TOOL_CHANGES = ("added", "removed", "modified")
+
+EXIT_REASONS = ("clean", "error", "signal", "killed")
+
+POSSIBLE_TRANSITIONS = (
+    (State.UNKNOWN, State.OK),
+    (State.UNKNOWN, State.DEGRADED),
+    (State.OK, State.DEGRADED),
+    (State.DEGRADED, State.OK),
+    (State.DEGRADED, State.ERROR),
+    (State.ERROR, State.DEGRADED),
+)
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_ZERO_TRACE = "0" * 32
+_TEXT_LENGTH = 64
+
+ToolSeries = tuple[Count, Distribution, Count, Distribution, Level, Distribution]
+"""The calls of one tool that end alike: how many and how long, among all requests and among the
+tool's; when the last one was; the results' sizes."""
+
+
+log = logging.getLogger(__name__)
+
+
+class ServerRecorder:
+    """The samples of one server. All methods are synchronous and take microseconds."""
+
+    names_clients = False
+
+    def __init__(self, metrics: Metrics, name: str, transport: str) -> None:
+        self.name = name
+        self.transport = transport
+        self.metrics = metrics
+        self.tools = metrics.tools()
+        self._in_flight = metrics.in_flight.labels(name)
+        self._sessions = metrics.sessions.labels(name)
+        self._session_duration = metrics.session_duration.labels(name)
+        self._bytes = {
+            True: metrics.message_bytes.labels(name, "to_server"),
+            False: metrics.message_bytes.labels(name, "to_client"),
+        }
+        self._overhead = metrics.overhead.labels(transport)
+        self._last_success = metrics.last_success.labels(name)
+        self._probes = {result: metrics.probes.labels(name, result) for result in PROBE_RESULTS}
+        self._probe_duration = metrics.probe_duration.labels(name)
+        self._states = {state: metrics.state.labels(name, state) for state in State}
+        self._up = metrics.up.labels(name)
+        self._failures = metrics.consecutive_failures.labels(name)
+        self._requests: dict[tuple[str, Outcome], tuple[Count, Distribution]] = {}
+        self._calls: dict[tuple[str, Outcome], ToolSeries] = {}
+        self._notifications: dict[tuple[str, bool], Count] = {}
+        self.on_listed: Callable[[Mapping[str, bytes]], None] = _unheard
+        self._info: tuple[str, ...] | None = None
+        self._start_at_zero()
+
+    # Traffic
+
+    def began(self, to_server: bool) -> None:
+        """A request is now in flight."""
+        if not to_server:
+            return
+        try:  # what fails here must not keep the request from being known
+            self._in_flight.inc()
+        except Exception:  # noqa: BLE001
+            self.failed("began")
+
+    def finished(self, call: Call) -> None:
+        """A request has ended: count it once, with its duration."""
+        if not call.to_server:
+            method = method_label(call.method)
+            self.metrics.server_requests.labels(self.name, method, call.outcome).inc()
+            return
+        try:
+            self._count(call)
+        finally:  # last: a scrape in between must not miss the request
+            if call.method not in UNTIMED:
+                self._in_flight.dec()
+
+    @harmless
+    def notified(self, method: str | None, to_server: bool) -> None:
+        """A notification passed by."""
+        key = (method_label(method), to_server)
+        count = self._notifications.get(key)
+        if count is None:
+            direction = "to_server" if to_server else "to_client"
+            count = self.metrics.notifications.labels(self.name, key[0], direction)
+            self._notifications[key] = count
+        count.inc()
+
+    def carried(self, size: int, to_server: bool) -> None:
+        """Bytes of messages passed by."""
+        try:  # here, for a call more would cost every reply
+            self._bytes[to_server].inc(size)
+        except Exception:  # noqa: BLE001
+            self.failed("carried")
+
+    @harmless
+    def unparsed(self, reason: str) -> None:
+        """A message was relayed without being understood."""
+        self.metrics.unparsed.labels(self.name, reason).inc()
+
+    def spent(self, seconds: float) -> None:
+        """A request and its reply spent this long inside the exporter."""
+        try:
+            self._overhead.observe(seconds)
+        except Exception:  # noqa: BLE001
+            self.failed("spent")
+
+    @harmless
+    def rejected(self, method: str | None, reason: str) -> None:
+        """The exporter refused a request to this server."""
+        self.metrics.rejected(method, reason, self.name)
+
+    def failed(self, where: str) -> None:
+        """Observation failed; the traffic went on."""
+        self.metrics.failed(where)
+
+    def waiting(self, change: int) -> None:
+        """So many more requests are in flight elsewhere, where their ends come from."""
+        self._in_flight.inc(change)
+
+    # Sessions
+
+    @harmless
+    def session_started(self, client: str | None, version: str | None) -> None:
+        """A client opened a session."""
+        self._sessions.inc()
+        label = self.metrics.clients.label(client)
+        protocol = version_label(version)
+        self.metrics.sessions_started.labels(self.name, label, protocol).inc()
+        extra = {"server": self.name, "client": label, "protocol_version": protocol}
+        log.info("session started", extra=extra)
+
+    @harmless
+    def session_ended(self, seconds: float) -> None:
+        """A session is over after this long."""
+        self._sessions.dec()
+        self._session_duration.observe(seconds)
+        log.info("session ended", extra={"server": self.name, "seconds": round(seconds, 3)})
+
+    @harmless
+    def sessions_changed(self, change: int) -> None:
+        """So many more sessions are known, which began elsewhere."""
+        self._sessions.inc(change)
+
+    # The server itself
+
+    def listed(self, tools: Mapping[str, bytes]) -> None:
+        """The server lists these tools: their names may be labels from now on."""
+        self.on_listed(tools)
+        for tool in self.tools.admit(tools):
+            for outcome in KNOWN_ZERO:
+                self.metrics.tool_calls.labels(self.name, tool, outcome)
+                self.metrics.tool_duration.labels(self.name, tool, outcome)
+
+    @harmless
+    def process_started(self, pid: int) -> None:
+        """A child process runs."""
+        self.metrics.children.started(self.name, pid)
+        self.metrics.process_starts.labels(self.name).inc()
+        self.metrics.processes.labels(self.name).inc()
+
+    @harmless
+    def process_joined(self, pid: int, *, is_new: bool) -> None:
+        """A process that somebody else started is known from now on."""
+        if is_new:
+            self.process_started(pid)
+        else:
+            self.metrics.children.started(self.name, pid)
+            self.metrics.processes.labels(self.name).inc()
+
+    @harmless
+    def process_left(self, pid: int) -> None:
+        """A process is no longer known; how it ended, or whether, nobody said."""
+        self.metrics.children.exited(self.name, pid)
+        self.metrics.processes.labels(self.name).dec()
+
+    @harmless
+    def process_stopping(self, pid: int) -> None:
+        """A child process is about to be stopped."""
+        self.metrics.children.ending(self.name, pid)
+
+    @harmless
+    def process_exited(self, pid: int, reason: str) -> None:
+        """A child process ended."""
+        self.metrics.children.exited(self.name, pid)
+        self.metrics.process_exits.labels(self.name, reason).inc()
+        self.metrics.processes.labels(self.name).dec()
+
+    def set_tools(self, tools: Mapping[str, bytes]) -> None:
+        """A complete listing of the server's tools, with their definitions."""
+        self.metrics.listed_tools.labels(self.name).set(len(tools))
+        size = sum(len(definition) for definition in tools.values())
+        self.metrics.tool_definition_bytes.labels(self.name).set(size)
+
+    def tool_changed(self, change: str) -> None:
+        """A tool was ``added``, ``removed`` or ``modified``."""
+        self.metrics.tool_changes.labels(self.name, change).inc()
+
+    def probed(self, result: str, seconds: float) -> None:
+        """A probe ended."""
+        self._probes[result].inc()
+        self._probe_duration.observe(seconds)
+
+    def state_is(self, state: State, failures: int) -> None:
+        """The server's state, and how often in a row it failed."""
+        for each, gauge in self._states.items():
+            gauge.set(each is state)
+        self._up.set(state in (State.OK, State.DEGRADED))
+        self._failures.set(failures)
+
+    def changed(self, transition: Transition) -> None:
+        """The server's state changed."""
+        self.metrics.transitions.labels(self.name, transition.before, transition.after).inc()
+
+    def succeeded(self) -> None:
+        """The server has just proved to be alive."""
+        self._last_success.set(self.metrics.clock())
+
+    def is_known_as(self, server_name: str, server_version: str, protocol_version: str) -> None:
+        """What the server says it is; replaces what it said before."""
+        info = (
+            self.name,
+            self.transport,
+            _text(server_name),
+            _text(server_version),
+            version_label(protocol_version),
+        )
+        if info == self._info:
+            return
+        if self._info is not None:
+            self.metrics.server_info.remove(*self._info)
+        self._info = info
+        self.metrics.server_info.labels(*info).set(1)
+
+    def forget_identity(self) -> None:
+        """What the server said it is need not be true any more."""
+        if self._info is not None:
+            self.metrics.server_info.remove(*self._info)
+            self._info = None
+        self.tools.forget()
+
+    def forget(self) -> None:
+        """Drop every series of this server."""
+        self.tools.forget()
+        self.metrics.forget(self.name)
+
+    def _count(self, call: Call) -> None:
+        if call.method == "tools/call":
+            self._count_tool(call)
+        else:
+            count, durations = self._request(method_label(call.method), call.outcome)
+            count.inc()
+            if call.method not in UNTIMED:
+                durations.observe(call.seconds)
+        if call.code is not None:
+            code, method = code_label(call.code), method_label(call.method)
+            self.metrics.protocol_errors.labels(self.name, method, code).inc()
+
+    def _count_tool(self, call: Call) -> None:
+        key = (self.tools.label(call.tool), call.outcome)
+        series = self._calls.get(key) or self._call(*key)
+        requests, request_durations, calls, durations, last, sizes = series
+        seconds, trace = call.seconds, call.traceparent
+        requests.inc()
+        request_durations.observe(seconds)
+        calls.inc()
+        durations.observe(seconds, None if trace is None else _exemplar(trace))
+        last.set(self.metrics.clock())
+        if call.result_bytes is not None:
+            sizes.observe(call.result_bytes)
+
+    def _request(self, method: str, outcome: Outcome) -> tuple[Count, Distribution]:
+        kept = self._requests.get((method, outcome))
+        if kept is None:
+            labels = (self.name, method, outcome)
+            metrics = self.metrics
+            kept = (metrics.requests.labels(*labels), metrics.request_duration.labels(*labels))
+            self._requests[method, outcome] = kept
+        return kept
+
+    def _call(self, tool: str, outcome: Outcome) -> ToolSeries:
+        labels, metrics = (self.name, tool, outcome), self.metrics
+        kept = self._calls[tool, outcome] = (
+            *self._request("tools/call", outcome),
+            metrics.tool_calls.labels(*labels),
+            metrics.tool_duration.labels(*labels),
+            metrics.tool_last.labels(self.name, tool),
+            metrics.tool_bytes.labels(self.name, tool),
+        )
+        return kept
+
+    def _start_at_zero(self) -> None:
+        for before, after in POSSIBLE_TRANSITIONS:
+            self.metrics.transitions.labels(self.name, before, after)
+        for reason in UNPARSED:
+            self.metrics.unparsed.labels(self.name, reason)
+        for change in TOOL_CHANGES:
+            self.metrics.tool_changes.labels(self.name, change)
+        if self.transport == "stdio":
+            self.metrics.children.expect(self.name)
+            self.metrics.processes.labels(self.name)
+            self.metrics.process_starts.labels(self.name)
+            for reason in EXIT_REASONS:
+                self.metrics.process_exits.labels(self.name, reason)
+        self.state_is(State.UNKNOWN, 0)
+
+
+def _exemplar(traceparent: str) -> dict[str, str] | None:
+    match = _TRACEPARENT.fullmatch(traceparent)
+    if match is None or match[1] == _ZERO_TRACE:
+        return None
+    return {"trace_id": match[1]}
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _TEXT_LENGTH and text.isprintable() else OTHER
+
+
+def _unheard(tools: Mapping[str, bytes]) -> None:
+    """Nobody listens."""

@@ -1,0 +1,1 @@
+"""Bytes in and out, without a word of MCP."""

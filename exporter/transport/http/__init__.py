@@ -1,0 +1,1 @@
+"""HTTP/1.1: a server and a pool of client connections."""

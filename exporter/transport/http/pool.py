@@ -1,0 +1,375 @@
+"""Kept connections to one upstream: a small HTTP/1.1 client on asyncio and httptools.
+
+A request is sent once. A kept connection may have been closed by the server just then, and
+whether the server had read the request cannot be known, so it is never sent again; instead a
+connection is given up before the common servers close theirs (five seconds).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from time import monotonic
+from typing import Protocol, cast
+from urllib.parse import SplitResult, urlsplit
+
+import httptools
+
+from exporter.protocol.failures import Fault, UpstreamError
+from exporter.transport.http.head import BODYLESS, Headers, Memory, ReplyHead, head_of
+
+KEEP_IDLE = 4.0
+"""Seconds that an unused connection is kept: uvicorn and Node.js close theirs after five."""
+
+CONNECT_TIMEOUT = 10.0
+
+MAX_HEAD = 256 * 1024
+"""Bytes of a reply's head or trailer; the parser itself would keep any number."""
+
+_KNOWN_HEADS = 64
+
+
+class Consumer(Protocol):
+    """What takes a reply, in pieces, in this order: head, body…, end or lost."""
+
+    def head(self, head: ReplyHead) -> None:
+        """The reply's head."""
+
+    def body(self, data: bytes) -> None:
+        """A part of the body, without transfer coding."""
+
+    def end(self) -> None:
+        """The reply is complete."""
+
+    def flush(self) -> None:
+        """Nothing more has arrived for now."""
+
+    def lost(self, error: UpstreamError) -> None:
+        """There will be no (more) reply."""
+
+
+class Flight:
+    """A request under way."""
+
+    __slots__ = ("_connection", "_task", "arrived", "done", "sent")
+
+    def __init__(self) -> None:
+        self.sent = 0.0
+        self.arrived = 0.0
+        self._connection: UpstreamConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.done = False
+
+    def rides(self, connection: UpstreamConnection) -> None:
+        """The request goes over this connection."""
+        self._connection = connection
+        self._task = None
+
+    def waits_for(self, task: asyncio.Task[None]) -> None:
+        """A connection is being opened for the request."""
+        self._task = task
+
+    def abort(self) -> None:
+        """Give the request up: its consumer hears nothing more."""
+        if self.done:
+            return
+        self.done = True
+        if self._task is not None:
+            self._task.cancel()
+        if self._connection is not None:
+            self._connection.abort()
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading the reply: the client's pace is the server's."""
+        if not self.done and self._connection is not None:
+            self._connection.pause(paused)
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to the upstream; carries one request at a time."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._consumer: Consumer | None = None
+        self._flight: Flight | None = None
+        self._reason = b""
+        self._headers: Headers = []
+        self._head: ReplyHead | None = None
+        self._is_first = False
+        self._unheard = 0
+        self._until_close = False
+        self._interim = False
+        self._keep = True
+        self._paused = False
+        self.idle_since = 0.0
+
+    def send(self, payload: bytes, consumer: Consumer, flight: Flight) -> None:
+        """Send one request."""
+        assert self._transport is not None  # noqa: S101
+        self._consumer = consumer
+        self._flight = flight
+        self._head = None
+        self._is_first = True
+        self._unheard = 0
+        flight.rides(self)
+        self._transport.write(payload)
+        flight.sent = monotonic()
+
+    def abort(self) -> None:
+        """Close without waiting for the reply."""
+        self._consumer = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading."""
+        if not self.is_usable or self._transport is None or paused is self._paused:
+            return
+        self._paused = paused
+        if paused:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether another request may be sent over it."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._pool.live.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """A part of a reply arrived."""
+        if self._consumer is None:
+            self.abort()  # nobody asked: a server that speaks out of turn is not reused
+            return
+        if self._flight is not None:
+            self._flight.arrived = monotonic()
+        is_first, self._is_first = self._is_first, False
+        if is_first and self._take_known(data):
+            return
+        self._unheard += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(f"sent what is not HTTP: {error}", Fault.PROTOCOL)
+            return
+        if self._unheard > MAX_HEAD and self._consumer is not None:
+            self._fail(f"sent a head of more than {MAX_HEAD} bytes", Fault.PROTOCOL)
+            return
+        if is_first:
+            self._learn(data)
+        if self._consumer is not None:
+            self._consumer.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._pool.discard(self)
+        self._transport = None
+        if self._consumer is None:
+            return
+        if self._until_close and exc is None:
+            self._finish()
+        else:
+            self._fail(f"closed the connection before the reply was complete ({exc or 'EOF'})")
+
+    # httptools callbacks
+
+    def on_message_begin(self) -> None:
+        """A reply starts."""
+        self._reason = b""
+        self._headers = []
+        if self._consumer is None:
+            self.abort()  # nobody asked for a second one: the next request would get it
+
+    def on_status(self, reason: bytes) -> None:
+        """A part of the reason phrase."""
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        status = self._parser.get_status_code()
+        if status < 100:
+            raise ValueError(f"the status {status}")
+        self._interim = status < 200
+        if self._interim or self._consumer is None:
+            return
+        self._unheard = 0
+        head = self._head = ReplyHead(status, self._reason, self._headers)
+        self._keep = self._parser.should_keep_alive()
+        self._until_close = not head.is_framed
+        self._consumer.head(head)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._unheard = 0
+        if self._interim:
+            raise ValueError("an interim reply with a body")
+        if self._consumer is not None:
+            self._consumer.body(body)
+
+    def on_message_complete(self) -> None:
+        """The reply is complete, unless it was an interim one."""
+        if not self._interim and self._consumer is not None:
+            self._finish()
+
+    def _take_known(self, data: bytes) -> bool:
+        """Pass on a whole reply whose head was seen before, past the parser."""
+        end = data.find(b"\r\n\r\n") + 4
+        head = self._pool.heads.get(data[:end])
+        if head is None or len(data) - end != head.length or self._consumer is None:
+            return False
+        self._interim = self._until_close = False
+        self._keep = True
+        self._consumer.head(head)
+        self.on_body(data[end:])
+        self.on_message_complete()
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        head = self._head
+        if head is None or head.length < 0 or not self._keep or head.status in BODYLESS:
+            return
+        names = [name.lower() for name, _ in head.headers]
+        text = head_of(data, b"HTTP/1.1 %d" % head.status, names)
+        if text is not None:
+            self._pool.heads.keep(text, head)
+
+    def _finish(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if self._flight is not None:
+            self._flight.done = True
+        self.pause(False)
+        if self._keep and not self._until_close:
+            self._pool.give_back(self)
+        else:
+            self.close()
+        if consumer is not None:
+            consumer.end()
+
+    def _fail(self, text: str, fault: Fault = Fault.CONNECTION) -> None:
+        consumer, self._consumer = self._consumer, None
+        if self._flight is not None:
+            self._flight.done = True
+        if self._transport is not None:
+            self._transport.abort()
+        if consumer is not None:
+            consumer.lost(UpstreamError(text, fault))
+
+
+class Pool:
+    """Connections to the host of one URL, opened as needed and kept while they are used."""
+
+    def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
+        parts = urlsplit(url)
+        self.target = _target(parts)
+        self.authority = parts.netloc.rpartition("@")[2].encode(
+            "idna" if not parts.netloc.isascii() else "ascii"
+        )
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = _trust() if parts.scheme == "https" else None
+        self._loop = loop
+        self._idle: list[UpstreamConnection] = []
+        self._opening: set[asyncio.Task[None]] = set()
+        self.live: set[UpstreamConnection] = set()
+        self.heads: Memory[ReplyHead] = Memory(_KNOWN_HEADS)
+
+    def send(self, payload: bytes, consumer: Consumer) -> Flight:
+        """Send a request over a kept connection, or over a new one."""
+        flight = Flight()
+        connection = self._take()
+        if connection is not None:
+            connection.send(payload, consumer, flight)
+            return flight
+        task = self._loop.create_task(self._open(payload, consumer, flight))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+        flight.waits_for(task)
+        return flight
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """Keep a connection for the next request."""
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        """Forget a connection that is closed."""
+        self.live.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def close_stale(self) -> None:
+        """Close the connections that are too old to be used again."""
+        oldest = self._loop.time() - KEEP_IDLE
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.pop(0).close()
+
+    def drop_idle(self) -> None:
+        """Close what is kept: the next request goes over a new connection."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def close(self) -> None:
+        """Close every connection; requests under way are lost."""
+        for task in self._opening:
+            task.cancel()
+        for connection in list(self.live):
+            connection.close()
+
+    def _take(self) -> UpstreamConnection | None:
+        oldest = self._loop.time() - KEEP_IDLE
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.idle_since >= oldest and connection.is_usable:
+                return connection
+            connection.close()
+        return None
+
+    async def _open(self, payload: bytes, consumer: Consumer, flight: Flight) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                _, connection = await self._loop.create_connection(
+                    lambda: UpstreamConnection(self),
+                    self._host,
+                    self._port,
+                    ssl=self._tls,
+                    server_hostname=self._host if self._tls else None,
+                )
+        except (OSError, TimeoutError) as error:
+            flight.done = True
+            consumer.lost(UpstreamError(f"cannot be reached: {_reason(error)}"))
+            return
+        connection.send(payload, consumer, flight)
+
+
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    # One for all servers: each costs a megabyte of certificates, and a server has two pools.
+    return ssl.create_default_context()
+
+
+def _target(parts: SplitResult) -> bytes:
+    path = (parts.path or "/").encode()
+    return path + b"?" + parts.query.encode() if parts.query else path
+
+
+def _reason(error: OSError | TimeoutError) -> str:
+    return str(error) or f"no connection within {CONNECT_TIMEOUT:g} s"

@@ -1,0 +1,1 @@
+"""The scrape and administration listener."""

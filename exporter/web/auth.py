@@ -1,0 +1,158 @@
+"""Who may see the pages of the scrape listener, how often, and what is added to each reply."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+
+from exporter.transport.http.head import Headers
+from exporter.transport.http.request import Request
+from exporter.web.config import RateLimit, WebConfig
+from exporter.web.passwords import Passwords
+
+TEXT = b"text/plain; charset=utf-8"
+
+THREADS = 2
+MOST_WAITING = 32
+"""Passwords that wait to be checked; each takes a core for a while."""
+
+Serve = Callable[[Request], None]
+
+
+class Gate:
+    """Stands before the pages; a new one is made with each reload. ``count`` is told refusals."""
+
+    def __init__(self, config: WebConfig, count: Callable[[str], None]) -> None:
+        self._config = config
+        self._count = count
+        self._passwords = Passwords(config.users) if config.users else None
+        self._bucket = Bucket(config.rate_limit) if config.rate_limit else None
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="passwords")
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    def enter(self, request: Request, serve: Serve) -> None:
+        """Serve the request, now or later, or refuse it."""
+        if self._config.headers:
+            request = Dressed(request, self._config.headers)
+        if self._bucket is not None and not self._bucket.take(monotonic()):
+            self._refuse(request, 429, "web_rate_limited", b"Too many requests\n")
+            return
+        path = request.path.decode("latin-1")
+        if self._passwords is None or path in self._config.excluded_paths:
+            serve(request)
+            return
+        self._check(request, serve, self._passwords)
+
+    def is_welcome(self, transport: asyncio.BaseTransport) -> bool:
+        """Whether the certificate of a new connection bears one of the names."""
+        if not self._config.allowed_names:
+            return True
+        certificate = transport.get_extra_info("peercert")
+        return not self._config.allowed_names.isdisjoint(names_of(certificate or {}))
+
+    def retire(self) -> None:
+        """Another gate stands here from now on; whoever waits still gets an answer."""
+        self._pool.shutdown(wait=False)
+
+    def close(self) -> None:
+        """Check no more passwords."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _check(self, request: Request, serve: Serve, passwords: Passwords) -> None:
+        presented = request.header(b"authorization")
+        if presented is None:
+            self._refuse_stranger(request)
+        elif passwords.remembers(presented):
+            serve(request)
+        elif len(self._waiting) >= MOST_WAITING:
+            text = b"Too many passwords wait to be checked\n"
+            self._refuse(request, 503, "web_busy", text, [(b"Retry-After", b"1")])
+        else:
+            loop = asyncio.get_running_loop()
+            # Begun here and now: the gate may retire before a task runs for the first time.
+            checked = loop.run_in_executor(self._pool, passwords.check, presented)
+            work = self._answer_later(request, serve, passwords, presented, checked)
+            task = loop.create_task(work)
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+
+    async def _answer_later(
+        self,
+        request: Request,
+        serve: Serve,
+        passwords: Passwords,
+        presented: bytes,
+        checked: asyncio.Future[bool],
+    ) -> None:
+        if await checked:
+            passwords.remember(presented)
+            if not request.closed:
+                serve(request)
+        else:
+            self._refuse_stranger(request)
+
+    def _refuse_stranger(self, request: Request) -> None:
+        challenge = [(b"WWW-Authenticate", b'Basic realm="mcp-exporter", charset="UTF-8"')]
+        self._refuse(request, 401, "web_unauthorized", b"Unauthorized\n", challenge)
+
+    def _refuse(
+        self,
+        request: Request,
+        status: int,
+        reason: str,
+        text: bytes,
+        headers: Headers | None = None,
+    ) -> None:
+        self._count(reason)
+        if not request.closed:
+            request.respond(status, text, TEXT, headers)
+
+
+class Bucket:
+    """A token bucket: ``burst`` at once, one more every ``interval`` seconds."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self._limit = limit
+        self._tokens = float(limit.burst)
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether there is one for a request at this time."""
+        gained = (now - self._at) / self._limit.interval
+        self._tokens = min(float(self._limit.burst), self._tokens + gained)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Dressed(Request):
+    """A request whose reply bears further headers, unless the page sets them itself."""
+
+    __slots__ = ("_added", "_bare")
+
+    def __init__(self, bare: Request, added: tuple[tuple[bytes, bytes], ...]) -> None:
+        super().__init__(bare._wire)  # noqa: SLF001  it is one and the same request
+        self._bare = bare
+        self._added = added
+        self.method, self.target, self.headers = bare.method, bare.target, bare.headers
+        bare.on_gone = self.gone
+
+    def respond(
+        self, status: int, body: bytes, content_type: bytes, headers: Headers | None = None
+    ) -> None:
+        """Send a whole reply."""
+        own = headers or []
+        names = {name for name, _ in own}
+        self.closed = True
+        further = [field for field in self._added if field[0] not in names]
+        self._bare.respond(status, body, content_type, [*own, *further])
+
+
+def names_of(certificate: dict[str, Any]) -> set[str]:
+    """The alternative names of a certificate: DNS, IP, e-mail and URI."""
+    return {value for _, value in certificate.get("subjectAltName", ())}

@@ -1,0 +1,136 @@
+"""``/probe`` and ``/logs``: runs a probe when it is asked for, and shows what was said.
+
+The pages live on the web listener's thread, the probe runs on the loop that relays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Protocol
+from urllib.parse import parse_qs
+
+from prometheus_client.exposition import choose_encoder
+
+from exporter.config.model import Server
+from exporter.probe.explain import Explanation
+from exporter.probe.history import History
+from exporter.transport.http.request import Request
+from exporter.web import pages
+
+TEXT = b"text/plain; charset=utf-8"
+HTML = b"text/html; charset=utf-8"
+HTML_HEADERS = [(b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")]
+
+TIMEOUT_HEADER = b"x-prometheus-scrape-timeout-seconds"
+TIMEOUT_OFFSET = 0.5
+"""Seconds of the scrape's timeout that are left for the answer."""
+
+AT_ONCE = 4
+"""Probes that run at the same time because somebody asked: each may start a process."""
+
+
+class Prober(Protocol):
+    """Whoever knows the servers, and runs the probe."""
+
+    @property
+    def servers(self) -> Iterable[str]:
+        """The names of the configured servers."""
+
+    def find(self, name: str) -> Server | None:
+        """The server of this name."""
+
+    def explain(self, server: Server, limit: float | None) -> Future[Explanation]:
+        """Begin to probe, within ``limit`` seconds."""
+
+
+class ProbePages:
+    """Answers the two paths."""
+
+    def __init__(self, prober: Prober, history: History) -> None:
+        self._prober = prober
+        self._history = history
+        self._running = 0
+
+    def logs(self, request: Request) -> None:
+        """What was said in a probe that is over."""
+        number = _first(request, "id")
+        record = self._history.find(int(number)) if number.isdecimal() else None
+        if record is None:
+            text = b"There is no such probe (any more); see / for those that are kept\n"
+            request.respond(404, text, TEXT)
+        else:
+            request.respond(200, pages.log(record).encode(), HTML, HTML_HEADERS)
+
+    def probe(self, request: Request) -> None:
+        """Probe now; the answer comes when the probe has ended, whatever it found."""
+        refused = self._refusal(request)
+        server = self._prober.find(_first(request, "target"))
+        if refused is not None or server is None:
+            status, text = refused or (404, self._unknown(request))
+            request.respond(status, f"{text}\n".encode(), TEXT)
+            return
+        loop = asyncio.get_running_loop()
+        self._running += 1
+        future = self._prober.explain(server, _limit(request))
+
+        def ended(future: Future[Explanation]) -> None:
+            with contextlib.suppress(RuntimeError):  # the listener has closed meanwhile
+                loop.call_soon_threadsafe(self._answer, request, future)
+
+        future.add_done_callback(ended)
+
+    def _refusal(self, request: Request) -> tuple[int, str] | None:
+        if request.header(b"sec-fetch-site") in (b"cross-site", b"same-site"):
+            return 403, "A probe cannot be started from another web page"
+        if not _first(request, "target"):
+            return 400, f"Which server? Add ?target=NAME; configured are: {self._known()}"
+        if _limit(request) == 0.0:
+            name = TIMEOUT_HEADER.decode()
+            return 400, f"The header {name} is not a number of seconds above 0"
+        if self._running >= AT_ONCE:
+            return 503, f"{AT_ONCE} probes are running because somebody asked; try again"
+        return None
+
+    def _answer(self, request: Request, future: Future[Explanation]) -> None:
+        self._running -= 1
+        if request.closed:
+            return
+        if future.cancelled() or future.exception() is not None:
+            request.respond(503, b"The probe could not be run; see the log\n", TEXT)
+            return
+        explanation = future.result()
+        if _first(request, "debug").lower() in ("true", "1"):
+            request.respond(200, explanation.text.encode(), TEXT)
+            return
+        accept = (request.header(b"accept") or b"").decode("latin-1")
+        encode, content_type = choose_encoder(accept)
+        request.respond(200, encode(explanation.metrics), content_type.encode())
+
+    def _unknown(self, request: Request) -> str:
+        name = _first(request, "target")
+        return f"There is no server {name!r}; configured are: {self._known()}"
+
+    def _known(self) -> str:
+        return ", ".join(self._prober.servers)
+
+
+def _first(request: Request, name: str) -> str:
+    values = parse_qs(request.query.decode("latin-1")).get(name, [""])
+    return values[0].strip()
+
+
+def _limit(request: Request) -> float | None:
+    """Seconds that the probe may take: ``None`` where nobody says, 0 where it makes no sense."""
+    given = request.header(TIMEOUT_HEADER)
+    if given is None:
+        return None
+    try:
+        seconds = float(given)
+    except ValueError:
+        return 0.0
+    if not 0.0 < seconds < 1e9:
+        return 0.0
+    return max(seconds - TIMEOUT_OFFSET, seconds / 2)

@@ -1,0 +1,1 @@
+"""Between a desktop client and its stdio server, and the reports of it to the exporter."""

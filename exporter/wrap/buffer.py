@@ -1,0 +1,210 @@
+"""What was observed of one wrapped server and not told yet, within a bound.
+
+It takes the place of the recorder in the process of ``wrap``, where nothing is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from threading import Lock
+from time import monotonic
+
+from msgspec import Raw
+
+from exporter.protocol import jsonrpc
+from exporter.protocol.jsonrpc import Message
+from exporter.telemetry.call import Call
+from exporter.telemetry.labels import method_label
+from exporter.wrap.report import Finished, Page, Report, Session
+
+MAX_CALLS = 4096
+"""Finished Calls that are kept while nobody takes them; of more, the oldest are dropped."""
+
+CALLS_A_REPORT = 100
+"""The exporter counts a report in one go, on the loop that relays: it must not take long."""
+
+_MAX_PAGES_BYTES = 1024 * 1024
+_MAX_TEXT = 257  # one more than any label value that is admitted
+
+
+class Notebook:
+    """Written by the threads that copy, read by the one that tells."""
+
+    names_clients = False
+
+    def __init__(self, server: str, pid: int, max_calls: int = MAX_CALLS) -> None:
+        self.lock = Lock()
+        """Held by whoever writes, around the whole observation of one message."""
+        self._server = server
+        self._pid = pid
+        self._max_calls = max_calls
+        self._calls: deque[Finished] = deque()
+        self._notified: Counter[tuple[str, bool]] = Counter()
+        self._bytes = {True: 0, False: 0}
+        self._unparsed: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
+        self._waiting = 0
+        self._dropped = 0
+        self._is_introduced = False
+        self._session: tuple[str | None, str | None, float] | None = None
+        self._is_session_told = False
+        self._pages: list[Page] = []
+        self._new_pages = 0
+        self._is_list_changed = False
+        self._exit: str | None = None
+        self._is_news = False
+
+    # The recorder's part
+
+    def began(self, to_server: bool) -> None:
+        """A request is now in flight."""
+        self._waiting += to_server
+        self._is_news = True
+
+    def finished(self, call: Call) -> None:
+        """A request in flight has ended."""
+        self._waiting -= call.to_server
+        if len(self._calls) >= self._max_calls:
+            self._calls.popleft()
+            self._dropped += 1
+        self._calls.append(_written(call))
+        self._is_news = True
+
+    def notified(self, method: str | None, to_server: bool) -> None:
+        """A notification passed by."""
+        self._notified[method_label(method), to_server] += 1
+        self._is_news = True
+
+    def carried(self, size: int, to_server: bool) -> None:
+        """Bytes of messages passed by."""
+        self._bytes[to_server] += size
+        self._is_news = True
+
+    def unparsed(self, reason: str) -> None:
+        """A message passed by without being understood."""
+        self._unparsed[reason] += 1
+        self._is_news = True
+
+    def failed(self, where: str) -> None:
+        """Observation failed; the bytes went on."""
+        self._failed[where] += 1
+        self._is_news = True
+
+    # What else is seen
+
+    def meet(self, message: Message) -> None:
+        """The client's first request says who it is."""
+        if self._session is None and message.is_request:
+            params = message.params
+            meta = params.meta if params else None
+            info = (params and params.client_info) or (meta and meta.client_info) or None
+            version = (params and params.protocol_version) or message.protocol_version
+            self._session = (_clipped(info.name if info else None), _clipped(version), monotonic())
+
+    def tools_heard(self, data: bytes, cursor: str | None) -> None:
+        """The server listed a page of its tools; kept for exporters that are yet to come."""
+        if cursor is None:
+            self._pages.clear()
+            self._new_pages = 0
+        size = len(data) + sum(len(bytes(page.reply)) for page in self._pages)
+        if size <= _MAX_PAGES_BYTES:
+            self._pages.append(Page(cursor, Raw(jsonrpc.readable(data))))
+            self._new_pages += 1
+
+    def list_changed(self) -> None:
+        """The server said that its tools changed."""
+        self._is_list_changed = True
+
+    def exited(self, reason: str) -> None:
+        """The server's process has ended."""
+        with self.lock:
+            self._exit = reason
+            self._is_news = True
+
+    # The courier's part
+
+    def introduce(self) -> Report:
+        """The report that opens a connection."""
+        with self.lock:
+            self._new_pages = 0
+            return Report(
+                self._server,
+                pid=self._pid,
+                is_first=not self._is_introduced,
+                session=self._told_session() if self._is_session_told else None,
+                pages=list(self._pages),
+                waiting=self._waiting,
+            )
+
+    def introduced(self) -> None:
+        """Somebody knows this server now."""
+        self._is_introduced = True
+
+    def collect(self) -> Report | None:
+        """Take out what is to be told next, or ``None``."""
+        with self.lock:
+            if not self._is_news:
+                return None
+            report = Report(
+                self._server,
+                session=None if self._is_session_told else self._told_session(),
+                pages=self._pages[-self._new_pages :] if self._new_pages else [],
+                is_list_changed=self._is_list_changed,
+                calls=[self._calls.popleft() for _ in range(min(len(self._calls), CALLS_A_REPORT))],
+                notified=[(*key, count) for key, count in self._notified.items()],
+                bytes_to_server=self._bytes[True],
+                bytes_to_client=self._bytes[False],
+                unparsed=dict(self._unparsed),
+                failed=dict(self._failed),
+                waiting=self._waiting,
+                dropped=self._dropped,
+                exit=None if self._calls else self._exit,
+            )
+            self._begin_anew()
+            return report
+
+    def delivered(self, report: Report) -> None:
+        """This report was counted."""
+        if report.session is not None:
+            self._is_session_told = True
+
+    def lose(self, report: Report) -> None:
+        """This report will never be told."""
+        with self.lock:
+            self._dropped += len(report.calls) + report.dropped
+            self._is_news = True
+
+    def _told_session(self) -> Session | None:
+        if self._session is None:
+            return None
+        client, version, since = self._session
+        return Session(client, version, monotonic() - since)
+
+    def _begin_anew(self) -> None:
+        self._notified.clear()
+        self._bytes = {True: 0, False: 0}
+        self._unparsed.clear()
+        self._failed.clear()
+        self._dropped = 0
+        self._new_pages = 0
+        self._is_list_changed = False
+        self._is_news = bool(self._calls)
+
+
+def _written(call: Call) -> Finished:
+    trace = call.traceparent
+    return Finished(
+        method_label(call.method),
+        call.outcome,
+        call.seconds,
+        call.to_server,
+        _clipped(call.tool),
+        call.code,
+        call.result_bytes,
+        trace if trace is not None and len(trace) < _MAX_TEXT else None,
+    )
+
+
+def _clipped(text: str | None) -> str | None:
+    # Half a character cannot be written as UTF-8; what is no longer itself is not admitted.
+    return text and text[:_MAX_TEXT].encode(errors="replace").decode()

@@ -1,0 +1,98 @@
+"""What a wrapped server's process tells the exporter: one JSON object a line, each acknowledged.
+
+``wrap`` writes a Report, the exporter answers with ``ACKNOWLEDGED`` once it has counted it, and
+only then comes the next: what was not acknowledged is told again, to whoever listens then.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+from exporter.telemetry.call import Call, Outcome
+
+ACKNOWLEDGED = b"\n"
+
+MAX_REPORT = 4 * 1024 * 1024
+"""Bytes; a longer line is no report."""
+
+
+class Finished(Struct, array_like=True):
+    """A ``Call``, as it is written."""
+
+    method: str
+    outcome: Outcome
+    seconds: float
+    to_server: bool = True
+    tool: str | None = None
+    code: float | None = None
+    result_bytes: int | None = None
+    traceparent: str | None = None
+
+    def call(self) -> Call:
+        """The Call again."""
+        size = self.result_bytes
+        return Call(
+            self.method,
+            self.outcome,
+            max(0.0, self.seconds),
+            self.to_server,
+            self.tool,
+            self.code,
+            None if size is None else max(0, size),
+            self.traceparent,
+        )
+
+
+class Session(Struct, array_like=True):
+    """Who the client is; ``age`` in seconds when this was written. All of it is untrusted."""
+
+    client: str | None
+    version: str | None
+    age: float
+
+
+class Page(Struct, array_like=True):
+    """One reply to ``tools/list`` as the server wrote it, and the cursor that asked for it."""
+
+    cursor: str | None
+    reply: Raw
+
+
+class Report(Struct, omit_defaults=True):
+    """What happened since the last report.
+
+    With a ``pid`` it opens a connection: ``is_first`` unless another one has been opened before.
+    ``waiting`` is how many requests wait for their reply, ``exit`` how the server ended,
+    ``dropped`` how many Calls will never be told.
+    """
+
+    server: str
+    pid: int | None = None
+    is_first: bool = False
+    session: Session | None = None
+    pages: list[Page] = []
+    is_list_changed: bool = False
+    calls: list[Finished] = []
+    notified: list[tuple[str, bool, int]] = []
+    bytes_to_server: int = 0
+    bytes_to_client: int = 0
+    unparsed: dict[str, int] = {}
+    failed: dict[str, int] = {}
+    waiting: int = 0
+    dropped: int = 0
+    exit: str | None = None
+
+
+_decoder = msgspec.json.Decoder(Report)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(report: Report) -> bytes:
+    """The line."""
+    return _encoder.encode(report) + b"\n"
+
+
+def decode(line: bytes) -> Report:
+    """The report again. Raises ``ValueError`` where it is none."""
+    return _decoder.decode(line)

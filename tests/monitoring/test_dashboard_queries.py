@@ -1,0 +1,377 @@
+"""Every query of every dashboard against a real Prometheus that scrapes a real exporter.
+
+First all is well: what stays empty then is listed, with the reason. Then everything that can go
+wrong does, and nothing stays empty.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.telemetry.call import Outcome
+from grafana.asking import ALL, CHOSEN, Prometheus, Series, Window, escaped, interpolated
+from grafana.pictures.__main__ import draw_all
+from scripts import metric_docs
+from tests.support import scripted_server
+from tests.support.dashboards import (
+    Json,
+    Query,
+    annotation_queries,
+    labels,
+    load,
+    panel_queries,
+    selectors,
+    variable_query,
+    variables,
+)
+from tests.support.every_outcome import Traffic
+from tests.support.haste import hasten
+from tests.support.paths import ROOT
+from tests.support.running import free_address, running
+from tests.support.scripted_server import Scripted
+from tests.support.tools import tool
+
+pytestmark = pytest.mark.e2e
+
+BOARDS = load()
+QUERIES = [
+    q for board in BOARDS.values() for q in (*panel_queries(board), *annotation_queries(board))
+]
+
+TABLES = [
+    (uid, number)
+    for uid, board in BOARDS.items()
+    for number, panel in enumerate(board["panels"])
+    if panel["type"] == "table"
+]
+
+UNSET = {"revision"}
+"""Labels that are empty, and so none, where the exporter runs from a source tree."""
+
+SCRAPE_SECONDS = 2
+SECONDS_SHOWN = 60
+SECONDS_TO_SHOW = 150
+"""A start under load can take half of it: what went wrong then has to leave the picture first."""
+
+OF_OTHERS = ("ALERTS", "up", "scrape_", "prometheus_", "alertmanager_", "process_")
+"""What rules read that is not the exporter's: Prometheus, Alertmanager, the client library."""
+
+RIGHTLY_EMPTY = {
+    **{f"{uid}: annotation Critical alerts": "no alert fires" for uid in BOARDS},
+    **{f"{uid}: annotation Warning alerts": "no alert fires" for uid in BOARDS},
+    **{f"{uid}: annotation Tool definition changes": "no tool has changed" for uid in BOARDS},
+    "mcp-overview: Alerts A": "no alert fires",
+    "mcp-servers: Protocol errors by code A": "no server replies with an error",
+    "mcp-servers: Requests from server to client A": "no server asks its client anything",
+    "mcp-tools: Most failing A": "no call failed",
+    "mcp-objectives: Failed calls by tool A": "no call failed",
+}
+"""The queries without an answer while all is well, each with the reason."""
+
+STARTS = "annotation Exporter starts"
+"""It may be longer ago than what is looked at."""
+
+OF_PROMETHEUS = {
+    "ALERTS": {"alertname", "alertstate", "severity"},
+    "ALERTS_FOR_STATE": {"alertname", "severity"},
+}
+"""Series that Prometheus makes of rules, with the labels that rules give."""
+
+
+@dataclass
+class Stack:
+    """A running exporter, what it relays to, and a Prometheus that scrapes it."""
+
+    scripted: Scripted
+    traffic: Traffic
+    prometheus: Prometheus
+    instance: str
+
+    def window(self) -> Window:
+        """What a person looks at: the last minute."""
+        end = time.time()
+        return Window(end - SECONDS_SHOWN, end, SCRAPE_SECONDS)
+
+    def answers(
+        self, query: Query, chosen: Mapping[str, str], window: Window | None = None
+    ) -> list[Series]:
+        """The series with at least one number in them."""
+        window = window or self.window()
+        expr = interpolated(query.expr, {**window.values(), **chosen})
+        if query.instant:
+            found = self.prometheus.now(expr, window.end)
+        else:
+            found = self.prometheus.over(expr, window)
+        return [s for s in found if not all(math.isnan(value) for _, value in s.points)]
+
+    def everything(self) -> dict[str, str]:
+        """All variables at All."""
+        return dict.fromkeys(CHOSEN, ALL)
+
+    def single(self) -> list[dict[str, str]]:
+        """Each variable at one value: a server over HTTP, one over stdio, a tool never called."""
+        pairs = [("scripted", "act"), ("files", "read_file"), ("scripted", "idle")]
+        place = {"job": "mcp-exporter", "instance": escaped(self.instance)}
+        return [{**place, "server": server, "tool": tool} for server, tool in pairs]
+
+    def exposed(self) -> dict[str, set[str]]:
+        """The labels of every metric in the scrape, those with an empty value too."""
+        text = requests.get(f"http://{self.instance}/metrics", timeout=10).text
+        found: dict[str, set[str]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found.setdefault(sample.name, set()).update(sample.labels)
+        return found
+
+    def empty_while_well(self) -> set[str]:
+        """The queries that have no answer with the variables at All, after some more calls."""
+        self.traffic.well()
+        return {str(q) for q in _measured() if not self.answers(q, self.everything())}
+
+    def never_answered(self, choices: Sequence[Mapping[str, str]]) -> set[str]:
+        """The queries that have no answer for any of the choices, however long one waits."""
+        left = set(_measured())
+        deadline = time.monotonic() + SECONDS_TO_SHOW
+        while left and time.monotonic() < deadline:
+            left = {q for q in left if not any(self.answers(q, chosen) for chosen in choices)}
+        return {str(query) for query in left}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    mcp, web, address = free_address(), free_address(), free_address()
+    with ExitStack() as rest:
+        scripted = rest.enter_context(scripted_server.serving())
+        config = _written(folder / "exporter.yml", _exporter_config(scripted))
+        command = [sys.executable, "-m", "tests.support.stumbling_exporter", "serve"]
+        command += [f"--config.file={config}"]
+        command += [f"--mcp.listen-address={mcp}", f"--web.listen-address={web}"]
+        log = folder / "exporter.log"
+        path = {"PYTHONPATH": str(ROOT)}
+        rest.enter_context(running(command, f"http://{web}/-/ready", log, **path))
+        command = _prometheus(folder, web, address)
+        ready = f"http://{address}/-/ready"
+        rest.enter_context(running(command, ready, folder / "prometheus.log"))
+        yield Stack(scripted, Traffic(f"http://{mcp}"), Prometheus(f"http://{address}"), web)
+
+
+@pytest.fixture(scope="module")
+def well(stack: Stack) -> Stack:
+    """All is well, and has been for long enough to be seen."""
+    _in_time(stack.empty_while_well, set(RIGHTLY_EMPTY))
+    return stack
+
+
+@pytest.fixture(scope="module")
+def trouble(well: Stack) -> Iterator[Stack]:
+    """From now on every outcome, a server that goes and comes back, changing tools, alerts."""
+    ended = threading.Event()
+
+    def cause() -> None:
+        while not ended.is_set():
+            well.traffic.trouble()
+            well.traffic.well()
+            well.scripted.description += " Or not."
+            well.scripted.is_down = not well.scripted.is_down
+
+    thread = threading.Thread(target=cause)
+    thread.start()
+    yield well
+    ended.set()
+    thread.join()
+
+
+def test_while_all_is_well_only_what_tells_of_trouble_is_empty(well: Stack) -> None:
+    assert _in_time(well.empty_while_well, set(RIGHTLY_EMPTY)) == set(RIGHTLY_EMPTY)
+
+
+def test_in_trouble_every_query_has_an_answer(trouble: Stack) -> None:
+    assert trouble.never_answered([trouble.everything()]) == set()
+
+
+def test_every_query_has_an_answer_for_single_values(trouble: Stack) -> None:
+    assert trouble.never_answered(trouble.single()) == set()
+
+
+def test_every_variable_offers_values(well: Stack) -> None:
+    for chosen in (well.everything(), well.single()[0]):
+        for variable in (v for board in BOARDS.values() for v in variables(board)):
+            selector, label = variable_query(variable)
+            found = well.prometheus.values(label, interpolated(selector, chosen))
+            assert found, variable["query"]
+
+
+def test_latency_leads_to_traces(well: Stack) -> None:
+    (query,) = {q.expr for q in QUERIES if q.place.startswith("Spread of latency")}
+    expr = interpolated(query, {**well.window().values(), **well.everything()})
+    found = [e for s in well.prometheus.exemplars(expr, well.window()) for e in s["exemplars"]]
+    assert all(len(exemplar["labels"]["trace_id"]) == 32 for exemplar in found)
+    assert found
+
+
+def test_the_start_of_the_exporter_is_marked(well: Stack) -> None:
+    end = time.time()
+    hour = Window(end - 3600, end, SCRAPE_SECONDS)
+    for query in (q for q in QUERIES if q.place == STARTS):
+        (start,) = well.answers(query, well.everything(), hour)
+        assert hour.start * 1000 < start.last < hour.end * 1000
+
+
+def test_traffic_has_every_outcome(trouble: Stack) -> None:
+    def outcomes() -> set[str]:
+        found = trouble.prometheus.now("count by (outcome) (mcp_requests_total)", time.time())
+        return {series.labels["outcome"] for series in found}
+
+    wanted = {str(outcome) for outcome in Outcome}
+    assert _in_time(outcomes, wanted) == wanted
+
+
+def test_every_metric_and_label_that_a_query_names_exists(trouble: Stack) -> None:
+    exposed = trouble.exposed()
+    labels_of = functools.cache(functools.partial(_labels, trouble))
+    for query in _measured():
+        known: set[str] = set()
+        for selector in selectors(query.expr):
+            found = OF_PROMETHEUS.get(selector.metric, set()) | labels_of(selector.metric)
+            found |= exposed.get(selector.metric, set())
+            assert found, f"{query} names {selector.metric}"
+            assert found >= set(selector.labels), f"{query} selects {selector.metric} by {found}"
+            known |= found
+        # A table's key is made of other labels.
+        assert labels(query.expr) <= known | {"key"}, str(query)
+
+
+@pytest.mark.parametrize(("uid", "number"), TABLES, ids=str)
+def test_the_table_has_its_columns(trouble: Stack, uid: str, number: int) -> None:
+    panel = BOARDS[uid]["panels"][number]
+    wanted: set[str] = set(panel["transformations"][-1]["options"]["renameByName"]) - UNSET
+    seen: set[str] = set()
+
+    def missing() -> set[str]:
+        seen.update(_fields(trouble, panel))
+        return wanted - seen
+
+    assert _in_time(missing, set()) == set()
+
+
+def test_every_dashboard_can_be_drawn(trouble: Stack, tmp_path: Path) -> None:
+    draw_all(tmp_path, trouble.prometheus, trouble.window())
+    drawn = {path.stem: path.read_bytes() for path in tmp_path.iterdir()}
+    assert drawn.keys() == BOARDS.keys()
+    assert all(picture.startswith(b"\x89PNG") for picture in drawn.values())
+
+
+def test_the_scrape_and_the_documentation_name_the_same(trouble: Stack) -> None:
+    documented = {name: set(labels) for name, _, labels, _ in metric_docs.documented()}
+    scraped: dict[str, set[str]] = {}
+    text = requests.get(f"http://{trouble.instance}/metrics", timeout=10).text
+    for family in text_string_to_metric_families(text):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        if name.startswith("mcp_"):
+            scraped[name] = {label for sample in family.samples for label in sample.labels}
+    assert scraped.keys() == documented.keys()
+    for name, found in scraped.items():
+        assert found - {"le"} in (documented[name], set()), name
+
+
+def test_every_metric_and_label_that_a_rule_names_exists(trouble: Stack) -> None:
+    exposed = trouble.exposed()
+    rules = [
+        rule
+        for path in (ROOT / "prometheus" / "rules").glob("*.yml")
+        if not path.name.endswith(".test.yml")
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    recorded = {rule["record"] for rule in rules if "record" in rule}
+    for rule in rules:
+        for selector in selectors(str(rule["expr"])):
+            if selector.metric in recorded or selector.metric.startswith(OF_OTHERS):
+                continue
+            assert selector.metric in exposed, f"{rule} names {selector.metric}"
+            known = exposed[selector.metric] | {"job", "instance"}
+            assert known >= set(selector.labels), f"{rule} selects {selector.metric} by more"
+
+
+def _measured() -> list[Query]:
+    return [query for query in QUERIES if query.place != STARTS]
+
+
+def _fields(stack: Stack, panel: Json) -> set[str]:
+    """The fields of a table before Grafana chooses and names its columns."""
+    steps = {step["id"]: step["options"] for step in panel["transformations"]}
+    key = steps.get("joinByField", {}).get("byField")
+    found: set[str] = set()
+    for target in panel["targets"]:
+        query = Query("", panel["title"], target["expr"], target.get("instant", False))
+        for series in stack.answers(query, stack.everything()):
+            assert key is None or key in series.labels, f"{query} loses {key}"
+            found |= series.labels.keys()
+        value = "Value" if key is None else f"Value #{target['refId']}"
+        found.add(value if query.instant else f"Trend #{target['refId']}")
+    return found
+
+
+def _labels(stack: Stack, metric: str) -> set[str]:
+    found = stack.prometheus.over(metric, stack.window())
+    return {label for series in found for label in series.labels}
+
+
+def _exporter_config(scripted: Scripted) -> dict[str, object]:
+    def process(name: str, *arguments: str) -> dict[str, object]:
+        command = ["-m", f"mcp_servers.{name}", *arguments]
+        return {"command": sys.executable, "args": command, "cwd": str(ROOT)}
+
+    return {
+        "mcpServers": {
+            "files": process("files", "--root", str(ROOT / "demo" / "library")),
+            "flaky": process("flaky"),
+            "scripted": {"url": scripted.url, "timeout": "1s"},
+        },
+        "probe": {"interval": "10s", "timeout": "9900ms", "list_interval": "1s"},
+    }
+
+
+def _prometheus(folder: Path, web: str, address: str) -> list[str]:
+    rules = folder / "rules"
+    rules.mkdir()
+    for path in (ROOT / "prometheus" / "rules").glob("*.yml"):
+        if not path.name.endswith(".test.yml"):
+            (rules / path.name).write_text(hasten(path.read_text()))
+    pace = {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": f"{SCRAPE_SECONDS}s"}
+    job = {"job_name": "mcp-exporter", "static_configs": [{"targets": [web]}]}
+    document = {"global": pace, "rule_files": [f"{rules}/*.yml"], "scrape_configs": [job]}
+    return [
+        tool("prometheus"),
+        f"--config.file={_written(folder / 'prometheus.yml', document)}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={address}",
+        "--enable-feature=exemplar-storage",
+    ]
+
+
+def _written(path: Path, document: object) -> Path:
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def _in_time(ask: Callable[[], set[str]], wanted: set[str]) -> set[str]:
+    """What is wanted, or what is there instead when it should have been there long since."""
+    deadline = time.monotonic() + SECONDS_TO_SHOW
+    while (found := ask()) != wanted and time.monotonic() < deadline:
+        time.sleep(1)
+    return found

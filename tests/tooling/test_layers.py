@@ -1,0 +1,185 @@
+"""What an import linter cannot say: libraries, purity, guards, and a test for each module.
+
+Which package may import which is in pyproject.toml, and `make lint` checks it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+PACKAGE = ROOT / "exporter"
+UNIT = ROOT / "tests" / "unit"
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+ONLY_IN = {
+    "prometheus_client": {
+        "app",
+        "cli.status_source",
+        "probe.explain",
+        "telemetry.exposition",
+        "telemetry.metrics",
+        "telemetry.process_usage",
+        "telemetry.series",
+        "web.probe_pages",
+    },
+    "httptools": {"transport.http.pool", "transport.http.parser"},
+    "psutil": {"telemetry.process_usage"},
+    "uvloop": {"cli.main"},
+    "yaml": {"config.document", "config.redacted"},
+    "bcrypt": {"web.passwords"},
+    "mcp": {"cli.call"},
+    "requests": set[str](),
+    "shtab": {"cli.main"},
+}
+"""Who may use which library. The SDK is for clients and demonstration servers: we carry bytes."""
+
+PURE = {
+    "config.client_keys",
+    "config.document",
+    "config.limits",
+    "config.validators",
+    "probe.tool_inventory",
+    "protocol.errors",
+    "protocol.failures",
+    "protocol.header_encoding",
+    "protocol.jsonrpc",
+    "protocol.spec",
+    "protocol.sse",
+    "relay.http.reply_reader",
+    "relay.http.sessions",
+    "relay.oauth",
+    "relay.stdio.envelope",
+    "relay.stdio.param_headers",
+    "telemetry.call",
+    "telemetry.exchange",
+    "telemetry.health",
+    "telemetry.labels",
+    "telemetry.observer",
+    "transport.http.upstream_headers",
+}
+IMPURE = {"asyncio", "logging", "os", "signal", "socket", "subprocess", "threading", "time"}
+"""What a pure module does without: messages and times come in, values go out."""
+
+GUARDS = {
+    "cli.call",
+    "probe.prober",
+    "telemetry.guard",
+    "telemetry.observer",
+    "telemetry.recorder",
+    "wrap.process",
+    "wrap.reader",
+    "wrap.receiver",
+}
+"""Where everything may be caught: observation must not hurt traffic."""
+
+TESTED_ELSEWHERE = {
+    "__main__": "unit/cli/test_main.py",
+    "cli.access_flags": "unit/cli/test_main.py",
+    "cli.flags": "unit/cli/test_main.py",
+    "cli.status": "e2e/test_status.py",
+    "cli.status_source": "e2e/test_status.py",
+    "config.errors": "unit/config/test_model.py",
+    "config.limits": "unit/config/test_model.py",
+    "probe.duplex": "unit/probe/test_stdio.py",
+    "probe.http_client": "unit/probe/test_http.py",
+    "protocol.failures": "unit/transport/http/test_pool.py",
+    "protocol.spec": "unit/telemetry/test_labels.py",
+    "telemetry.call": "unit/telemetry/test_exchange.py",
+    "transport.http.parser": "unit/transport/http/test_server.py",
+}
+"""Modules without a test of their own, and the test that needs them."""
+
+TESTS_OF_A_COMMAND = {"cli.completion"}
+"""Unit tests of what is made of several modules."""
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text())
+
+
+def imported(module: str) -> Iterator[str]:
+    """The top-level names of everything that a module imports, also inside functions."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: a relative import"
+            yield (node.module or "").partition(".")[0]
+
+
+def test_every_module_named_here_is_there() -> None:
+    named = frozenset().union(*ONLY_IN.values()) | PURE | GUARDS | TESTED_ELSEWHERE.keys()
+    assert named <= MODULES.keys()
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_is_used_where_it_belongs(library: str) -> None:
+    assert {module for module in MODULES if library in imported(module)} <= ONLY_IN[library]
+
+
+@pytest.mark.parametrize("module", sorted(PURE))
+def test_a_pure_module_has_no_clock_and_no_input_or_output(module: str) -> None:
+    assert IMPURE.isdisjoint(imported(module))
+
+
+def _catches_everything(node: ast.AST) -> bool:
+    if not isinstance(node, ast.ExceptHandler):
+        return False
+    return node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
+
+
+def test_few_guards_catch_everything() -> None:
+    guards = {name for name in MODULES if any(map(_catches_everything, ast.walk(tree(name))))}
+    assert guards <= GUARDS
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_changes_names_of_its_own(module: str) -> None:
+    nodes = ast.walk(tree(module))
+    assert not any(isinstance(node, ast.Global | ast.Nonlocal) for node in nodes)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_is(module: str) -> None:
+    assert ast.get_docstring(tree(module))
+
+
+def test_no_class_name_stands_twice() -> None:
+    names = [
+        node.name
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted(names) == sorted(set(names))
+
+
+def _test_of(module: str) -> Path:
+    *packages, leaf = module.split(".")
+    return UNIT.joinpath(*packages, f"test_{leaf}.py")
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__init__")])
+def test_every_module_has_its_test(module: str) -> None:
+    elsewhere = TESTED_ELSEWHERE.get(module)
+    assert _test_of(module).is_file() is (elsewhere is None)
+    assert elsewhere is None or (ROOT / "tests" / elsewhere).is_file()
+
+
+def test_every_unit_test_has_its_module() -> None:
+    expected = {_test_of(module) for module in MODULES.keys() | TESTS_OF_A_COMMAND}
+    assert set(UNIT.rglob("test_*.py")) <= expected

@@ -1,0 +1,192 @@
+"""``import`` writes only when it is told to, keeps what was, and brings it back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.cli.main import main
+from exporter.config import model as config
+from tests.support.paths import TESTDATA
+
+FILES = sorted((TESTDATA / "clients").iterdir())
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> list[str]:
+    """Flags that keep the test in its own folder."""
+    return ["--config.file", str(tmp_path / "exporter.yml")]
+
+
+def backups(path: Path) -> list[Path]:
+    return sorted(path.parent.glob("*.bak"))
+
+
+@pytest.mark.parametrize("original", FILES, ids=lambda path: path.stem)
+def test_undo_brings_every_file_back_byte_for_byte(
+    original: Path, tmp_path: Path, told: list[str]
+) -> None:
+    path = tmp_path / original.name
+    shutil.copy(original, path)
+    path.chmod(0o640)
+    assert main(["import", str(path), "--write", *told]) == 0
+    written = path.read_bytes()
+    assert written != original.read_bytes()
+    assert [each.read_bytes() for each in backups(path)] == [original.read_bytes()]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert main(["import", str(path), "--write", *told]) == 0
+    assert path.read_bytes() == written
+    assert len(backups(path)) == 1
+    assert main(["import", str(path), "--undo", *told]) == 0
+    assert path.read_bytes() == original.read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert backups(path) == []
+
+
+def test_without_write_nothing_is_written(
+    tmp_path: Path, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text('{"mcpServers": {"time": {"command": "uvx"}}}')
+    assert main(["import", str(path), *told]) == 0
+    assert [each.name for each in tmp_path.iterdir()] == ["mcp.json"]
+    printed = capsys.readouterr().out
+    assert "time  stdio  runs through wrap" in printed
+    assert "--write" in printed
+
+
+def test_undo_keeps_what_was_changed_since(tmp_path: Path, told: list[str]) -> None:
+    path = tmp_path / "mcp.json"
+    before = '{"mcpServers": {"time": {"command": "uvx", "args": ["mcp-server-time"]}}, "runs": 1}'
+    path.write_text(before)
+    path.chmod(0o640)
+    main(["import", str(path), "--write", *told])
+    path.write_text(path.read_text().replace('"runs": 1', '"runs": 2'))
+    assert main(["import", str(path), "--undo", *told]) == 0
+    assert path.read_text() == before.replace('"runs": 1', '"runs": 2')
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert backups(path) == []
+    assert [each.read_text() for each in tmp_path.glob("*.kept")] == [before]
+    assert main(["import", str(path), "--undo", *told]) == 0
+    assert path.read_text() == before.replace('"runs": 1', '"runs": 2')
+
+
+def test_undo_by_force_brings_back_what_was(tmp_path: Path, told: list[str]) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text('{"mcpServers": {"time": {"command": "uvx"}}}')
+    main(["import", str(path), "--write", *told])
+    path.write_text(path.read_text() + "\n")
+    assert main(["import", str(path), "--undo", "--force", *told]) == 0
+    assert path.read_text() == '{"mcpServers": {"time": {"command": "uvx"}}}'
+
+
+def test_undo_spares_what_is_no_longer_json(
+    tmp_path: Path, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text('{"mcpServers": {"time": {"command": "uvx"}}}')
+    main(["import", str(path), "--write", *told])
+    path.write_text("{")
+    assert main(["import", str(path), "--undo", *told]) == 1
+    assert path.read_text() == "{"
+    assert "--force brings back" in capsys.readouterr().out
+
+
+def test_a_link_stays_a_link(tmp_path: Path, told: list[str]) -> None:
+    (tmp_path / "dotfiles").mkdir()
+    real, link = tmp_path / "dotfiles" / "mcp.json", tmp_path / "mcp.json"
+    real.write_text('{"mcpServers": {"time": {"command": "uvx"}}}')
+    link.symlink_to(real)
+    main(["import", str(link), "--write", *told])
+    assert link.is_symlink()
+    assert "wrap" in real.read_text()
+    main(["import", str(link), "--undo", *told])
+    assert real.read_text() == '{"mcpServers": {"time": {"command": "uvx"}}}'
+
+
+def test_the_exporter_is_told_of_remote_servers_once(tmp_path: Path, told: list[str]) -> None:
+    path, own = tmp_path / "mcp.json", tmp_path / "exporter.yml"
+    entry = {"type": "http", "url": "https://x.example/mcp", "headers": {"Authorization": "B c"}}
+    path.write_text(json.dumps({"servers": {"a b": entry}}))
+    main(["import", str(path), "--write", *told])
+    server = config.load(own, {}).servers["a b"]
+    assert (server.url, dict(server.headers)) == (entry["url"], entry["headers"])
+    assert stat.S_IMODE(own.stat().st_mode) == 0o600
+    changed = json.loads(path.read_text())["servers"]["a b"]
+    assert changed == {**entry, "url": "http://127.0.0.1:6279/a%20b/mcp"}
+
+
+def test_a_configuration_that_exists_is_not_touched(tmp_path: Path, told: list[str]) -> None:
+    path, own = tmp_path / "mcp.json", tmp_path / "exporter.yml"
+    own.write_text("servers: {other: {command: x}}\n")
+    before = json.dumps({"servers": {"a": {"url": "https://x.example/mcp"}}})
+    path.write_text(before)
+    assert main(["import", str(path), "--write", *told]) == 0
+    assert own.read_text() == "servers: {other: {command: x}}\n"
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{}", b'{"mcpServers": '])
+def test_a_file_that_cannot_be_read_is_left_alone_and_named(
+    content: bytes, tmp_path: Path, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_bytes(content)
+    assert main(["import", str(path), "--write", *told]) == 1
+    assert path.read_bytes() == content
+    assert "left alone" in capsys.readouterr().out
+
+
+def test_a_path_that_is_not_there_is_one_clear_line(
+    tmp_path: Path, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", str(tmp_path / "no.json"), *told]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_remote_server_that_cannot_be_relayed_keeps_no_other_from_it(
+    tmp_path: Path, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, own = tmp_path / "mcp.json", tmp_path / "exporter.yml"
+    asked = {"url": "https://x.example/mcp", "headers": {"X-Key": "${input:key}"}}
+    good = {"url": "https://y.example/mcp"}
+    path.write_text(json.dumps({"servers": {"asked": asked, "good": good}}))
+    assert main(["import", str(path), "--write", *told]) == 0
+    assert list(config.load(own, {}).servers) == ["good"]
+    changed = json.loads(path.read_text())["servers"]
+    assert changed["asked"] == asked
+    assert changed["good"]["url"] == "http://127.0.0.1:6279/good/mcp"
+    assert "asked: left alone" in capsys.readouterr().out
+
+
+def test_a_server_with_a_python_path_of_its_own_is_wrapped_all_the_same(
+    tmp_path: Path, told: list[str]
+) -> None:
+    path, project = tmp_path / "mcp.json", tmp_path / "project"
+    for module in ("exporter", "select", "threading"):
+        (project / module).mkdir(parents=True)
+        (project / module / "__init__.py").write_text("raise SystemExit('the wrong module')")
+    (project / "served.py").write_text("print('served')")
+    entry = {"command": "served", "args": [], "env": {"PYTHONPATH": str(project)}}
+    path.write_text(json.dumps({"mcpServers": {"own": entry}}))
+    assert main(["import", str(path), "--write", *told]) == 0
+    changed = json.loads(path.read_text())["mcpServers"]["own"]
+    at = changed["args"].index("--")
+    program = [changed["command"], *changed["args"][: at + 1]]
+    served = [sys.executable, "-c", "import os; print(os.environ['PYTHONPATH'])"]
+    done = subprocess.run(
+        [*program, *served[:1], "-S", "-I", *served[1:]],
+        env=os.environ | changed["env"] | {"MCP_EXPORTER_WRAP_SOCKET": ""},
+        capture_output=True,
+        text=True,
+        cwd=project,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (f"{project}\n", "", 0)

@@ -1,0 +1,107 @@
+"""The tables of ``status`` say what the facts say."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cli import status_tables
+from exporter.cli.status_source import Facts
+
+INF = math.inf
+NOW = 1_000_000.0
+
+
+def facts() -> Facts:
+    return Facts(
+        "the last 1h",
+        states={"files": "ok", "idle": "error"},
+        since={"files": NOW - 7200},
+        tools={"files": 2},
+        calls={
+            ("files", "read", "ok"): 97,
+            ("files", "read", "tool_error"): 2,
+            ("files", "read", "timeout"): 1,
+            ("files", "read", "cancelled"): 10,
+            ("files", "list", "ok"): 300,
+            ("files", "never", "ok"): 0,
+        },
+        buckets={("files", "read"): {0.1: 50.0, 0.2: 100.0, INF: 110.0}},
+        last={("files", "read"): NOW - 5, ("files", "list"): NOW - 90},
+    )
+
+
+def test_a_server_sums_up_its_tools() -> None:
+    files, idle = status_tables.servers(facts())
+    assert (files.server, files.state, files.tools) == ("files", "ok", 2)
+    assert (files.traffic.calls, files.traffic.failures) == (410, 3)
+    assert files.traffic.success == 397 / 400
+    assert files.traffic.last == NOW - 5
+    assert (idle.state, idle.tools, idle.traffic.calls) == ("error", None, 0)
+    assert idle.traffic.success is None
+
+
+def test_the_busiest_tool_comes_first_and_the_worst_is_the_one_that_fails() -> None:
+    rows = status_tables.tools(facts())
+    assert [row.tool for row in rows] == ["list", "read"]
+    assert [row.tool for row in status_tables.worst(rows)] == ["read"]
+
+
+@pytest.mark.parametrize(
+    ("share", "buckets", "expected"),
+    [
+        (0.5, {0.1: 50.0, 0.2: 100.0, INF: 100.0}, 0.1),
+        (0.75, {0.1: 50.0, 0.2: 100.0, INF: 100.0}, 0.15),
+        (0.25, {0.1: 50.0, INF: 50.0}, 0.025),
+        (0.99, {0.1: 50.0, 0.2: 60.0, INF: 100.0}, 0.2),
+        (0.5, {0.1: 0.0, INF: 0.0}, None),
+        (0.5, {}, None),
+    ],
+)
+def test_quantiles_are_even_within_a_bucket(
+    share: float, buckets: dict[float, float], expected: float | None
+) -> None:
+    found = status_tables.quantile(share, buckets)
+    assert found == (expected if expected is None else pytest.approx(expected))
+
+
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=6), st.floats(0.01, 1))
+def test_a_quantile_is_never_beyond_the_last_edge(counts: list[int], share: float) -> None:
+    edges = [float(number) for number in range(1, len(counts) + 1)]
+    totals = [float(sum(counts[: number + 1])) for number in range(len(counts))]
+    found = status_tables.quantile(
+        share, {**dict(zip(edges, totals, strict=True)), INF: totals[-1]}
+    )
+    assert found is None if not totals[-1] else 0 <= (found or 0) <= edges[-1]
+
+
+def test_the_text_is_a_table_a_person_can_read() -> None:
+    text = status_tables.as_text(facts(), NOW, is_coloured=False)
+    assert text.splitlines()[:4] == [
+        "Calls of the last 1h",
+        "",
+        "SERVER  STATE  SINCE  TOOLS  CALLS  SUCCESS  P50     P95     LAST CALL",
+        "files   ok     2h     2      410    99.2%    110 ms  200 ms  5s ago",
+    ]
+    assert "\x1b" not in text
+
+
+def test_colour_marks_the_state() -> None:
+    text = status_tables.as_text(facts(), NOW, is_coloured=True)
+    assert "\x1b[31merror\x1b[0m" in text
+    assert "\x1b[32mok   \x1b[0m" in text
+
+
+def test_a_name_cannot_steer_the_terminal() -> None:
+    hostile = Facts("the last 1h", states={"\x1b[2Jx": "ok"})
+    assert "\x1b" not in status_tables.as_text(hostile, NOW, is_coloured=False)
+
+
+def test_scripts_get_everything_as_json() -> None:
+    found = json.loads(json.dumps(status_tables.as_json(facts())))
+    assert found["servers"][0]["traffic"]["calls"] == 410
+    assert [row["tool"] for row in found["tools"]] == ["list", "read"]

@@ -1,0 +1,153 @@
+"""No configured secret, and nothing that looks like one, is in what is shown."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config.model import Server
+from exporter.config.redact import HIDDEN, Mask, is_sensitive
+
+PLAIN = Server("files", "http", url="http://127.0.0.1/mcp")
+
+
+@pytest.mark.parametrize(
+    ("server", "text", "shown"),
+    [
+        (
+            Server("a", "http", url="http://h/mcp", headers={"Authorization": "Bearer sk-12345"}),
+            "token sk-12345 of Bearer sk-12345 is bad",
+            f"token {HIDDEN} of {HIDDEN} is bad",
+        ),
+        (
+            Server("a", "http", url="http://h/mcp", headers={"X-Key": "hush"}),
+            "hush, hushed",
+            f"{HIDDEN}, {HIDDEN}ed",
+        ),
+        (
+            Server("a", "stdio", command="x", env={"KEY": "s3cret", "LEVEL": "info"}),
+            "info: s3cret",
+            f"info: {HIDDEN}",
+        ),
+        (
+            Server("a", "http", url="https://joe:pass%20word@h/mcp?key=abcdef&x=ghijkl"),
+            "pass word, pass%20word, abcdef, ghijkl, key=abcdef&x=ghijkl",
+            f"{HIDDEN}, {HIDDEN}, {HIDDEN}, {HIDDEN}, {HIDDEN}",
+        ),
+        (
+            Server("a", "http", url="https://h/api/v1/s/0123456789abcdef0123/mcp"),
+            "POST /api/v1/s/0123456789abcdef0123/mcp",
+            f"POST /api/v1/s/{HIDDEN}/mcp",
+        ),
+        (
+            Server("a", "stdio", command="x", args=("--api-key", "hushhush", "--root", "/data")),
+            "hushhush /data",
+            f"{HIDDEN} /data",
+        ),
+        (
+            Server("a", "stdio", command="x", args=("--token=hushhush", "--level=debug2")),
+            "hushhush debug2",
+            f"{HIDDEN} debug2",
+        ),
+        (
+            Server("a", "stdio", command="npx", args=("--header", "Authorization: Bearer hushes")),
+            "sent hushes",
+            f"sent {HIDDEN}",
+        ),
+        (
+            Server("a", "stdio", command="npx", args=("remote", "https://h/mcp?token=hushes")),
+            "GET /mcp?token=hushes",
+            f"GET /mcp?{HIDDEN}",
+        ),
+        (
+            Server("a", "stdio", command="x", env={"A": "secret-one", "B": "secret-one-more"}),
+            "secret-one-more",
+            HIDDEN,
+        ),
+    ],
+)
+def test_what_is_configured_is_hidden(server: Server, text: str, shown: str) -> None:
+    assert Mask(server)(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Bearer abcDEF123", f"Authorization: Bearer {HIDDEN}"),
+        ("Authorization: Basic dXNlcjpwYXNz", f"Authorization: Basic {HIDDEN}"),
+        ("GET /mcp?access_token=abc&x=1", f"GET /mcp?access_token={HIDDEN}&x=1"),
+        ("https://joe:pw@host/mcp", f"https://{HIDDEN}@host/mcp"),
+        ('{"accessToken": "abc", "n": 1}', f'{{"accessToken": "{HIDDEN}", "n": 1}}'),
+        ('{"client_secret":"abc"}', f'{{"client_secret":"{HIDDEN}"}}'),
+        ('{"password" : "abc"}', f'{{"password" : "{HIDDEN}"}}'),
+    ],
+)
+def test_what_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
+    assert Mask(PLAIN)(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bearer authentication is needed",
+        'WWW-Authenticate: Bearer resource_metadata="http://h/.well-known/x"',
+        '{"author": "me", "tokens": 5, "name": "basic things"}',
+        "http://127.0.0.1:8000/mcp",
+        "exited with code 1",
+    ],
+)
+def test_what_is_no_secret_stays_readable(text: str) -> None:
+    assert Mask(PLAIN)(text) == text
+
+
+def test_short_and_ordinary_values_are_not_looked_for() -> None:
+    env = {"A": "1", "B": "abc", "C": "true", "D": "INFO", "E": ""}
+    text = "1 abc true INFO"
+    assert Mask(Server("a", "stdio", command="x", env=env))(text) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Authorization", True),
+        ("X-Api-Key", True),
+        ("Mcp-Session-Id", True),
+        ("Set-Cookie", True),
+        ("GITHUB_TOKEN", True),
+        ("--password", True),
+        ("WWW-Authenticate", False),
+        ("Content-Type", False),
+        ("Mcp-Method", False),
+    ],
+)
+def test_names_tell_what_holds_a_secret(name: str, expected: bool) -> None:
+    assert is_sensitive(name) is expected
+
+
+@given(
+    st.text(min_size=12, max_size=30, alphabet=st.characters(codec="ascii", categories=["L", "N"])),
+    st.text(max_size=50),
+    st.text(max_size=50),
+)
+def test_a_secret_shows_in_no_text(secret: str, before: str, after: str) -> None:
+    server = Server("a", "http", url="http://h/mcp", headers={"X": secret})
+    assert secret not in Mask(server)(before + secret + after)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"' + "a" * 65_000,
+        "bearer " * 9_000,
+        "http://" * 9_000,
+        '"' + "token" * 13_000,
+        "?" * 65_000,
+    ],
+)
+def test_hostile_text_takes_no_time(text: str) -> None:
+    began = time.process_time()
+    Mask(PLAIN)(text)
+    assert time.process_time() - began < 1.0

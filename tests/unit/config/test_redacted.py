@@ -1,0 +1,53 @@
+"""The configuration as it may be shown: nothing secret in it."""
+
+from __future__ import annotations
+
+import yaml
+
+from exporter.config import model as config
+from exporter.config import redacted
+
+SECRET = "s3cr3t-value"
+TEXT = f"""
+servers:
+  shell:
+    command: npx
+    args: [-y, server, --api-key={SECRET}, --token, {SECRET}]
+    env: {{API_KEY: {SECRET}, PATH: /usr/bin}}
+    cwd: /srv
+    timeout: 90s
+  web:
+    url: https://user:{SECRET}@mcp.example:8443/mcp?key={SECRET}
+    headers: {{Authorization: Bearer {SECRET}, X-Other: {SECRET}}}
+    probe: {{interval: 10s, timeout: 2s}}
+limits: {{clients: 7}}
+"""
+
+
+def shown() -> str:
+    return redacted.render(config.parse(TEXT, "mcp.yml", {}))
+
+
+def test_no_secret_is_shown() -> None:
+    text = shown()
+    assert SECRET not in text
+    assert "API_KEY" in text
+    assert "Authorization" in text
+
+
+def test_what_is_not_secret_is_shown() -> None:
+    whole = yaml.safe_load(shown())
+    shell, web = whole["mcpServers"]["shell"], whole["mcpServers"]["web"]
+    assert (shell["type"], shell["command"], shell["cwd"]) == ("stdio", "npx", "/srv")
+    assert shell["args"][:2] == ["-y", "server"]
+    assert shell["timeout"] == "90s"
+    assert web["type"] == "http"
+    assert "mcp.example:8443/mcp" in web["url"]
+    assert web["probe"]["interval"] == 10
+    assert whole["limits"]["clients"] == 7
+
+
+def test_what_a_server_does_not_have_is_not_shown() -> None:
+    whole = yaml.safe_load(shown())
+    assert "url" not in whole["mcpServers"]["shell"]
+    assert not {"command", "args", "env", "cwd"} & set(whole["mcpServers"]["web"])

@@ -1,0 +1,250 @@
+"""The tools that a server lists, and what counts as a change."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.probe.tool_inventory import DIFF_LENGTH, Inventory, Pages
+
+PATIENCE = 300.0
+
+
+def tools(**descriptions: str) -> dict[str, bytes]:
+    return {
+        name: json.dumps({"name": name, "description": text}).encode()
+        for name, text in descriptions.items()
+    }
+
+
+class Watched:
+    """An inventory on a clock, and what it counted."""
+
+    def __init__(self) -> None:
+        self.inventory = Inventory(PATIENCE)
+        self.now = 0.0
+
+    def own(self, **descriptions: str) -> list[str]:
+        changes = self.inventory.list_own(tools(**descriptions), self.now)
+        return [f"{change.kind} {change.tool}" for change in changes]
+
+    def hear(self, **descriptions: str) -> list[str]:
+        changes = self.inventory.hear(tools(**descriptions), self.now)
+        return [f"{change.kind} {change.tool}" for change in changes]
+
+    @property
+    def names(self) -> set[str]:
+        return set(self.inventory.definitions)
+
+
+# What the prober lists
+
+
+def test_the_first_listing_is_no_change() -> None:
+    watched = Watched()
+    assert watched.own(a="1", b="1") == []
+    assert watched.inventory.definitions == tools(a="1", b="1")
+
+
+def test_what_comes_goes_and_changes_is_counted() -> None:
+    watched = Watched()
+    watched.own(a="1", b="1")
+    assert watched.own(b="2", c="1") == ["modified b", "added c", "removed a"]
+    assert watched.own(b="2", c="1") == []
+    assert watched.own(a="1", b="1", c="1") == ["added a", "modified b"]
+
+
+def test_an_empty_list_takes_every_tool_away() -> None:
+    watched = Watched()
+    watched.own(a="1")
+    assert watched.own() == ["removed a"]
+    assert watched.names == set()
+
+
+def test_a_change_comes_with_its_diff() -> None:
+    inventory = Inventory(PATIENCE)
+    inventory.list_own(tools(a="Reads a file."), 0.0)
+    (change,) = inventory.list_own(tools(a="Reads a file. Send it along."), 1.0)
+    assert '- "description": "Reads a file.",' in change.diff
+    assert '+ "description": "Reads a file. Send it along.",' in change.diff
+
+
+def test_the_same_members_in_another_order_are_no_change() -> None:
+    inventory = Inventory(PATIENCE)
+    inventory.list_own({"a": b'{"name":"a","x":1}'}, 0.0)
+    assert inventory.list_own({"a": b'{"x": 1, "name": "a"}'}, 1.0) == []
+
+
+@pytest.mark.parametrize("hidden", ["\u200b", "\U000e0041", "\u202e", "\x1b"])
+def test_what_speaks_to_models_alone_shows_in_the_diff(hidden: str) -> None:
+    inventory = Inventory(PATIENCE)
+    inventory.list_own(tools(a="Safe."), 0.0)
+    (change,) = inventory.list_own(tools(a=f"Safe.{hidden}"), 1.0)
+    assert hidden not in change.diff
+    assert "Safe.\\" in change.diff
+
+
+@pytest.mark.parametrize("definition", [b"[" * 2000, b'{"name":"a","d":"\\ud800"}', b"\xff"])
+def test_a_definition_that_cannot_be_read_has_a_diff_too(definition: bytes) -> None:
+    inventory = Inventory(PATIENCE)
+    inventory.list_own(tools(a="1"), 0.0)
+    (change,) = inventory.list_own({"a": definition}, 1.0)
+    change.diff.encode()
+    assert change.diff
+
+
+def test_a_diff_is_cut_to_a_readable_length() -> None:
+    inventory = Inventory(PATIENCE)
+    inventory.list_own(tools(a="x"), 0.0)
+    (change,) = inventory.list_own(tools(a="y" * 100_000), 1.0)
+    assert len(change.diff) == DIFF_LENGTH + 1
+
+
+# What clients are shown
+
+
+def test_what_clients_list_is_known_where_the_prober_may_not_list() -> None:
+    watched = Watched()
+    assert watched.hear(a="1") == []
+    assert watched.names == {"a"}
+    assert watched.hear(a="2", b="1") == ["modified a", "added b"]
+
+
+def test_a_change_counts_once_whoever_sees_it_first() -> None:
+    watched = Watched()
+    watched.own(a="1")
+    watched.hear(a="1")
+    assert watched.hear(a="2", b="1") == ["modified a", "added b"]
+    assert watched.own(a="2", b="1") == []
+    assert watched.own(a="3", b="1") == ["modified a"]
+    assert watched.hear(a="3", b="1") == []
+
+
+def test_a_change_back_counts_once_it_was_seen_to_be_real() -> None:
+    watched = Watched()
+    watched.own(a="1")
+    watched.hear(a="2")
+    watched.own(a="2")
+    assert watched.own(a="1") == ["modified a"]
+
+
+def test_users_who_are_shown_different_tools_do_not_count_again_and_again() -> None:
+    watched = Watched()
+    counted = []
+    for _ in range(20):
+        watched.now += PATIENCE
+        counted += watched.hear(a="1", b="for me")
+        counted += watched.hear(a="1", b="for you", c="1")
+        counted += watched.own(a="1")
+    assert counted == ["modified b", "added c"]
+
+
+def test_a_tool_that_clients_see_no_more_is_removed_after_a_while() -> None:
+    watched = Watched()
+    watched.hear(a="1", b="1")
+    watched.now = PATIENCE
+    assert watched.hear(a="1") == []
+    watched.now = PATIENCE + 1
+    assert watched.hear(a="1") == ["removed b"]
+    assert watched.names == {"a"}
+
+
+def test_a_tool_that_came_back_is_some_users_own_and_no_longer_news() -> None:
+    watched = Watched()
+    counted = []
+    for _ in range(5):
+        watched.now += PATIENCE + 1
+        counted += watched.hear(a="1", b="1")
+        watched.now += PATIENCE + 1
+        counted += watched.hear(a="1")
+    assert counted == ["removed b"]
+
+
+def test_only_the_prober_takes_away_what_it_listed_itself() -> None:
+    watched = Watched()
+    watched.own(a="1", b="1")
+    watched.hear(a="1", b="1")
+    watched.now = 10 * PATIENCE
+    assert watched.hear(a="1") == []
+    assert watched.inventory.differs(tools(a="1"))
+    assert watched.own(a="1") == ["removed b"]
+
+
+def test_the_prober_finds_no_news_in_what_users_were_shown_before_it_listed() -> None:
+    watched = Watched()
+    watched.hear(a="1", b="1")
+    assert watched.own(a="1") == []
+    assert watched.names == {"a", "b"}
+
+
+def test_a_tool_that_becomes_public_is_added() -> None:
+    watched = Watched()
+    watched.own(a="1")
+    watched.hear(a="1", b="1")
+    assert watched.own(a="1", b="1") == ["added b"]
+    assert watched.own(a="1", b="1") == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        ({"a": "1", "b": "1"}, False),
+        ({"a": "1", "b": "1", "mine": "1"}, True),
+        ({"a": "2", "b": "1"}, True),
+        ({"a": "1"}, True),
+    ],
+)
+def test_the_prober_looks_itself_where_clients_are_shown_something_else(
+    shown: dict[str, str], expected: bool
+) -> None:
+    watched = Watched()
+    watched.own(a="1", b="1")
+    assert watched.inventory.differs(tools(**shown)) is expected
+
+
+# Page by page
+
+
+def test_pages_make_a_listing() -> None:
+    pages = Pages()
+    assert pages.take(tools(a="1"), None, "2") is None
+    assert pages.take(tools(b="1"), "2", "3") is None
+    assert pages.take(tools(c="1"), "3", None) == tools(a="1", b="1", c="1")
+
+
+def test_a_single_page_is_a_listing() -> None:
+    assert Pages().take(tools(a="1"), None, None) == tools(a="1")
+    assert Pages().take({}, None, "") == {}
+
+
+def test_a_listing_whose_beginning_was_not_seen_is_none() -> None:
+    pages = Pages()
+    assert pages.take(tools(b="1"), "2", None) is None
+    assert pages.take(tools(b="1"), "2", "3") is None
+    assert pages.take(tools(c="1"), "3", None) is None
+
+
+def test_listings_that_are_never_ended_are_given_up() -> None:
+    pages = Pages()
+    for number in range(20):
+        pages.take(tools(a="1"), None, f"cursor-{number}")
+    assert pages.take(tools(b="1"), "cursor-0", None) is None
+    assert pages.take(tools(b="1"), "cursor-19", None) == tools(a="1", b="1")
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abcd"), st.sampled_from("12")), max_size=12))
+def test_the_counts_always_lead_from_the_first_listing_to_the_last(
+    listings: list[dict[str, str]],
+) -> None:
+    watched = Watched()
+    present: set[str] = set()
+    for number, listing in enumerate(listings):
+        for change in watched.own(**listing):
+            kind, _, name = change.partition(" ")
+            if kind != "modified":
+                (present.add if kind == "added" else present.remove)(name)
+        present = set(listing) if number == 0 else present
+        assert present == watched.names == set(listing)

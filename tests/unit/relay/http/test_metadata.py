@@ -1,0 +1,116 @@
+"""A server's metadata is fetched for the client from wherever it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.relay.http.metadata import MetadataRelay
+from exporter.relay.oauth import ProtectedResource
+from exporter.transport.http.pool import Pool
+from exporter.transport.http.request import Request
+from tests.support.fakes import Downstream, Network, Reply, on_fake_time, settle
+
+WELL_KNOWN = b"/.well-known/oauth-protected-resource"
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno"
+
+
+class Scene(Network):
+    """A client that asks for metadata, and the server that may have it."""
+
+    def __init__(self, url: str = "http://up:8000/mcp") -> None:
+        super().__init__()
+        self.pool = Pool(url, self.loop)
+        self.resource = ProtectedResource(url)
+        self.client = Downstream(self)
+
+    def handle(self, request: Request) -> None:
+        MetadataRelay(self.pool, self.resource, request, "http://own/files/mcp")
+
+    def refuse(self, request: Request, status: int, reason: str) -> None:
+        raise AssertionError((request, status, reason))
+
+    async def ask(self, *headers: bytes) -> None:
+        lines = [b"GET /x HTTP/1.1", b"Host: localhost", *headers, b"", b""]
+        self.client.say(b"\r\n".join(lines))
+        await settle()
+
+    def heard(self) -> list[bytes]:
+        return self.connections[-1].take().split(b"\r\n")
+
+    @property
+    def reply(self) -> Reply:
+        (reply,) = self.client.replies()
+        return reply
+
+
+@on_fake_time
+async def test_metadata_comes_with_its_headers_and_the_exporters_url() -> None:
+    scene = Scene()
+    await scene.ask(b"MCP-Protocol-Version: 2025-11-25", b"Authorization: Bearer t", b"Accept: */*")
+    assert scene.heard() == [
+        b"GET %b/mcp HTTP/1.1" % WELL_KNOWN,
+        b"Host: up:8000",
+        b"Accept: */*",
+        b"MCP-Protocol-Version: 2025-11-25",
+        b"",
+        b"",
+    ]
+    body = b'{"resource":"http://up:8000/mcp"}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nCache-Control: no-store\r\n\r\n" % len(body)
+    scene.say(head + body[:9])
+    scene.say(body[9:])
+    assert scene.reply.json == {"resource": "http://own/files/mcp"}
+    assert scene.reply.header(b"Cache-Control") == b"no-store"
+    assert scene.reply.is_complete
+
+
+@on_fake_time
+async def test_the_root_is_asked_where_the_path_has_none() -> None:
+    scene = Scene()
+    await scene.ask()
+    scene.heard()
+    scene.say(NOT_FOUND)
+    await settle()
+    assert scene.heard()[0] == b"GET %b HTTP/1.1" % WELL_KNOWN
+    scene.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    assert scene.reply.json == {}
+
+
+@pytest.mark.parametrize("status", [b"404 Not Found", b"405 Method Not Allowed", b"500 Oops"])
+@on_fake_time
+async def test_a_server_without_metadata_says_so_itself(status: bytes) -> None:
+    scene = Scene("http://up:8000")
+    await scene.ask()
+    scene.say(NOT_FOUND.replace(b"404 Not Found", status))
+    assert scene.reply.status == int(status[:3])
+    assert scene.reply.body == b"no"
+
+
+@on_fake_time
+async def test_a_server_that_cannot_be_reached_is_a_502() -> None:
+    scene = Scene()
+    scene.refusal = ConnectionRefusedError(111, "Connection refused")
+    await scene.ask()
+    assert scene.reply.status == 502
+    assert scene.reply.json["error"]["code"] == -32000
+
+
+@on_fake_time
+async def test_metadata_without_end_is_not_collected() -> None:
+    scene = Scene()
+    await scene.ask()
+    scene.say(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1024 * 1024)
+    assert scene.client.sent == b""
+    scene.say(b"x")
+    await settle()
+    assert scene.reply.status == 502
+    assert scene.connections[0].is_closing()
+
+
+@on_fake_time
+async def test_a_client_that_leaves_ends_the_question() -> None:
+    scene = Scene()
+    await scene.ask()
+    scene.client.lose(None)
+    await settle()
+    assert scene.connections[0].is_closing()

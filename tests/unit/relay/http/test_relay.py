@@ -1,0 +1,889 @@
+"""One request to an HTTP server and its reply: bytes both ways, one outcome whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from exporter.config.model import Server
+from exporter.relay.gateway import Gateway
+from exporter.relay.http.upstream import HttpUpstream
+from exporter.relay.oauth import OwnUrl
+from exporter.telemetry.exchange import UNTIMED
+from tests.support.fakes import (
+    Books,
+    Downstream,
+    FakeTransport,
+    Network,
+    Reply,
+    VirtualLoop,
+    encoded,
+    error,
+    fake_time,
+    notification,
+    on_fake_time,
+    parse_replies,
+    post,
+    request,
+    result,
+    settle,
+    waiting,
+)
+
+SESSION = (b"Mcp-Session-Id", b"s1")
+LEGACY = (b"MCP-Protocol-Version", b"2025-11-25")
+MODERN = (b"MCP-Protocol-Version", b"2026-07-28")
+STREAM = b"Content-Type: text/event-stream"
+
+
+def event(message: object, event_id: str = "") -> bytes:
+    head = f"id: {event_id}\n".encode() if event_id else b""
+    return head + b"data: " + encoded(message) + b"\n\n"
+
+
+def http(
+    body: bytes | object = b"", *headers: bytes, status: bytes = b"200 OK", length: bool = True
+) -> bytes:
+    """A reply as a server sends it; without length it is the begin of a chunked one."""
+    data = body if isinstance(body, bytes) else encoded(body)
+    framing = b"Content-Length: %d" % len(data) if length else b"Transfer-Encoding: chunked"
+    text = b"\r\n".join([b"HTTP/1.1 " + status, *headers, framing, b"", b""])
+    return text + (data if length else chunk(data))
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+END = b"0\r\n\r\n"
+
+
+class Client(Downstream):
+    """One connection of a client."""
+
+    @property
+    def reply(self) -> Reply:
+        (reply,) = self.replies()
+        return reply
+
+    @property
+    def events(self) -> list[Any]:
+        return self.reply.events
+
+
+class Scene(Network):
+    """A client, the exporter, and an HTTP server whose part the test plays."""
+
+    def __init__(self, timeout: float = 300.0, observed_bytes: int = 10_000, **own: str) -> None:
+        super().__init__()
+        self.books = Books()
+        server = Server("files", "http", url="http://up:8000/mcp", headers=own, timeout=timeout)
+        self.alive: list[bool] = []
+        self.lost: list[str] = []
+        self.books.observer.alive = lambda: self.alive.append(True)
+        self.books.observer.lost = self.lost.append
+        self.upstream = HttpUpstream(
+            server, self.books.observer, self.loop, observed_bytes, OwnUrl(None)
+        )
+        self.gateway = Gateway(self.books.metrics, is_loopback=True)
+        self.gateway.add("files", self.upstream)
+
+    async def send(self, text: bytes) -> Client:
+        client = Client(self.gateway)
+        client.say(text)
+        await settle()
+        return client
+
+    async def post(self, body: object, *headers: tuple[bytes, bytes]) -> Client:
+        return await self.send(post(body, b"/files/mcp", *headers))
+
+    async def get(self, *headers: tuple[bytes, bytes], method: bytes = b"GET") -> Client:
+        lines = [method + b" /files/mcp HTTP/1.1", b"Host: localhost"]
+        lines += [b"%b: %b" % field for field in headers]
+        return await self.send(b"\r\n".join([*lines, b"", b""]))
+
+    async def call(self, reply: bytes, *headers: tuple[bytes, bytes], tool: str = "x") -> Client:
+        """A tool call with this reply of the server."""
+        client = await self.post(request(1, "tools/call", name=tool), *headers)
+        self.say(reply)
+        await settle()
+        return client
+
+    async def open(self) -> None:
+        """A session begins."""
+        client = await self.post(request(0, "initialize", clientInfo={"name": "inspector"}))
+        self.say(http(result(0), b"Mcp-Session-Id: s1"))
+        assert client.reply.header(b"Mcp-Session-Id") == b"s1"
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        assert self.books.in_flight == 0
+        assert not self.books.total("mcp_exporter_internal_errors_total")
+        return dict(self.books.outcomes())
+
+    def unparsed(self, reason: str) -> float | None:
+        return self.books.value("mcp_exporter_unparsed_messages_total", reason=reason)
+
+
+# Bytes
+
+
+@on_fake_time
+async def test_request_and_reply_pass_byte_for_byte() -> None:
+    scene = Scene()
+    body = b'{ "jsonrpc":"2.0", "id":1.0 ,"method":"tools/call","x":[1e2],"params":{"a":"\\ud83d"}}'
+    client = await scene.post(body)
+    assert scene.connections[0].sent.endswith(b"\r\n\r\n" + body)
+    reply = b'{"id":1.0,\n "result":{"n":1.00,"t":"\\u00e9"} ,"jsonrpc":"2.0"}'
+    scene.say(http(reply, b"X-Odd: yes", status=b"200 Fine"))
+    assert client.reply.body == reply
+    assert client.reply.header(b"X-Odd") == b"yes"
+    assert client.sent.startswith(b"HTTP/1.1 200 Fine\r\n")
+    assert scene.outcomes == {"ok": 1}
+
+
+@on_fake_time
+async def test_events_are_passed_on_one_by_one_as_they_come() -> None:
+    scene = Scene()
+    client = await scene.post(request(1, "tools/call", name="x"))
+    pieces = [
+        b"retry: 500\nid: 1\ndata: \n\n",
+        b": comment\r\n\r\n",
+        b"event: message\r\ndata: " + encoded(notification("notifications/progress")) + b"\r\n\r\n",
+        b"id: 2\rdata: " + encoded(result(1)) + b"\r\r",
+    ]
+    scene.say(http(b"", STREAM, length=False))
+    for number, piece in enumerate(pieces):
+        scene.say(chunk(piece))
+        assert client.reply.body == b"".join(pieces[: number + 1])
+        assert not client.reply.is_complete
+    scene.say(END)
+    assert client.reply.is_complete
+    assert scene.outcomes == {"ok": 1}
+    count = "mcp_notifications_total"
+    labels = {"method": "notifications/progress", "direction": "to_client"}
+    assert scene.books.value(count, **labels) == 1
+
+
+@on_fake_time
+async def test_an_event_cut_into_pieces_is_passed_on_in_pieces_and_read_whole() -> None:
+    scene = Scene()
+    client = await scene.post(request(1))
+    scene.say(http(b"", STREAM, length=False))
+    for byte in event(result(1)):
+        scene.say(chunk(bytes([byte])))
+    assert client.reply.body == event(result(1))
+    scene.say(END)
+    assert scene.outcomes == {"ok": 1}
+
+
+PACKERS: list[tuple[bytes, Callable[[bytes], bytes]]] = [
+    (b"gzip", gzip.compress),
+    (b"GZIP", gzip.compress),
+    (b"deflate", zlib.compress),
+]
+
+
+@pytest.mark.parametrize(("coding", "pack"), PACKERS)
+@on_fake_time
+async def test_a_compressed_reply_stays_compressed_and_is_understood(
+    coding: bytes, pack: Callable[[bytes], bytes]
+) -> None:
+    scene = Scene()
+    packed = pack(encoded(result(1, isError=True)))
+    client = await scene.call(http(packed, b"Content-Encoding: " + coding))
+    assert client.reply.body == packed
+    assert client.reply.header(b"Content-Encoding") == coding
+    assert scene.outcomes == {"tool_error": 1}
+
+
+@on_fake_time
+async def test_a_compressed_request_is_passed_on_and_counted_as_not_understood() -> None:
+    scene = Scene()
+    packed = gzip.compress(encoded(request(1)))
+    client = await scene.post(packed, (b"Content-Encoding", b"gzip"))
+    assert scene.connections[0].sent.endswith(packed)
+    scene.say(http(result(1)))
+    assert client.reply.json == result(1)
+    assert scene.unparsed("encoded") == 1
+
+
+@on_fake_time
+async def test_a_chunked_request_goes_up_with_its_length() -> None:
+    scene = Scene()
+    body = encoded(request(1))
+    head = b"POST /files/mcp HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await scene.send(head + chunk(body[:5]) + chunk(body[5:]) + END)
+    sent = bytes(scene.connections[0].sent)
+    assert b"Content-Length: %d\r\n" % len(body) in sent
+    assert b"chunked" not in sent
+    assert sent.endswith(b"\r\n\r\n" + body)
+
+
+@on_fake_time
+async def test_a_body_without_length_ends_with_the_servers_connection() -> None:
+    scene = Scene()
+    client = await scene.call(b"HTTP/1.1 200 OK\r\n\r\n" + encoded(result(1)))
+    assert not client.reply.is_complete
+    scene.connections[0].end()
+    await settle()
+    assert client.reply.json == result(1)
+    assert client.reply.is_complete
+    assert scene.outcomes == {"ok": 1}
+
+
+@on_fake_time
+async def test_a_larger_reply_than_is_kept_passes_whole_and_is_counted() -> None:
+    scene = Scene(observed_bytes=1000)
+    large = result(1, text="x" * 5000, isError=True)
+    client = await scene.call(http(large))
+    assert client.reply.json == large
+    assert scene.unparsed("too_large") == 1
+    assert scene.outcomes == {"ok": 1}
+    assert scene.lost == []
+
+
+@on_fake_time
+async def test_a_larger_event_than_is_kept_passes_whole_and_is_counted() -> None:
+    scene = Scene(observed_bytes=1000)
+    large = event(notification("notifications/message", text="x" * 5000))
+    client = await scene.call(http(large + event(result(1)), STREAM, length=False) + END)
+    assert client.reply.body == large + event(result(1))
+    assert scene.unparsed("too_large") == 1
+    assert scene.outcomes == {"ok": 1}
+
+
+@on_fake_time
+async def test_bytes_are_counted_in_both_directions() -> None:
+    scene = Scene()
+    body = encoded(request(1))
+    await scene.post(body)
+    scene.say(http(result(1)))
+    count = "mcp_message_bytes_total"
+    assert scene.books.value(count, direction="to_server") == len(body)
+    assert scene.books.value(count, direction="to_client") == len(encoded(result(1)))
+
+
+@on_fake_time
+async def test_the_pace_of_the_client_is_that_of_the_server() -> None:
+    scene = Scene()
+    client = await scene.call(http(b"x", length=False))
+    client.connection.pause_writing()
+    assert scene.connections[0].is_paused
+    client.connection.resume_writing()
+    assert not scene.connections[0].is_paused
+
+
+@on_fake_time
+async def test_the_time_inside_the_exporter_is_observed_once_a_request() -> None:
+    scene = Scene()
+    await scene.post([request(1), request(2)])
+    scene.say(http([result(1), result(2)]))
+    await scene.post(notification("notifications/initialized"))
+    scene.say(http(status=b"202 Accepted"))
+    overhead = "mcp_exporter_relay_overhead_seconds_count"
+    assert scene.books.own(overhead, transport="http") == 1
+
+
+# Outcomes
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (http(result(1)), "ok"),
+        (http(result(1, isError=True)), "tool_error"),
+        (http(result(1, resultType="input_required")), "input_required"),
+        (http(error(1)), "protocol_error"),
+        (http(error(None, -32600), status=b"400 Bad Request"), "protocol_error"),
+        (http(error(1, -32601), status=b"404 Not Found"), "protocol_error"),
+        (http(error(1), status=b"500 Oops"), "protocol_error"),
+        (http(event(error(1)), STREAM, status=b"400 Bad Request"), "protocol_error"),
+        (http(b"<html>", status=b"404 Not Found"), "upstream_error"),
+        (http(b"no", status=b"503 Service Unavailable"), "upstream_error"),
+        (http(status=b"500 Oops"), "upstream_error"),
+        (http(status=b"429 Too Many Requests"), "upstream_error"),
+        (http(b"no json"), "upstream_error"),
+        (http(result(2)), "upstream_error"),
+        (http(status=b"202 Accepted"), "upstream_error"),
+        (http(b"", STREAM, length=False) + END, "upstream_error"),
+        (http(event(result("1")), STREAM), "upstream_error"),
+        (http(b"not gzip", b"Content-Encoding: br"), "upstream_error"),
+        (http(b"{}", status=b"401 Unauthorized"), "unauthorized"),
+        (http(status=b"401 Unauthorized"), "unauthorized"),
+        (http(error(1), status=b"403 Forbidden"), "unauthorized"),
+        (http(b"", STREAM, status=b"403 Forbidden", length=False) + END, "unauthorized"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "upstream_error"),
+    ],
+)
+@on_fake_time
+async def test_a_reply_decides_the_outcome(reply: bytes, outcome: str) -> None:
+    scene = Scene()
+    client = await scene.call(reply)
+    assert client.reply.is_complete
+    (sent,) = parse_replies(reply)
+    assert (client.reply.status, client.reply.body) == (sent.status, sent.body)
+    assert scene.outcomes == {outcome: 1}
+    assert scene.books.total("mcp_tool_calls_total") == 1
+
+
+@on_fake_time
+async def test_a_redirect_is_passed_on_and_not_followed() -> None:
+    scene = Scene()
+    client = await scene.call(http(b"", b"Location: http://elsewhere/", status=b"307 Moved"))
+    assert client.reply.header(b"Location") == b"http://elsewhere/"
+    assert len(scene.connections) == 1
+
+
+@on_fake_time
+async def test_an_error_code_is_counted_whatever_the_http_status() -> None:
+    scene = Scene()
+    await scene.call(http(error(None, -32602), status=b"400 Bad Request"))
+    errors = "mcp_protocol_errors_total"
+    assert scene.books.value(errors, method="tools/call", code="-32602") == 1
+
+
+@on_fake_time
+async def test_a_refusal_answers_every_request_of_a_batch() -> None:
+    scene = Scene()
+    await scene.post([request(1), notification("x"), request(2)])
+    scene.say(http(error(None), status=b"400 Bad Request"))
+    assert scene.outcomes == {"protocol_error": 2}
+
+
+@on_fake_time
+async def test_a_server_that_cannot_be_reached_is_a_502() -> None:
+    scene = Scene()
+    scene.refusal = ConnectionRefusedError(111, "Connection refused")
+    client = await scene.post(request("seven"))
+    assert client.reply.status == 502
+    assert client.reply.json["id"] == "seven"
+    assert client.reply.json["error"]["code"] == -32000
+    assert "'files' cannot be reached" in client.reply.json["error"]["message"]
+    assert scene.outcomes == {"upstream_error": 1}
+    assert len(scene.lost) == 1
+
+
+@on_fake_time
+async def test_a_batch_that_cannot_be_delivered_is_answered_whole() -> None:
+    scene = Scene()
+    scene.refusal = ConnectionRefusedError(111, "Connection refused")
+    client = await scene.post([request(1), request("1"), notification("x")])
+    assert client.reply.status == 502
+    assert [reply["id"] for reply in client.reply.json] == [1, "1"]
+    assert scene.outcomes == {"upstream_error": 2}
+
+
+@on_fake_time
+async def test_a_notification_that_cannot_be_delivered_is_answered_without_id() -> None:
+    scene = Scene()
+    scene.refusal = ConnectionRefusedError(111, "Connection refused")
+    client = await scene.post(notification("notifications/initialized"))
+    assert client.reply.status == 502
+    assert client.reply.json["id"] is None
+    assert scene.outcomes == {}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"HTTP/1.1 200 OK\r\nContent-", b"garbage\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"],
+)
+@on_fake_time
+async def test_a_server_that_is_lost_before_its_reply_is_a_502(head: bytes) -> None:
+    scene = Scene()
+    client = await scene.post(request(1))
+    if head:
+        scene.say(head)
+    scene.connections[0].lose(ConnectionResetError())
+    await settle()
+    assert client.reply.status == 502
+    assert client.reply.is_complete
+    assert scene.outcomes == {"upstream_error": 1}
+
+
+@on_fake_time
+async def test_a_reply_that_is_cut_off_is_cut_off_for_the_client_too() -> None:
+    scene = Scene()
+    client = await scene.call(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b'{"id":1')
+    scene.connections[0].end()
+    await settle()
+    assert not client.reply.is_complete
+    assert client.is_aborted
+    assert scene.outcomes == {"upstream_error": 1}
+
+
+@pytest.mark.parametrize(
+    "partial", [b"", b": ping\n\n", b'data: {"id":1,', b"data: 1\n", b"data: 1"]
+)
+@on_fake_time
+async def test_a_stream_that_is_cut_off_ends_with_an_error_for_what_waits(partial: bytes) -> None:
+    scene = Scene()
+    client = await scene.call(http(partial, STREAM, length=False))
+    scene.connections[0].lose(ConnectionResetError())
+    await settle()
+    assert client.reply.is_complete
+    assert client.reply.body.startswith(partial + b"\n\nevent: message\ndata: {")
+    last = client.reply.body.rpartition(b"data: ")[2]
+    assert b'"id": 1' in last
+    assert b"-32000" in last
+    assert scene.outcomes == {"upstream_error": 1}
+
+
+@on_fake_time
+async def test_a_stream_that_is_cut_off_answers_only_what_still_waits() -> None:
+    scene = Scene()
+    client = await scene.post([request(1), request(2), request(3)])
+    scene.say(http(event(result(2)), STREAM, length=False))
+    scene.connections[0].lose(None)
+    await settle()
+    assert [each["id"] for each in client.events] == [2, 1, 3]
+    assert scene.outcomes == {"ok": 1, "upstream_error": 2}
+
+
+@on_fake_time
+async def test_a_stream_that_is_cut_off_after_its_reply_answers_nothing_twice() -> None:
+    scene = Scene()
+    client = await scene.call(http(event(result(1)), STREAM, length=False))
+    scene.connections[0].lose(ConnectionResetError())
+    await settle()
+    assert client.events == [result(1)]
+    assert scene.outcomes == {"ok": 1}
+    assert scene.lost == []
+
+
+@on_fake_time
+async def test_nothing_is_added_to_a_compressed_stream_that_is_cut_off() -> None:
+    scene = Scene()
+    packed = zlib.compressobj(wbits=31)
+    text = packed.compress(b": ping\n\n") + packed.flush(zlib.Z_SYNC_FLUSH)
+    client = await scene.call(http(text, STREAM, b"Content-Encoding: gzip", length=False))
+    scene.connections[0].lose(None)
+    await settle()
+    assert client.reply.body == text
+    assert client.is_aborted
+    assert scene.outcomes == {"upstream_error": 1}
+
+
+@on_fake_time
+async def test_an_overdue_request_is_a_504() -> None:
+    scene = Scene(timeout=30)
+    client = await scene.post(request(1))
+    await asyncio.sleep(31)
+    assert client.reply.status == 504
+    assert client.reply.json["id"] == 1
+    assert client.reply.json["error"]["code"] == -32001
+    assert "did not reply within 30 s" in client.reply.json["error"]["message"]
+    assert scene.connections[0].is_aborted
+    assert scene.outcomes == {"timeout": 1}
+
+
+@on_fake_time
+async def test_an_overdue_stream_ends_with_an_error() -> None:
+    scene = Scene(timeout=30)
+    client = await scene.call(http(event(notification("x")), STREAM, length=False))
+    await asyncio.sleep(31)
+    assert client.events[-1]["id"] == 1
+    assert client.events[-1]["error"]["code"] == -32001
+    assert client.reply.is_complete
+    assert scene.outcomes == {"timeout": 1}
+
+
+@on_fake_time
+async def test_a_server_that_cannot_be_connected_to_in_time_is_overdue() -> None:
+    scene = Scene(timeout=3)
+    scene.delay = 100
+    client = await scene.post(request(1))
+    await asyncio.sleep(4)
+    assert client.reply.status == 504
+    assert scene.outcomes == {"timeout": 1}
+    await asyncio.sleep(100)
+    assert scene.connections == []
+
+
+@on_fake_time
+async def test_without_timeout_a_request_waits() -> None:
+    scene = Scene(timeout=0)
+    client = await scene.post(request(1))
+    await asyncio.sleep(50_000)
+    scene.say(http(result(1)))
+    assert client.reply.json == result(1)
+    await scene.upstream.close()
+
+
+@on_fake_time
+async def test_a_subscription_and_a_get_stream_have_no_deadline() -> None:
+    scene = Scene(timeout=30)
+    clients = [await scene.post(request(1, "subscriptions/listen"), MODERN), await scene.get()]
+    await asyncio.sleep(1000)
+    assert all(client.sent == b"" for client in clients)
+    await scene.upstream.close()
+
+
+@on_fake_time
+async def test_a_modern_client_that_closes_its_stream_cancels() -> None:
+    scene = Scene()
+    client = await scene.post(request(1), MODERN)
+    client.lose(None)
+    await settle()
+    assert scene.connections[0].is_aborted
+    assert scene.outcomes == {"cancelled": 1}
+
+
+@pytest.mark.parametrize("headers", [[], [LEGACY]])
+@on_fake_time
+async def test_an_older_client_that_leaves_is_gone(headers: list[tuple[bytes, bytes]]) -> None:
+    scene = Scene()
+    client = await scene.post(request(1), *headers)
+    client.lose(None)
+    await settle()
+    assert scene.connections[0].is_aborted
+    assert scene.outcomes == {"client_gone": 1}
+
+
+@on_fake_time
+async def test_a_request_is_cancelled_by_its_notification() -> None:
+    scene = Scene()
+    await scene.open()
+    await scene.post(request(1), SESSION)
+    await scene.post(notification("notifications/cancelled", requestId=1), SESSION)
+    scene.say(http(status=b"202 Accepted"))
+    assert scene.outcomes == {"ok": 1, "cancelled": 1}
+    scene.say(http(b"", STREAM, length=False) + END, 0)
+    assert scene.outcomes == {"ok": 1, "cancelled": 1}
+
+
+# Sessions
+
+
+@on_fake_time
+async def test_a_session_lives_from_initialize_to_delete() -> None:
+    scene = Scene()
+    await scene.open()
+    assert scene.books.value("mcp_sessions") == 1
+    labels = {"client": "inspector", "protocol_version": "_other"}
+    assert scene.books.value("mcp_sessions_started_total", **labels) == 1
+    client = await scene.get(SESSION, method=b"DELETE")
+    scene.say(http(status=b"204 No Content", length=True).replace(b"Content-Length: 0\r\n", b""))
+    assert client.reply.status == 204
+    assert scene.books.value("mcp_sessions") == 0
+
+
+@pytest.mark.parametrize("status", [b"405 Method Not Allowed", b"500 Oops"])
+@on_fake_time
+async def test_a_delete_that_is_refused_ends_nothing(status: bytes) -> None:
+    scene = Scene()
+    await scene.open()
+    await scene.get(SESSION, method=b"DELETE")
+    scene.say(http(status=status))
+    assert scene.books.value("mcp_sessions") == 1
+
+
+@on_fake_time
+async def test_a_404_ends_its_session() -> None:
+    scene = Scene()
+    await scene.open()
+    await scene.post(request(1), SESSION)
+    scene.say(http(error(1, -32600), status=b"404 Not Found"))
+    assert scene.books.value("mcp_sessions") == 0
+    assert scene.outcomes == {"ok": 1, "protocol_error": 1}
+
+
+@on_fake_time
+async def test_a_404_without_a_session_ends_none() -> None:
+    scene = Scene()
+    await scene.open()
+    await scene.post(request(1), MODERN)
+    scene.say(http(error(1, -32601), status=b"404 Not Found"))
+    assert scene.books.value("mcp_sessions") == 1
+
+
+@on_fake_time
+async def test_a_refused_initialize_opens_no_session() -> None:
+    scene = Scene()
+    await scene.post(request(0, "initialize"))
+    scene.say(http(error(0), b"Mcp-Session-Id: s1", status=b"400 Bad Request"))
+    assert scene.books.value("mcp_sessions") == 0
+
+
+@on_fake_time
+async def test_a_session_that_is_older_than_the_exporter_turns_up() -> None:
+    scene = Scene()
+    await scene.post(request(1), SESSION)
+    assert scene.books.value("mcp_sessions") == 0
+    scene.say(http(result(1)))
+    assert scene.books.value("mcp_sessions") == 1
+
+
+@on_fake_time
+async def test_a_request_of_the_server_is_answered_by_a_post_of_the_session() -> None:
+    scene = Scene()
+    await scene.open()
+    await scene.post(request(1, "tools/call", name="x"), SESSION)
+    scene.say(http(event(request(1, "sampling/createMessage")), STREAM, length=False))
+    await scene.post(result(1, role="assistant"), SESSION)
+    scene.say(http(status=b"202 Accepted"))
+    assert scene.books.outcomes("mcp_server_requests_total") == {"ok": 1}
+    scene.say(chunk(event(result(1))) + END, 0)
+    assert scene.outcomes == {"ok": 2}
+    assert not scene.unparsed("unmatched_reply")
+
+
+@on_fake_time
+async def test_a_resumable_reply_may_come_on_another_stream() -> None:
+    scene = Scene()
+    await scene.open()
+    await scene.post(request(1, "tools/call", name="x"), SESSION)
+    scene.say(http(b"id: 1\ndata: \n\n", STREAM, length=False) + END)
+    assert scene.books.in_flight == 1
+    client = await scene.get(SESSION, (b"Last-Event-ID", b"1"))
+    assert b"Last-Event-ID: 1\r\n" in scene.connections[-1].sent
+    scene.say(http(event(result(1), "2"), STREAM, length=False))
+    assert client.events == [result(1)]
+    assert scene.outcomes == {"ok": 2}
+
+
+@pytest.mark.parametrize("how", ["client leaves", "server is lost", "stream ends"])
+@on_fake_time
+async def test_a_resumable_reply_that_never_comes_is_overdue(how: str) -> None:
+    scene = Scene(timeout=30)
+    await scene.open()
+    client = await scene.post(request(1), SESSION)
+    scene.say(http(b"id: 1\ndata: \n\n", STREAM, length=False))
+    if how == "client leaves":
+        client.lose(None)
+    elif how == "server is lost":
+        scene.connections[-1].lose(ConnectionResetError())
+    else:
+        scene.say(END)
+    await settle()
+    assert scene.books.in_flight == 1
+    assert b"error" not in client.reply.body
+    await asyncio.sleep(40)
+    assert scene.outcomes == {"ok": 1, "timeout": 1}
+
+
+@on_fake_time
+async def test_events_with_ids_promise_nothing_without_a_session() -> None:
+    scene = Scene()
+    await scene.call(http(b"id: 1\ndata: \n\n", STREAM, length=False) + END)
+    assert scene.outcomes == {"upstream_error": 1}
+
+
+@on_fake_time
+async def test_two_requests_of_an_unknown_session_leave_nothing_waiting() -> None:
+    scene = Scene(timeout=30)
+    for number in (1, 2):
+        await scene.post(request(number), SESSION)
+    for number in (0, 1):
+        scene.say(http(b"id: 1\ndata: \n\n", STREAM, length=False) + END, number)
+    await asyncio.sleep(40)
+    assert sum(scene.outcomes.values()) == 2
+    assert scene.books.value("mcp_sessions") == 1
+
+
+@on_fake_time
+async def test_the_end_of_a_session_ends_what_waits_in_it() -> None:
+    scene = Scene()
+    await scene.open()
+    client = await scene.post(request(1), SESSION)
+    scene.say(http(b"id: 1\ndata: \n\n", STREAM, length=False))
+    await scene.get(SESSION, method=b"DELETE")
+    scene.say(http(status=b"200 OK"))
+    assert scene.outcomes == {"ok": 1, "client_gone": 1}
+    scene.say(chunk(event(result(1))) + END, 0)
+    assert client.events == [result(1)]
+    assert scene.outcomes == {"ok": 1, "client_gone": 1}
+
+
+@on_fake_time
+async def test_an_idle_session_is_over_but_never_while_a_stream_is_open() -> None:
+    scene = Scene()
+    await scene.open()
+    client = await scene.get(SESSION)
+    scene.say(http(b"", STREAM, length=False))
+    await asyncio.sleep(4000)
+    assert scene.books.value("mcp_sessions") == 1
+    client.lose(None)
+    await asyncio.sleep(1810)
+    assert scene.books.value("mcp_sessions") == 0
+    await scene.upstream.close()
+
+
+# Health
+
+
+@pytest.mark.parametrize(
+    ("reply", "alive", "lost"),
+    [
+        (http(result(1)), 1, 0),
+        (http(error(1)), 1, 0),
+        (http(error(1), status=b"500 Oops"), 1, 0),
+        (http(status=b"401 Unauthorized"), 1, 0),
+        (http(status=b"404 Not Found"), 0, 0),
+        (http(status=b"503 Service Unavailable"), 0, 1),
+        (http(b"no json"), 0, 1),
+    ],
+)
+@on_fake_time
+async def test_a_reply_says_something_of_the_health(reply: bytes, alive: int, lost: int) -> None:
+    scene = Scene()
+    await scene.call(reply)
+    assert (len(scene.alive), len(scene.lost)) == (alive, lost)
+
+
+@on_fake_time
+async def test_a_client_that_leaves_says_nothing_of_the_health() -> None:
+    scene = Scene()
+    (await scene.post(request(1))).lose(None)
+    await settle()
+    assert scene.lost == []
+
+
+class Chaos(RuleBasedStateMachine):
+    """Every request ends once and is answered, whatever clients, server and time do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = fake_time()
+        self.runner = self.stage.__enter__()
+        self.clients: list[Client] = []
+        self.replying: dict[int, bool] = {}
+        self.sent = 0
+        self.runner.run(self._open())
+
+    @rule(
+        ids=st.lists(st.sampled_from([1, 2, "1", None]), min_size=1, max_size=3),
+        headers=st.sampled_from([[], [SESSION], [SESSION, LEGACY], [MODERN]]),
+        method=st.sampled_from(["tools/call", "subscriptions/listen", "initialize"]),
+    )
+    def post_requests(
+        self, ids: list[object], headers: list[tuple[bytes, bytes]], method: str
+    ) -> None:
+        batch = [request(each, method) for each in ids]
+        self.sent += len(ids)
+        self._send(post(batch[0] if len(batch) == 1 else batch, b"/files/mcp", *headers))
+
+    @rule(request_id=st.sampled_from([1, 2, "1", None]))
+    def cancel(self, request_id: object) -> None:
+        notice = notification("notifications/cancelled", requestId=request_id)
+        self._send(post(notice, b"/files/mcp", SESSION))
+
+    @rule(method=st.sampled_from([b"GET", b"DELETE"]))
+    def get_or_delete(self, method: bytes) -> None:
+        self._send(
+            method + b" /files/mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: s1\r\n\r\n"
+        )
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def client_leaves(self, data: st.DataObject) -> None:
+        client = data.draw(st.sampled_from(self.clients))
+        self.clients.remove(client)
+        self._run(lambda: client.lose(None))
+
+    @precondition(lambda self: self._open_connections())
+    @rule(data=st.data(), fails=st.booleans(), status=st.sampled_from(
+        [b"200 OK", b"202 Accepted", b"400 Bad Request", b"401 Unauthorized", b"404 Not Found"]
+    ), session=st.booleans(), request_id=st.sampled_from([1, 2, "1", None]))  # fmt: skip
+    def server_replies(
+        self, data: st.DataObject, fails: bool, status: bytes, session: bool, request_id: object
+    ) -> None:
+        message = error(request_id) if fails else result(request_id)
+        number = data.draw(st.sampled_from(self._open_connections()))
+        if self.replying.pop(number, False):
+            self._say(number, chunk(event(message)) + END)
+            return
+        headers = [b"Mcp-Session-Id: s1"] if session else []
+        self._say(number, http(message, *headers, status=status))
+
+    @precondition(lambda self: self._open_connections())
+    @rule(data=st.data(), event_id=st.sampled_from(["", "7"]), message=st.sampled_from([
+        request(1, "roots/list"), result(1), error("1"), notification("x"), [result(1), result(2)]
+    ]))  # fmt: skip
+    def server_streams(self, data: st.DataObject, event_id: str, message: object) -> None:
+        number = data.draw(st.sampled_from(self._open_connections()))
+        text = chunk(event(message, event_id))
+        if not self.replying.get(number):
+            self.replying[number] = True
+            text = http(b"", STREAM, length=False) + text
+        self._say(number, text)
+
+    @precondition(lambda self: self._open_connections())
+    @rule(data=st.data())
+    def server_is_lost(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(self._open_connections()))
+        self._run(lambda: self.scene.connections[number].lose(ConnectionResetError()))
+
+    @rule(refusal=st.sampled_from([None, ConnectionRefusedError(111, "refused")]))
+    def server_goes_or_comes(self, refusal: OSError | None) -> None:
+        self.scene.refusal = refusal
+
+    @rule(seconds=st.sampled_from([1.0, 31.0, 61.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.runner.run(asyncio.sleep(seconds))
+
+    @invariant()
+    def every_request_is_in_flight_or_counted(self) -> None:
+        books = self.scene.books
+        ended = books.outcomes().total()
+        assert ended + int(books.in_flight or 0) + self._listening() == self.sent
+        assert not books.total("mcp_exporter_internal_errors_total")
+
+    def teardown(self) -> None:
+        self.runner.run(self.scene.upstream.close())
+        self._run(lambda: None)
+        assert self.scene.books.in_flight == 0
+        assert self.scene.books.value("mcp_sessions") == 0
+        assert self.scene.books.outcomes().total() == self.sent
+        assert not self.scene.upstream.is_busy
+        assert all(connection.is_closing() for connection in self.scene.connections)
+        for client in self.clients:
+            assert client.is_closing() or client.reply.is_complete
+        loop = self.runner.get_loop()
+        assert isinstance(loop, VirtualLoop)
+        assert not loop.faults, loop.faults
+        self.stage.__exit__(None, None, None)
+
+    async def _open(self) -> None:
+        self.scene = Scene(timeout=30)
+
+    def _listening(self) -> int:
+        upstream = self.scene.upstream
+        exchanges = {each._exchange for each in upstream._relays}
+        exchanges |= {each.exchange for each in upstream.sessions._live.values()}
+        return sum(pending.method in UNTIMED for each in exchanges for pending in waiting(each))
+
+    def _open_connections(self) -> list[int]:
+        connections: list[FakeTransport] = self.scene.connections
+        return [number for number, each in enumerate(connections) if not each.is_closing()]
+
+    def _say(self, number: int, text: bytes) -> None:
+        connection = self.scene.connections[number]
+        self._run(lambda: connection.protocol.data_received(text))
+        if connection.is_closing():
+            self.replying.pop(number, None)
+
+    def _send(self, text: bytes) -> None:
+        async def soon() -> None:
+            self.clients.append(await self.scene.send(text))
+
+        self.runner.run(soon())
+
+    def _run(self, act: Callable[[], object]) -> None:
+        async def soon() -> None:
+            act()
+            await settle()
+
+        self.runner.run(soon())
+
+
+TestChaos = Chaos.TestCase
+TestChaos.settings = settings(max_examples=25, stateful_step_count=30)

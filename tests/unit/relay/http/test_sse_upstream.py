@@ -1,0 +1,286 @@
+"""Servers of the older HTTP transport: the address for messages leads to the exporter."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from exporter.config.model import Server
+from exporter.relay.gateway import Gateway
+from exporter.relay.http.sse_upstream import SseUpstream
+from exporter.relay.oauth import OwnUrl
+from tests.support.fakes import (
+    Books,
+    Downstream,
+    Network,
+    Reply,
+    encoded,
+    notification,
+    on_fake_time,
+    post,
+    request,
+    result,
+    settle,
+)
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\n\r\nAccepted"
+ENDPOINT = b"event: endpoint\ndata: /messages/?session_id=abc\n\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def event(message: object) -> bytes:
+    return chunk(b"event: message\ndata: " + encoded(message) + b"\n\n")
+
+
+class Client(Downstream):
+    """One connection of a client."""
+
+    @property
+    def reply(self) -> Reply:
+        (reply,) = self.replies()
+        return reply
+
+    @property
+    def address(self) -> bytes:
+        """Where this stream says that messages go."""
+        match = re.search(rb"event: endpoint\r?\ndata: http://localhost(.+?)\r?\n", self.reply.body)
+        assert match is not None, self.reply.body
+        return match[1]
+
+
+class Scene(Network):
+    """A client, the exporter, and an older HTTP server whose part the test plays."""
+
+    def __init__(self, timeout: float = 300.0) -> None:
+        super().__init__()
+        self.books = Books()
+        self.lost: list[str] = []
+        self.books.observer.lost = self.lost.append
+        server = Server("files", "sse", url="http://up:8000/sse?k=v", timeout=timeout)
+        self.upstream = SseUpstream(server, self.books.observer, self.loop, 10_000, OwnUrl(None))
+        self.gateway = Gateway(self.books.metrics, is_loopback=True)
+        self.gateway.add("files", self.upstream)
+
+    async def send(self, text: bytes) -> Client:
+        client = Client(self.gateway)
+        client.say(text)
+        await settle()
+        return client
+
+    async def open(self, path: bytes = b"/files/mcp", first: bytes = ENDPOINT) -> Client:
+        """A stream, with its first event."""
+        client = await self.send(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.say(HEAD + chunk(first))
+        return client
+
+    async def post(self, stream: Client, body: object) -> Client:
+        return await self.send(post(body, stream.address))
+
+    async def call(self, stream: Client, body: object) -> Client:
+        """A message that the server accepts."""
+        client = await self.post(stream, body)
+        self.say(ACCEPTED)
+        await settle()
+        return client
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        return dict(self.books.outcomes())
+
+
+@pytest.mark.parametrize("path", [b"/files/mcp", b"/files/sse"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@on_fake_time
+async def test_the_first_event_leads_to_the_exporter(path: bytes, end: bytes) -> None:
+    scene = Scene()
+    stream = await scene.open(path, ENDPOINT.replace(b"\n", end))
+    assert scene.connections[0].sent.startswith(b"GET /sse?k=v HTTP/1.1\r\nHost: up:8000\r\n")
+    text = rb"event: endpoint@data: http://localhost/files/message/[0-9a-f]{32}@@"
+    assert re.fullmatch(text.replace(b"@", re.escape(end)), stream.reply.body)
+
+
+@on_fake_time
+async def test_the_first_event_may_come_in_pieces_and_with_others() -> None:
+    scene = Scene()
+    stream = await scene.open(first=b"event: endp")
+    assert stream.reply.body == b""
+    scene.say(chunk(b"oint\ndata: /messages/?session_id=abc\n"))
+    scene.say(chunk(b"\n: ping\n\n") + event(notification("x")))
+    assert stream.reply.body.count(b"event: endpoint") == 1
+    assert stream.reply.events == [notification("x")]
+    assert b": ping\n\n" in stream.reply.body
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"event: endpoint\ndata: http://evil.example/messages\n\n",
+        b"event: endpoint\ndata: https://up:8000/messages\n\n",
+        b"event: message\ndata: {}\n\n",
+        b": comment\n\n",
+        b"x" * 70_000,
+    ],
+)
+@on_fake_time
+async def test_any_other_first_event_is_left_alone(first: bytes) -> None:
+    stream = await Scene().open(first=first)
+    assert stream.reply.body == first
+
+
+@on_fake_time
+async def test_an_absolute_address_of_the_server_is_rewritten_too() -> None:
+    scene = Scene()
+    stream = await scene.open(first=b"event: endpoint\ndata: http://up:8000/m?s=1\n\n")
+    await scene.post(stream, request(1))
+    assert scene.connections[-1].sent.startswith(b"POST /m?s=1 HTTP/1.1\r\n")
+
+
+@on_fake_time
+async def test_a_request_is_accepted_and_answered_on_the_stream() -> None:
+    scene = Scene()
+    stream = await scene.open()
+    client = await scene.post(stream, request(1, "tools/call", name="x"))
+    sent = bytes(scene.connections[1].sent)
+    assert sent.startswith(b"POST /messages/?session_id=abc HTTP/1.1\r\nHost: up:8000\r\n")
+    scene.say(ACCEPTED, 1)
+    assert (client.reply.status, client.reply.body) == (202, b"Accepted")
+    assert scene.books.in_flight == 1
+    scene.say(event(result(1, isError=True)), 0)
+    assert stream.reply.events == [result(1, isError=True)]
+    assert scene.outcomes == {"tool_error": 1}
+    assert not scene.books.total("mcp_exporter_unparsed_messages_total")
+    assert scene.lost == []
+
+
+@on_fake_time
+async def test_streams_do_not_meet() -> None:
+    scene = Scene()
+    first = await scene.open()
+    second = await scene.open(first=ENDPOINT.replace(b"abc", b"def"))
+    assert first.address != second.address
+    await scene.post(second, request(1))
+    assert scene.connections[-1].sent.startswith(b"POST /messages/?session_id=def ")
+    scene.say(event(result(1)), 0)
+    assert scene.books.in_flight == 1, "the reply came on the other stream"
+
+
+@on_fake_time
+async def test_a_session_lives_as_long_as_its_stream() -> None:
+    scene = Scene()
+    stream = await scene.open()
+    assert scene.books.value("mcp_sessions") == 0
+    await scene.call(stream, request(0, "initialize", clientInfo={"name": "inspector"}))
+    await scene.call(stream, request(1))
+    assert scene.books.value("mcp_sessions") == 1
+    labels = {"client": "inspector", "protocol_version": "_other"}
+    assert scene.books.value("mcp_sessions_started_total", **labels) == 1
+    address = stream.address
+    stream.lose(None)
+    await settle()
+    assert scene.books.value("mcp_sessions") == 0
+    assert scene.outcomes == {"client_gone": 2}
+    assert scene.books.in_flight == 0
+    late = await scene.send(post(request(2), address))
+    assert late.reply.status == 404
+
+
+@pytest.mark.parametrize("how", ["reset", "end"])
+@on_fake_time
+async def test_a_stream_that_the_server_ends_ends_what_waits(how: str) -> None:
+    scene = Scene()
+    stream = await scene.open()
+    await scene.call(stream, request(1))
+    if how == "reset":
+        scene.connections[0].lose(ConnectionResetError())
+    else:
+        scene.say(b"0\r\n\r\n", 0)
+    await settle()
+    assert scene.outcomes == {"upstream_error": 1}
+    assert scene.books.in_flight == 0
+    assert scene.books.value("mcp_sessions") == 0
+
+
+@on_fake_time
+async def test_a_reply_that_does_not_come_is_overdue() -> None:
+    scene = Scene(timeout=30)
+    stream = await scene.open()
+    await scene.call(stream, request(1))
+    await asyncio.sleep(40)
+    assert scene.outcomes == {"timeout": 1}
+    assert not stream.reply.is_complete
+    await scene.upstream.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "unauthorized"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", "upstream_error"),
+        (b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", "upstream_error"),
+    ],
+)
+@on_fake_time
+async def test_a_message_that_is_refused_waits_for_nothing(reply: bytes, outcome: str) -> None:
+    scene = Scene()
+    stream = await scene.open()
+    await scene.post(stream, request(1))
+    scene.say(reply)
+    assert scene.outcomes == {outcome: 1}
+    assert scene.books.in_flight == 0
+
+
+@on_fake_time
+async def test_a_message_that_cannot_be_delivered_is_a_502() -> None:
+    scene = Scene()
+    stream = await scene.open()
+    scene.refusal = ConnectionRefusedError(111, "Connection refused")
+    client = await scene.post(stream, request(1))
+    assert client.reply.status == 502
+    assert scene.outcomes == {"upstream_error": 1}
+
+
+@on_fake_time
+async def test_a_request_of_the_server_is_answered_by_a_message() -> None:
+    scene = Scene()
+    stream = await scene.open()
+    scene.say(event(request("r", "roots/list")), 0)
+    await scene.call(stream, result("r", roots=[]))
+    assert scene.books.outcomes("mcp_server_requests_total") == {"ok": 1}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        (b"POST", b"/files/mcp"),
+        (b"POST", b"/files/sse"),
+        (b"POST", b"/files/message/" + b"0" * 32),
+        (b"DELETE", b"/files/mcp"),
+    ],
+)
+@on_fake_time
+async def test_what_belongs_to_no_stream_is_refused(method: bytes, path: bytes) -> None:
+    scene = Scene()
+    client = await scene.send(post(request(1), path).replace(b"POST", method))
+    assert client.reply.status in (404, 405)
+    assert scene.connections == []
+    assert scene.outcomes == {"rejected": 1}
+
+
+@on_fake_time
+async def test_the_end_of_the_exporter_ends_every_stream() -> None:
+    scene = Scene()
+    stream = await scene.open()
+    await scene.call(stream, request(1))
+    await scene.upstream.close()
+    await settle()
+    assert stream.is_closing() or stream.reply.is_complete
+    assert scene.books.in_flight == 0
+    assert sum(scene.outcomes.values()) == 1
+    assert scene.books.value("mcp_sessions") == 0
+    assert all(connection.is_closing() for connection in scene.connections)

@@ -1,0 +1,102 @@
+"""``Mcp-Param-*`` headers and the arguments that they repeat."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import pytest
+
+from exporter.relay.stdio.param_headers import ParamHeaders
+from exporter.transport.http.request import Request
+from exporter.transport.http.server import Connection
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "region": {"type": "string", "x-mcp-header": "Region"},
+        "count": {"type": "integer", "x-mcp-header": "Count"},
+        "plain": {"type": "string"},
+        "deep": {"properties": {"flag": {"type": "boolean", "x-mcp-header": "Flag"}}},
+    },
+}
+
+
+def params(schema: object = SCHEMA) -> ParamHeaders:
+    known = ParamHeaders()
+    known.learn({"tool": json.dumps({"name": "tool", "inputSchema": schema}).encode()})
+    return known
+
+
+def call(arguments: dict[str, Any], *headers: tuple[str, str]) -> Request:
+    request = Request(cast("Connection", None))
+    request.body = json.dumps({"params": {"name": "tool", "arguments": arguments}}).encode()
+    request.headers = [(name.encode(), value.encode()) for name, value in headers]
+    return request
+
+
+@pytest.mark.parametrize(
+    ("arguments", "headers"),
+    [
+        ({}, []),
+        ({"plain": "x"}, []),
+        ({"region": "eu"}, [("Mcp-Param-Region", "eu")]),
+        ({"region": "eu"}, [("mcp-param-REGION", "eu")]),
+        ({"region": "ü"}, [("Mcp-Param-Region", "=?base64?w7w=?=")]),
+        ({"count": 42}, [("Mcp-Param-Count", "42.0")]),
+        ({"deep": {"flag": True}}, [("Mcp-Param-Flag", "true")]),
+        ({"region": None}, []),
+        ({}, [("Mcp-Param-Unknown", "whatever")]),
+    ],
+)
+def test_headers_that_repeat_the_arguments_pass(
+    arguments: dict[str, Any], headers: list[tuple[str, str]]
+) -> None:
+    assert params().check(call(arguments, *headers), "tool") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "headers", "fault"),
+    [
+        ({"region": "eu"}, [], "is missing"),
+        ({}, [("Mcp-Param-Region", "eu")], "has no argument"),
+        ({"region": "eu"}, [("Mcp-Param-Region", "us")], "something else"),
+        ({"region": "eu"}, [("Mcp-Param-Region", "EU")], "something else"),
+        ({"region": "eu"}, [("Mcp-Param-Region", "=?base64?!?=")], "something else"),
+        ({"region": "eu"}, [("Mcp-Param-Region", "eu")] * 2, "more than once"),
+        ({"count": 42}, [("Mcp-Param-Count", "42.5")], "something else"),
+        ({"count": True}, [("Mcp-Param-Count", "1")], "something else"),
+        ({"deep": {"flag": False}}, [("Mcp-Param-Flag", "true")], "something else"),
+    ],
+)
+def test_headers_that_say_something_else_are_refused(
+    arguments: dict[str, Any], headers: list[tuple[str, str]], fault: str
+) -> None:
+    found = params().check(call(arguments, *headers), "tool")
+    assert found is not None
+    assert fault in found
+
+
+def test_an_unknown_tool_is_not_checked() -> None:
+    assert params().check(call({"region": "eu"}), "other") is None
+    assert params().check(call({"region": "eu"}), None) is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"x-mcp-header": "not a token"}}},
+        {"properties": {"a": {"x-mcp-header": "X"}, "b": {"x-mcp-header": "x"}}},
+        {"properties": {"a": {"x-mcp-header": 5}}},
+        {"properties": ["x-mcp-header"]},
+        "x-mcp-header",
+    ],
+)
+def test_a_schema_with_bad_annotations_asks_for_nothing(schema: object) -> None:
+    assert params(schema).check(call({"a": "1"}), "tool") is None
+
+
+def test_a_tool_that_loses_its_annotations_is_not_checked_any_more() -> None:
+    known = params()
+    known.learn({"tool": b'{"name":"tool","inputSchema":{}}'})
+    assert known.check(call({"region": "eu"}), "tool") is None

@@ -1,0 +1,515 @@
+"""One client's session with a child of its own: what each side says reaches the other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from exporter.protocol import jsonrpc
+from exporter.relay.stdio.session import StdioSession, one_line
+from exporter.telemetry.call import Outcome
+from exporter.transport.process.child import Child
+from tests.support.fakes import (
+    Books,
+    Downstream,
+    FakeChild,
+    Reply,
+    Scribe,
+    VirtualLoop,
+    encoded,
+    error,
+    fake_time,
+    notification,
+    on_fake_time,
+    post,
+    request,
+    result,
+    settle,
+)
+
+INITIALIZE = request(0, "initialize", clientInfo={"name": "inspector"})
+
+
+class Client(Downstream):
+    """One connection of the session's client."""
+
+    def __init__(self, scene: Scene, text: bytes) -> None:
+        app = Scribe()
+        super().__init__(app)
+        self.say(text)
+        (self.request,) = app.requests
+        if self.request.method == b"GET":
+            scene.session.listen(self.request)
+        else:
+            messages = jsonrpc.read_all(self.request.body)
+            assert messages is not None
+            scene.session.post(self.request, messages)
+
+    @property
+    def reply(self) -> Reply:
+        (reply,) = self.replies()
+        return reply
+
+    @property
+    def events(self) -> list[Any]:
+        return self.reply.events if self.sent else []
+
+
+class Scene:
+    """A session with its child, and everything that they tell."""
+
+    def __init__(self, timeout: float = 300.0) -> None:
+        self.books = Books(transport="stdio")
+        self.ended: list[StdioSession] = []
+        self.session = StdioSession(b"s1", self.books.observer, timeout, self.ended.append)
+        self.child = FakeChild(self.session)
+        self.session.child = cast("Child", self.child)
+
+    def post(self, message: object) -> Client:
+        return Client(self, post(message))
+
+    def listen(self) -> Client:
+        return Client(self, b"GET /files/mcp HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    def begin(self) -> Scene:
+        """The session is initialized."""
+        self.post(INITIALIZE)
+        self.child.say(result(0))
+        return self
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        return dict(self.books.outcomes())
+
+
+@on_fake_time
+async def test_a_request_reaches_the_child_and_its_reply_the_client() -> None:
+    scene = Scene()
+    client = scene.post(INITIALIZE)
+    assert scene.child.lines == [encoded(INITIALIZE)]
+    scene.child.say(result(0, capabilities={}))
+    assert client.reply.json == result(0, capabilities={})
+    assert client.reply.header(b"Mcp-Session-Id") == b"s1"
+    assert scene.session.is_initialized
+    assert scene.outcomes == {"ok": 1}
+
+
+@on_fake_time
+async def test_the_bytes_of_a_reply_are_those_of_the_child() -> None:
+    scene = Scene()
+    client = scene.post(INITIALIZE)
+    line = b'{ "result" : {"n":1.00, "t":"\\u00e9\\ud83d"},"x":[ ], "id":0 ,"jsonrpc":"2.0"}'
+    scene.child.say(line)
+    assert client.reply.body == line
+
+
+@on_fake_time
+async def test_a_post_without_request_is_accepted() -> None:
+    scene = Scene().begin()
+    for message in (notification("notifications/initialized"), result("s-1"), error(2)):
+        reply = scene.post(message).reply
+        assert (reply.status, reply.body) == (202, b"")
+    assert len(scene.child.lines) == 4
+
+
+@on_fake_time
+async def test_a_request_on_several_lines_reaches_the_child_on_one() -> None:
+    scene = Scene()
+    scene.post(b'{\r\n  "jsonrpc": "2.0",\n  "id": 1,\n  "method": "ping"\n}\n')
+    assert len(scene.child.lines) == 1
+    assert scene.child.heard == [request(1)]
+
+
+def test_a_message_is_put_on_one_line_without_other_changes() -> None:
+    assert one_line(b'{"a":"\\n"}') == b'{"a":"\\n"}'
+    assert one_line(b'{\r\n"a"\n:1}') == b'{  "a" :1}'
+
+
+@on_fake_time
+async def test_replies_may_come_in_any_order() -> None:
+    scene = Scene().begin()
+    first, second = scene.post(request(1)), scene.post(request("1"))
+    scene.child.say(result("1", which="second"))
+    scene.child.say(result(1, which="first"))
+    assert first.reply.json["result"] == {"which": "first"}
+    assert second.reply.json["result"] == {"which": "second"}
+
+
+@on_fake_time
+async def test_progress_goes_to_the_request_that_asked_for_it() -> None:
+    scene = Scene().begin()
+    clients = {
+        token: scene.post(request(index, "tools/call", _meta={"progressToken": token}))
+        for index, token in enumerate((0, "0", "t", ""))
+    }
+    for token in clients:
+        scene.child.say(notification("notifications/progress", progressToken=token))
+    for token, client in clients.items():
+        assert [event["params"]["progressToken"] for event in client.events] == [token]
+
+
+@on_fake_time
+async def test_what_belongs_to_no_request_goes_to_the_only_one_in_flight() -> None:
+    scene = Scene().begin()
+    listening = scene.listen()
+    client = scene.post(request(1, "tools/call"))
+    scene.child.say(request("e1", "elicitation/create"))
+    assert [event["id"] for event in client.events] == ["e1"]
+    assert listening.events == []
+
+
+@on_fake_time
+async def test_the_requests_of_a_batch_are_one_stream() -> None:
+    scene = Scene().begin()
+    listening = scene.listen()
+    client = scene.post([request(1), request(2)])
+    scene.child.say(notification("notifications/message"))
+    assert len(client.events) == 1
+    assert listening.events == []
+
+
+@on_fake_time
+async def test_with_several_in_flight_it_goes_to_the_stream_for_such_messages() -> None:
+    scene = Scene().begin()
+    listening = scene.listen()
+    first, second = scene.post(request(1)), scene.post(request(2))
+    scene.child.say(notification("notifications/message"))
+    assert len(listening.events) == 1
+    assert first.sent == second.sent == b""
+
+
+@on_fake_time
+async def test_with_several_in_flight_and_no_such_stream_it_goes_to_the_latest() -> None:
+    scene = Scene().begin()
+    first, second = scene.post(request(1)), scene.post(request(2))
+    scene.child.say(notification("notifications/message"))
+    assert first.sent == b""
+    assert len(second.events) == 1
+
+
+@on_fake_time
+async def test_what_nobody_can_hear_yet_is_kept_in_order() -> None:
+    scene = Scene().begin()
+    for number in range(300):
+        scene.child.say(notification("notifications/message", data=number))
+    client = scene.listen()
+    heard = [event["params"]["data"] for event in client.events]
+    assert heard == list(range(44, 300)), "the newest 256"
+
+
+@on_fake_time
+async def test_a_session_has_one_stream_at_a_time() -> None:
+    scene = Scene().begin()
+    first = scene.listen()
+    assert scene.listen().reply.status == 409
+    first.lose(None)
+    await settle()
+    assert scene.listen().reply.status == 200
+
+
+@on_fake_time
+async def test_the_messages_of_a_batch_of_the_child_are_told_apart() -> None:
+    scene = Scene().begin()
+    first, second = scene.post(request(1)), scene.post(request(2))
+    scene.child.say([result(2, n=2), result(1, n=1)])
+    assert first.reply.json == result(1, n=1)
+    assert second.reply.json == result(2, n=2)
+    assert scene.outcomes == {"ok": 3}
+
+
+@on_fake_time
+async def test_a_batch_is_answered_as_one() -> None:
+    scene = Scene().begin()
+    client = scene.post([request(1), notification("notifications/initialized"), request(2)])
+    scene.child.say(error(2))
+    assert client.sent == b""
+    scene.child.say(result(1))
+    assert client.reply.json == [error(2), result(1)]
+    assert scene.outcomes == {"ok": 2, "protocol_error": 1}
+
+
+@pytest.mark.parametrize("line", [b"Listening...", b"\xff\xfe", b"[]", b'"text"', b"{"])
+@on_fake_time
+async def test_a_line_that_is_no_message_is_counted_and_passed_over(line: bytes) -> None:
+    scene = Scene().begin()
+    client = scene.post(request(1))
+    scene.child.say(line)
+    assert client.sent == b""
+    assert scene.books.value("mcp_exporter_unparsed_messages_total", reason="not_json") == 1
+
+
+@on_fake_time
+async def test_an_id_in_use_cannot_be_used_again() -> None:
+    scene = Scene().begin()
+    first = scene.post(request(1))
+    second = scene.post(request(1))
+    assert second.reply.status == 400
+    assert second.reply.json["id"] == 1
+    assert scene.post([request(2), request(2)]).reply.status == 400
+    scene.child.say(result(1))
+    assert first.reply.json == result(1)
+    assert scene.outcomes == {"ok": 2, "rejected": 3}
+    assert scene.post(request(1)).sent == b"", "now it is free again"
+
+
+@on_fake_time
+async def test_a_lost_child_answers_everything_and_ends_the_session() -> None:
+    scene = Scene().begin()
+    listening = scene.listen()
+    first, second = scene.post(request(1)), scene.post([request("a"), request("b")])
+    scene.child.die("was ended by SIGKILL")
+    assert first.reply.status == 502
+    assert first.reply.json["id"] == 1
+    assert first.reply.json["error"]["code"] == -32000
+    assert "was ended by SIGKILL" in first.reply.json["error"]["message"]
+    assert [reply["id"] for reply in second.reply.json] == ["a", "b"]
+    assert listening.reply.is_complete
+    assert scene.ended == [scene.session]
+    assert scene.outcomes == {"ok": 1, "upstream_error": 3}
+    assert scene.books.in_flight == 0
+
+
+@on_fake_time
+async def test_an_overdue_request_is_answered_and_the_session_goes_on() -> None:
+    scene = Scene(timeout=30).begin()
+    client = scene.post(request(1))
+    await asyncio.sleep(31)
+    assert client.events[0]["id"] == 1
+    assert client.events[0]["error"]["code"] == -32001
+    assert scene.outcomes == {"ok": 1, "timeout": 1}
+    assert scene.ended == []
+    scene.child.say(result(1))
+    assert scene.outcomes == {"ok": 1, "timeout": 1}
+
+
+@on_fake_time
+async def test_an_overdue_request_of_a_client_without_streams_gets_a_504() -> None:
+    scene = Scene(timeout=30).begin()
+    client = Client(scene, post(request(1), b"/files/mcp", (b"Accept", b"application/json")))
+    await asyncio.sleep(31)
+    assert client.reply.status == 504
+
+
+@on_fake_time
+async def test_a_session_that_never_begins_is_ended() -> None:
+    scene = Scene(timeout=30)
+    scene.post(INITIALIZE)
+    await asyncio.sleep(31)
+    assert scene.child.is_stopped
+    assert scene.ended == [scene.session]
+    assert scene.outcomes == {"timeout": 1}
+
+
+@on_fake_time
+async def test_a_session_whose_beginning_is_refused_is_ended() -> None:
+    scene = Scene()
+    client = scene.post(INITIALIZE)
+    scene.child.say(error(0, -32602))
+    assert client.reply.json == error(0, -32602)
+    await settle()
+    assert scene.child.is_stopped
+    assert scene.ended == [scene.session]
+
+
+@on_fake_time
+async def test_a_client_that_leaves_before_the_beginning_ends_the_session() -> None:
+    scene = Scene()
+    scene.post(INITIALIZE).lose(None)
+    await settle()
+    assert scene.child.is_stopped
+    assert scene.outcomes == {"client_gone": 1}
+
+
+@on_fake_time
+async def test_a_client_that_leaves_cancels_nothing() -> None:
+    scene = Scene().begin()
+    scene.post(request(1)).lose(None)
+    await settle()
+    assert len(scene.child.lines) == 2
+    assert not scene.child.is_stopped
+    assert scene.outcomes == {"ok": 1, "client_gone": 1}
+    scene.child.say(result(1))
+    assert scene.outcomes == {"ok": 1, "client_gone": 1}
+
+
+@on_fake_time
+async def test_a_request_that_is_cancelled_is_counted_so() -> None:
+    scene = Scene().begin()
+    client = scene.post(request(1))
+    scene.post(notification("notifications/cancelled", requestId=1))
+    assert client.reply.is_complete
+    assert client.events == []
+    assert scene.child.heard[-1]["method"] == "notifications/cancelled"
+    assert scene.outcomes == {"ok": 1, "cancelled": 1}
+    assert scene.books.in_flight == 0
+
+
+@on_fake_time
+async def test_a_request_of_the_child_is_answered_by_a_post() -> None:
+    scene = Scene().begin()
+    client = scene.post(request(1, "tools/call"))
+    scene.child.say(request(1, "sampling/createMessage"))
+    assert client.events[0]["method"] == "sampling/createMessage"
+    assert scene.post(result(1, role="assistant")).reply.status == 202
+    assert scene.child.heard[-1] == result(1, role="assistant")
+    assert scene.books.outcomes("mcp_server_requests_total") == {"ok": 1}
+    scene.child.say(result(1))
+    assert scene.outcomes == {"ok": 2}
+
+
+@on_fake_time
+async def test_a_session_is_idle_when_nobody_waits() -> None:
+    scene = Scene().begin()
+    assert scene.session.is_idle
+    client = scene.post(request(1))
+    assert not scene.session.is_idle
+    scene.child.say(result(1))
+    assert scene.session.is_idle
+    assert client.reply.is_complete
+    stream = scene.listen()
+    assert not scene.session.is_idle
+    stream.lose(None)
+    await settle()
+    assert scene.session.is_idle
+
+
+@on_fake_time
+async def test_the_end_of_a_session_comes_once() -> None:
+    scene = Scene().begin()
+    scene.post(request(1))
+    scene.session.end(Outcome.CLIENT_GONE, "over")
+    scene.session.end(Outcome.UPSTREAM_ERROR, "again")
+    assert scene.ended == [scene.session]
+    assert scene.outcomes == {"ok": 1, "client_gone": 1}
+
+
+@on_fake_time
+async def test_draining_ends_the_stream_and_leaves_requests_alone() -> None:
+    scene = Scene().begin()
+    stream, client = scene.listen(), scene.post(request(1))
+    scene.session.end_stream()
+    assert stream.reply.is_complete
+    scene.child.say(result(1))
+    assert client.reply.json == result(1)
+
+
+@on_fake_time
+async def test_the_child_waits_with_its_slowest_client() -> None:
+    scene = Scene().begin()
+    first, second = scene.post(request(1)), scene.post(request(2))
+    first.connection.pause_writing()
+    second.connection.pause_writing()
+    first.connection.resume_writing()
+    assert scene.child.is_paused
+    second.lose(None)
+    await settle()
+    assert not scene.child.is_paused
+
+
+IDS = st.sampled_from([1, 2, "1", None])
+
+
+class Chaos(RuleBasedStateMachine):
+    """Clients come and go, the child says what it likes: every request ends once, answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = fake_time()
+        self.runner = self.stage.__enter__()
+        self.clients: list[Client] = []
+        self.sent = 0
+        self.runner.run(self._open())
+
+    @rule(ids=st.lists(IDS, min_size=1, max_size=3), token=IDS)
+    def post_requests(self, ids: list[object], token: object) -> None:
+        batch = [request(each, "tools/call", _meta={"progressToken": token}) for each in ids]
+        self.sent += len(ids)
+        self._post(batch[0] if len(batch) == 1 else batch)
+
+    @rule(request_id=IDS)
+    def cancel(self, request_id: object) -> None:
+        self._post(notification("notifications/cancelled", requestId=request_id))
+
+    @rule()
+    def listen(self) -> None:
+        self._run(lambda: self.clients.append(self.scene.listen()))
+        if self.clients[-1].sent.startswith(b"HTTP/1.1 409"):
+            self.sent += 1  # a refusal counts as a request
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def client_leaves(self, data: st.DataObject) -> None:
+        client = data.draw(st.sampled_from(self.clients))
+        self.clients.remove(client)
+        self._run(lambda: client.lose(None))
+
+    @rule(request_id=IDS, is_error=st.booleans())
+    def child_replies(self, request_id: object, is_error: bool) -> None:
+        reply = error(request_id) if is_error else result(request_id)
+        self._run(lambda: self.scene.child.say(reply))
+
+    @rule(request_id=IDS)
+    def child_asks(self, request_id: object) -> None:
+        self._run(lambda: self.scene.child.say(request(request_id, "roots/list")))
+
+    @rule(token=IDS)
+    def child_notes(self, token: object) -> None:
+        note = notification("notifications/progress", progressToken=token)
+        self._run(lambda: self.scene.child.say(note))
+
+    @rule(seconds=st.sampled_from([1.0, 16.0, 61.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.runner.run(asyncio.sleep(seconds))
+
+    @rule()
+    def child_dies_and_a_new_session_begins(self) -> None:
+        books = self.scene.books
+        self._run(self.scene.child.die)
+        assert books.in_flight == 0
+        self._check_answers()
+        assert books.outcomes().total() == self.sent
+        self.clients.clear()
+        self.runner.run(self._open())
+
+    @invariant()
+    def every_request_is_in_flight_or_counted(self) -> None:
+        books = self.scene.books
+        assert books.outcomes().total() + int(books.in_flight or 0) == self.sent
+        assert not books.total("mcp_exporter_internal_errors_total")
+
+    def teardown(self) -> None:
+        self._run(lambda: self.scene.session.end(Outcome.CLIENT_GONE, "over"))
+        assert self.scene.books.in_flight == 0
+        assert self.scene.session.is_idle
+        self._check_answers()
+        loop = self.runner.get_loop()
+        assert isinstance(loop, VirtualLoop)
+        assert not loop.faults, loop.faults
+        self.stage.__exit__(None, None, None)
+
+    async def _open(self) -> None:
+        self.scene = Scene(timeout=60).begin()
+        self.sent = 1
+
+    def _post(self, message: object) -> None:
+        self._run(lambda: self.clients.append(self.scene.post(message)))
+
+    def _run(self, act: Any) -> None:
+        async def soon() -> None:
+            act()
+            await settle()
+
+        self.runner.run(soon())
+
+    def _check_answers(self) -> None:
+        for client in self.clients:
+            assert client.reply.is_complete
+
+
+TestChaos = Chaos.TestCase
+TestChaos.settings = settings(max_examples=20, stateful_step_count=30)

@@ -1,0 +1,521 @@
+"""Many clients, one child: ids are the exporter's own on one side and the clients' on the other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from exporter.protocol import jsonrpc
+from exporter.protocol.jsonrpc import CAPABILITIES_KEY, SUBSCRIPTION_KEY, VERSION_KEY
+from exporter.relay.stdio.shared import DISCOVER_TIMEOUT, SharedChild
+from exporter.telemetry.call import Outcome
+from exporter.transport.process.child import Child
+from tests.support.fakes import (
+    Books,
+    Downstream,
+    FakeChild,
+    Reply,
+    Scribe,
+    VirtualLoop,
+    encoded,
+    error,
+    fake_time,
+    notification,
+    on_fake_time,
+    post,
+    request,
+    result,
+    settle,
+)
+
+META = {VERSION_KEY: "2026-07-28", CAPABILITIES_KEY: {}}
+
+
+def modern(request_id: object, method: str = "tools/list", **meta: object) -> dict[str, object]:
+    return request(request_id, method, _meta={**META, **meta})
+
+
+class Client(Downstream):
+    """One client with one request."""
+
+    def __init__(self, scene: Scene, body: object) -> None:
+        app = Scribe()
+        super().__init__(app)
+        self.say(post(body))
+        (asked,) = app.requests
+        message = jsonrpc.read(asked.body)
+        assert message is not None
+        scene.shared.post(asked, message)
+
+    @property
+    def reply(self) -> Reply:
+        (reply,) = self.replies()
+        return reply
+
+    @property
+    def events(self) -> list[Any]:
+        return self.reply.events if self.sent else []
+
+
+class Scene:
+    """A shared child, and everything that it and its clients tell."""
+
+    def __init__(self, timeout: float = 300.0) -> None:
+        self.books = Books(transport="stdio")
+        self.ended: list[str] = []
+        self.shared = SharedChild(
+            self.books.observer, timeout, lambda _, text: self.ended.append(text)
+        )
+        self.child = FakeChild(self.shared)
+        self.shared.child = cast("Child", self.child)
+
+    def post(self, body: object) -> Client:
+        return Client(self, body)
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        return dict(self.books.outcomes())
+
+
+@on_fake_time
+async def test_clients_with_the_same_id_are_told_apart() -> None:
+    scene = Scene()
+    first, second, third = (scene.post(modern(each)) for each in (7, 7, "7"))
+    numbers = [message["id"] for message in scene.child.heard]
+    assert len(set(numbers)) == 3
+    for number, name in zip(reversed(numbers), ("third", "second", "first"), strict=True):
+        scene.child.say(result(number, who=name))
+    assert [client.reply.json["result"]["who"] for client in (first, second, third)] == [
+        *("first", "second", "third")
+    ]
+    assert [client.reply.json["id"] for client in (first, second, third)] == [7, 7, "7"]
+    assert scene.outcomes == {"ok": 3}
+
+
+ODD = st.sampled_from([b"1", b'"1"', b"1.0", b"null", b'"\\u0041"', b"-0", b'"\\ud83d"'])
+VALUES = st.sampled_from(
+    [b"1.00", b"[ 1 ]", b'{ "b" : 1e2 }', b'"\\u00e9\\/"', b"null", b'"\\ud800 half"', b"0.1e-7"]
+)
+
+
+@given(ODD, ODD, st.lists(VALUES, min_size=3, max_size=3))
+def test_only_ids_are_rewritten_and_every_other_member_keeps_its_bytes(
+    request_id: bytes, token: bytes, values: list[bytes]
+) -> None:
+    envelope = b'"%b":"2026-07-28","%b":{}' % (VERSION_KEY.encode(), CAPABILITIES_KEY.encode())
+    parts = (values[0], envelope, token, values[1], values[2], request_id)
+    body = (
+        b'{"jsonrpc":"2.0","x":%b,"method":"tools/list",'
+        b'"params":{"_meta":{%b,"progressToken":%b,"m":%b},"arguments":%b},"id":%b}' % parts
+    )
+    reply = b'{"id":1,"jsonrpc":"2.0","result":{"content":%b,"_meta":{"m":%b}},"y":%b}' % (*values,)
+    progress = b'{"method":"notifications/progress","params":{"z":%b,"progressToken":1}}'
+
+    @on_fake_time
+    async def run() -> None:
+        scene = Scene()
+        client = scene.post(body)
+        assert scene.child.lines == [
+            body.replace(b'"progressToken":%b,' % token, b'"progressToken":1,').replace(
+                b'"id":%b}' % request_id, b'"id":1}'
+            )
+        ]
+        scene.child.say(progress % values[0])
+        scene.child.say(reply)
+        wanted = [
+            (progress % values[0]).replace(b'Token":1', b'Token":' + token),
+            reply.replace(b'"id":1', b'"id":' + request_id),
+        ]
+        found = client.reply.body
+        assert found == b"".join(b"event: message\ndata: " + data + b"\n\n" for data in wanted)
+        assert scene.outcomes == {"ok": 1}
+
+    run()
+
+
+@on_fake_time
+async def test_a_message_between_whitespace_is_taken_apart_too() -> None:
+    scene = Scene()
+    body = encoded(modern(5)).replace(b",", b",\n\t ").replace(b":", b" : ")
+    client = scene.post(body)
+    assert scene.child.heard == [modern(1)]
+    scene.child.say(b' { "id" : 1 , "result" : { } } ')
+    assert client.reply.json == {"id": 5, "result": {}}
+
+
+@on_fake_time
+async def test_progress_goes_to_the_client_that_asked_for_it() -> None:
+    scene = Scene()
+    first = scene.post(modern(1, progressToken="p"))
+    second = scene.post(modern(2, progressToken="p"))
+    third = scene.post(modern(3))
+    tokens = [message["params"]["_meta"].get("progressToken") for message in scene.child.heard]
+    assert tokens[2] is None
+    scene.child.say(notification("notifications/progress", progressToken=tokens[1], progress=1))
+    for unknown in ("p", 3, 99, None):
+        scene.child.say(notification("notifications/progress", progressToken=unknown))
+    assert first.events == third.events == []
+    assert [event["params"] for event in second.events] == [{"progressToken": "p", "progress": 1}]
+
+
+@on_fake_time
+async def test_a_subscription_bears_the_id_of_its_request_on_either_side() -> None:
+    scene = Scene()
+    client = scene.post(modern("sub", "subscriptions/listen"))
+    number = scene.child.heard[0]["id"]
+    meta = {SUBSCRIPTION_KEY: number, "kept": True}
+    scene.child.say(notification("notifications/subscriptions/acknowledged", _meta=meta))
+    scene.child.say(notification("notifications/tools/list_changed", _meta=meta))
+    scene.child.say(result(number, _meta=meta))
+    ids = [event.get("params", event.get("result"))["_meta"] for event in client.events]
+    assert ids == [{SUBSCRIPTION_KEY: "sub", "kept": True}] * 3
+    assert client.events[2]["id"] == "sub"
+    assert client.reply.is_complete
+
+
+@on_fake_time
+async def test_a_subscription_has_no_deadline_and_is_never_idle() -> None:
+    scene = Scene(timeout=10)
+    client = scene.post(modern(1, "subscriptions/listen"))
+    await asyncio.sleep(10_000)
+    assert not client.reply.is_complete
+    assert not scene.shared.is_idle
+    scene.shared.end_streams()
+    assert client.reply.is_complete
+    assert scene.child.heard[-1]["method"] == "notifications/cancelled"
+    assert scene.outcomes == {"client_gone": 1}
+    assert scene.shared.is_idle
+
+
+@on_fake_time
+async def test_a_subscription_that_ends_before_anything_came_is_still_http() -> None:
+    scene = Scene()
+    client = scene.post(modern(1, "subscriptions/listen"))
+    scene.shared.end_streams()
+    assert client.reply.is_complete
+
+
+@on_fake_time
+async def test_a_log_message_goes_to_the_newest_request() -> None:
+    scene = Scene()
+    listening = scene.post(modern(1, "subscriptions/listen"))
+    scene.child.say(notification("notifications/message", data=1))
+    first, second = scene.post(modern(2)), scene.post(modern(3))
+    scene.child.say(notification("notifications/message", data=2))
+    assert [event["params"]["data"] for event in listening.events] == [1]
+    assert first.events == []
+    assert [event["params"]["data"] for event in second.events] == [2]
+
+
+@on_fake_time
+async def test_a_message_that_belongs_to_nobody_is_dropped() -> None:
+    scene = Scene()
+    scene.child.say(notification("notifications/message", data=1))
+    scene.child.say({"jsonrpc": "2.0", "method": "notifications/message"})
+    scene.child.say(request(1, "roots/list"))
+    scene.child.say(result(99))
+    scene.child.say(result("1"))
+    client = scene.post(modern(1))
+    scene.child.say(notification("notifications/tools/list_changed"))
+    assert client.events == []
+
+
+@on_fake_time
+async def test_a_client_that_closes_its_stream_cancels() -> None:
+    scene = Scene()
+    scene.post(modern("x")).lose(None)
+    other = scene.post(modern("x"))
+    await settle()
+    assert scene.child.heard[-1] == {
+        "jsonrpc": "2.0",
+        "method": "notifications/cancelled",
+        "params": {"requestId": 1},
+    }
+    assert scene.outcomes == {"cancelled": 1}
+    scene.child.say(result(1))
+    assert other.sent == b""
+    scene.child.say(result(2))
+    assert other.reply.json == result("x")
+
+
+@on_fake_time
+async def test_an_overdue_request_is_answered_and_cancelled() -> None:
+    scene = Scene(timeout=30)
+    client = Client(scene, modern("late"))
+    await asyncio.sleep(31)
+    assert client.events[0]["id"] == "late"
+    assert client.events[0]["error"]["code"] == -32001
+    assert scene.child.heard[-1]["params"] == {"requestId": 1}
+    assert scene.outcomes == {"timeout": 1}
+    assert scene.ended == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (-32601, 404),
+        (-32602, 400),
+        (-32021, 400),
+        (-32603, 200),
+        (5, 200),
+        (1.5, 200),
+        (1e300, 200),
+    ],
+)
+@on_fake_time
+async def test_an_error_has_the_http_status_of_its_code(code: float, status: int) -> None:
+    scene = Scene()
+    client = scene.post(modern(1, "tools/call"))
+    scene.child.say(error(1, code))
+    assert client.reply.status == status
+    assert client.reply.json == error(1, code)
+    assert scene.outcomes == {"protocol_error": 1}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"", b"no json", b"[]", b"5", b'{"id":1,"result":', b'{"id":1}'),
+        b'{"id":1,"method":"notifications/progress","params":[1]}',
+        b'{"method":"notifications/progress","params":{"progressToken":[]}}',
+        b'{"method":"x","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":{}}}}',
+    ],
+)
+@on_fake_time
+async def test_nonsense_of_the_child_disturbs_nobody(line: bytes) -> None:
+    scene = Scene()
+    client = scene.post(modern(1))
+    scene.child.say(line)
+    assert client.events == []
+    scene.child.say(result(1))
+    assert client.reply.json == result(1)
+
+
+@pytest.mark.parametrize("text", [b"null", b"5", b"[]", b'{"_meta":null}', b'{"_meta":[]}'])
+@on_fake_time
+async def test_an_odd_end_of_a_subscription_is_passed_on(text: bytes) -> None:
+    scene = Scene()
+    client = scene.post(modern("sub", "subscriptions/listen"))
+    scene.child.say(b'{"id":1,"result":%b}' % text)
+    assert client.reply.body == b'{"id":"sub","result":%b}' % text
+
+
+@on_fake_time
+async def test_half_an_emoji_disturbs_nobody() -> None:
+    scene = Scene()
+    first, second = scene.post(modern(1)), scene.post(modern(2))
+    scene.child.say(b'{"id":1,"result":{"text":"\\ud83d", "isError": true}}')
+    scene.child.say(result(2))
+    assert first.reply.body == b'{"id":1,"result":{"text":"\\ud83d", "isError": true}}'
+    assert second.reply.json == result(2)
+    assert scene.outcomes == {"ok": 1, "tool_error": 1}
+
+
+@on_fake_time
+async def test_a_lost_child_answers_everything() -> None:
+    scene = Scene()
+    clients = [scene.post(modern(each)) for each in ("a", "b")]
+    stream = scene.post(modern("c", "subscriptions/listen", progressToken=1))
+    scene.child.say(notification("notifications/progress", progressToken=3))
+    scene.child.die()
+    for client, name in zip(clients, "ab", strict=True):
+        assert client.reply.status == 502
+        assert client.reply.json["id"] == name
+        assert "exited with code 1" in client.reply.json["error"]["message"]
+    assert stream.events[-1]["error"]["code"] == -32000
+    assert stream.reply.is_complete
+    assert scene.outcomes == {"upstream_error": 3}
+    assert scene.ended == ["the server exited with code 1"]
+    assert scene.child.is_stopped
+    assert scene.shared.is_idle
+
+
+@on_fake_time
+async def test_the_end_comes_once() -> None:
+    scene = Scene()
+    scene.shared.end(Outcome.CLIENT_GONE, "idle")
+    scene.shared.end(Outcome.UPSTREAM_ERROR, "again")
+    assert scene.ended == ["idle"]
+
+
+@pytest.mark.parametrize("code", [-32601, -32600, -32602])
+@on_fake_time
+async def test_a_server_of_an_older_era_gives_way(code: int) -> None:
+    scene = Scene()
+    client = scene.post(modern(1, "server/discover"))
+    scene.child.say(error(1, code))
+    await settle()
+    assert client.reply.json == error(1, code)
+    assert scene.shared.refused_discover == code
+    assert scene.child.is_stopped
+
+
+@on_fake_time
+async def test_a_useful_server_that_refuses_discover_stays() -> None:
+    scene = Scene()
+    scene.post(modern(1))
+    scene.child.say(result(1))
+    scene.post(modern(2, "server/discover"))
+    scene.child.say(error(2, -32601))
+    await settle()
+    assert scene.shared.refused_discover is None
+    assert not scene.child.is_stopped
+
+
+@on_fake_time
+async def test_another_error_of_discover_says_nothing_of_the_era() -> None:
+    scene = Scene()
+    scene.post(modern(1, "server/discover"))
+    scene.child.say(error(1, -32022))
+    await settle()
+    assert scene.shared.refused_discover is None
+    assert not scene.child.is_stopped
+
+
+@on_fake_time
+async def test_silence_to_discover_means_an_older_era() -> None:
+    scene = Scene()
+    alive: list[bool] = []
+    scene.books.observer.alive = lambda: alive.append(True)
+    client = scene.post(modern("d", "server/discover"))
+    await asyncio.sleep(DISCOVER_TIMEOUT + 1)
+    assert client.reply.status == 404
+    assert client.reply.json["id"] == "d"
+    assert client.reply.json["error"]["code"] == -32601
+    assert scene.outcomes == {"protocol_error": 1}
+    assert alive == [], "a server that says nothing shows no sign of life"
+    assert scene.child.is_stopped
+    assert scene.shared.is_useful, "it did not fail: nothing to back off from"
+
+
+@on_fake_time
+async def test_a_server_that_is_only_slow_to_discover_is_not_older() -> None:
+    scene = Scene()
+    scene.post(modern(1, "tools/list"))
+    client = scene.post(modern(2, "server/discover"))
+    scene.child.say(result(1))
+    await asyncio.sleep(DISCOVER_TIMEOUT + 1)
+    scene.child.say(result(2, supportedVersions=["2026-07-28"]))
+    assert client.reply.status == 200
+    assert not scene.child.is_stopped
+
+
+@on_fake_time
+async def test_the_child_waits_with_its_slowest_client() -> None:
+    scene = Scene()
+    client = scene.post(modern(1))
+    client.connection.pause_writing()
+    assert scene.child.is_paused
+    client.lose(None)
+    await settle()
+    assert not scene.child.is_paused
+
+
+IDS = st.sampled_from([1, 2, "1", None])
+NUMBERS = st.integers(1, 6)
+
+
+class Chaos(RuleBasedStateMachine):
+    """Clients come and go, the child says what it likes: every request ends once, answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = fake_time()
+        self.runner = self.stage.__enter__()
+        self.clients: list[Client] = []
+        self.sent = 0
+        self.runner.run(self._open())
+
+    @rule(request_id=IDS, token=IDS, method=st.sampled_from(["tools/call", "subscriptions/listen"]))
+    def post(self, request_id: object, token: object, method: str) -> None:
+        self.sent += 1
+        body = modern(request_id, method, progressToken=token)
+        self._run(lambda: self.clients.append(self.scene.post(body)))
+
+    @rule(request_id=IDS)
+    def discover(self, request_id: object) -> None:
+        self.sent += 1
+        body = modern(request_id, "server/discover")
+        self._run(lambda: self.clients.append(self.scene.post(body)))
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def client_leaves(self, data: st.DataObject) -> None:
+        client = data.draw(st.sampled_from(self.clients))
+        self.clients.remove(client)
+        self._run(lambda: client.lose(None))
+
+    @rule(number=NUMBERS, code=st.sampled_from([None, -32601, -32603]))
+    def child_replies(self, number: int, code: int | None) -> None:
+        self._say(result(number) if code is None else error(number, code))
+
+    @rule(number=NUMBERS | IDS)
+    def child_notes(self, number: object) -> None:
+        self._say(notification("notifications/progress", progressToken=number))
+        meta = {SUBSCRIPTION_KEY: number}
+        self._say(notification("notifications/tools/list_changed", _meta=meta))
+        self._say(notification("notifications/message"))
+
+    @rule(seconds=st.sampled_from([1.0, 6.0, 16.0, 61.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.runner.run(asyncio.sleep(seconds))
+        self._reopen()
+
+    @rule()
+    def child_dies(self) -> None:
+        self._run(self.scene.child.die)
+        self._reopen()
+
+    @invariant()
+    def every_request_is_in_flight_or_counted(self) -> None:
+        books = self.scene.books
+        tickets = self.scene.shared._tickets.values()
+        listening = sum(ticket.method == "subscriptions/listen" for ticket in tickets)
+        assert books.outcomes().total() + int(books.in_flight or 0) + listening == self.sent
+        assert not books.total("mcp_exporter_internal_errors_total")
+
+    def teardown(self) -> None:
+        self._run(lambda: self.scene.shared.end(Outcome.CLIENT_GONE, "over"))
+        assert self.scene.books.in_flight == 0
+        assert self.scene.shared.is_idle
+        self._check_answers()
+        loop = self.runner.get_loop()
+        assert isinstance(loop, VirtualLoop)
+        assert not loop.faults, loop.faults
+        self.stage.__exit__(None, None, None)
+
+    def _reopen(self) -> None:
+        if self.scene.child.is_stopped:
+            assert self.scene.books.in_flight == 0
+            self._check_answers()
+            self.clients.clear()
+            self.runner.run(self._open())
+
+    async def _open(self) -> None:
+        self.scene = Scene(timeout=60)
+        self.sent = 0
+
+    def _say(self, message: object) -> None:
+        if self.scene.child.owner is not None:
+            self._run(lambda: self.scene.child.say(message))
+        self._reopen()
+
+    def _run(self, act: Any) -> None:
+        async def soon() -> None:
+            act()
+            await settle()
+
+        self.runner.run(soon())
+
+    def _check_answers(self) -> None:
+        for client in self.clients:
+            assert client.reply.is_complete
+
+
+TestChaos = Chaos.TestCase
+TestChaos.settings = settings(max_examples=20, stateful_step_count=30)

@@ -1,0 +1,701 @@
+"""Who is let in, where to, and what the others are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from exporter.config.limits import Bounds
+from exporter.protocol.jsonrpc import Message
+from exporter.relay.gateway import Gateway
+from exporter.relay.tokens import Tokens
+from exporter.telemetry.recorder import ServerRecorder
+from exporter.transport.http.parser import ListenerLimits
+from exporter.transport.http.request import Request
+from tests.support.fakes import (
+    Books,
+    Downstream,
+    Reply,
+    error,
+    notification,
+    on_fake_time,
+    post,
+    request,
+    result,
+    settle,
+)
+
+LIMITS = ListenerLimits(head_bytes=2000, body_bytes=500)
+
+
+class FakeUpstream:
+    """Keeps what reaches it."""
+
+    places = frozenset({"mcp"})
+    methods: tuple[bytes, ...] = (b"POST", b"GET", b"DELETE")
+
+    def __init__(self, recorder: ServerRecorder) -> None:
+        self.recorder = recorder
+        self.handled: list[tuple[Request, Sequence[Message]]] = []
+        self.described: list[Request] = []
+        self.session_count = self.child_count = 0
+        self.is_slow = False
+
+    def handle(self, request: Request, messages: Sequence[Message]) -> None:
+        self.handled.append((request, messages))
+        if not self.is_slow:
+            request.respond(200, b"ok", b"text/plain")
+
+    def describe(self, request: Request) -> None:
+        self.described.append(request)
+        request.respond(200, b"{}", b"application/json")
+
+
+class Scene:
+    """A gateway in front of some servers."""
+
+    def __init__(self, *names: str, is_loopback: bool = True) -> None:
+        self.books = Books()
+        self.gateway = Gateway(self.books.metrics, is_loopback)
+        self.upstreams = {}
+        for name in names or ("files",):
+            recorder = ServerRecorder(self.books.metrics, name, "http")
+            self.upstreams[name] = FakeUpstream(recorder)
+            self.gateway.add(name, self.upstreams[name])
+
+    def say(self, text: bytes) -> Reply:
+        client = Downstream(self.gateway, LIMITS)
+        client.say(text)
+        (reply,) = client.replies()
+        assert reply.is_complete
+        return reply
+
+    def ask(self, path: bytes = b"/files/mcp", method: bytes = b"GET", **headers: bytes) -> Reply:
+        fields = {"Host": b"localhost:6279", **headers}
+        lines = [b"%b %b HTTP/1.1" % (method, path)]
+        lines += [b"%b: %b" % (name.encode(), value) for name, value in fields.items() if value]
+        return self.say(b"\r\n".join([*lines, b"", b""]))
+
+    def rejected(self, reason: str) -> float | None:
+        return self.books.own("mcp_exporter_rejected_requests_total", reason=reason)
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        return dict(self.books.outcomes())
+
+
+# Ways in
+
+
+@on_fake_time
+async def test_each_server_is_at_its_own_path() -> None:
+    scene = Scene("files", "notes")
+    for name in ("files", "notes"):
+        path = b"/%b/mcp?x=1" % name.encode()
+        assert scene.say(post(request(1), path)).body == b"ok"
+        ((reached, messages),) = scene.upstreams[name].handled
+        assert reached.query == b"x=1"
+        assert [message.method for message in messages] == ["ping"]
+    assert scene.outcomes == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("my server", b"/my%20server/mcp"),
+        ("a/b", b"/a%2Fb/mcp"),
+        ("a/b", b"/a/b/mcp"),
+        ("ü", b"/%C3%BC/mcp"),
+        ("mcp", b"/mcp/mcp"),
+        ("plain", b"/%70lain/mcp"),
+    ],
+)
+@on_fake_time
+async def test_a_name_may_be_escaped(name: str, path: bytes) -> None:
+    scene = Scene(name)
+    assert scene.ask(path).status == 200
+    assert len(scene.upstreams[name].handled) == 1
+
+
+@pytest.mark.parametrize("method", [b"GET", b"DELETE"])
+@on_fake_time
+async def test_a_stream_and_an_end_have_no_messages(method: bytes) -> None:
+    scene = Scene()
+    assert scene.ask(method=method).status == 200
+    ((_, messages),) = scene.upstreams["files"].handled
+    assert messages == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [
+        (request(1), 1),
+        ([request(1), notification("x")], 2),
+        (notification("x"), 1),
+        (result(1), 1),
+        (error(None), 1),
+        ({"unknown": True}, 1),
+        (b'{"id":1,"method":"x","params":{"a":"\\ud800"}}', 1),
+    ],
+)
+@on_fake_time
+async def test_every_message_is_passed_on_with_what_it_says(body: object, count: int) -> None:
+    scene = Scene()
+    assert scene.say(post(body)).status == 200
+    ((_, messages),) = scene.upstreams["files"].handled
+    assert len(messages) == count
+
+
+@on_fake_time
+async def test_a_compressed_body_is_passed_on_unread() -> None:
+    scene = Scene()
+    assert scene.say(post(b"\x1f\x8b", b"/files/mcp", (b"Content-Encoding", b"gzip"))).status == 200
+    ((_, messages),) = scene.upstreams["files"].handled
+    assert messages == ()
+
+
+@on_fake_time
+async def test_the_oauth_metadata_of_a_server_is_beside_its_path() -> None:
+    scene = Scene()
+    path = b"/.well-known/oauth-protected-resource/files/mcp"
+    assert scene.ask(path).body == b"{}"
+    assert len(scene.upstreams["files"].described) == 1
+    assert scene.ask(path.replace(b"files", b"other")).status == 404
+
+
+# Refusals
+
+
+@on_fake_time
+async def test_an_unknown_server_is_named_with_those_that_are_known() -> None:
+    scene = Scene("files", "notes")
+    reply = scene.say(post(request(1), b"/fi%20les/mcp"))
+    assert reply.status == 404
+    assert reply.json["id"] is None
+    assert reply.json["error"]["code"] == -32600
+    assert "no server 'fi les'" in reply.json["error"]["message"]
+    assert "files, notes" in reply.json["error"]["message"]
+    assert scene.rejected("unknown_server") == 1
+    labels = {"server": "_other", "method": "_other", "outcome": "rejected"}
+    assert scene.books.value("mcp_requests_total", **labels) == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(b"/", b"/files", b"/mcp", b"//mcp", b"/files/mcp/", b"/files/mcp/x", b"*", b"/%FF/mcp"),
+        *(b"/files/MCP", b"/files/mcpx", b"/files/sse"),
+        b"/.well-known/oauth-protected-resource",
+    ],
+)
+@on_fake_time
+async def test_any_other_path_is_told_where_servers_are(path: bytes) -> None:
+    scene = Scene()
+    method = b"OPTIONS" if path == b"*" else b"GET"
+    reply = scene.ask(path, method)
+    assert reply.status == 404
+    assert "/NAME/mcp" in reply.json["error"]["message"]
+    assert scene.rejected("unknown_path") == 1
+
+
+@pytest.mark.parametrize("method", [b"PUT", b"PATCH", b"OPTIONS", b"TRACE"])
+@on_fake_time
+async def test_another_method_is_told_which_are_served(method: bytes) -> None:
+    scene = Scene()
+    reply = scene.ask(method=method)
+    assert reply.status == 405
+    assert reply.header(b"Allow") == b"POST, GET, DELETE"
+    assert reply.json["error"]["code"] == -32600
+    assert scene.rejected("bad_method") == 1
+    assert scene.outcomes == {"rejected": 1}
+
+
+@on_fake_time
+async def test_head_is_refused_without_a_body() -> None:
+    client = Downstream(Scene().gateway)
+    client.say(b"HEAD /files/mcp HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert client.sent.startswith(b"HTTP/1.1 405")
+    assert client.sent.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"nonsense", b"{", b'{"id":1', b"[{}", b"\xff\xfe", b"\xef\xbb\xbf{}", b"[" * 500]
+)
+@on_fake_time
+async def test_a_body_that_is_not_json_is_a_parse_error(body: bytes) -> None:
+    scene = Scene()
+    reply = scene.say(post(body))
+    assert reply.status == 400
+    assert (reply.json["id"], reply.json["error"]["code"]) == (None, -32700)
+    assert "not JSON" in reply.json["error"]["message"]
+    assert scene.rejected("not_json") == 1
+    labels = {"method": "_other", "outcome": "rejected"}
+    assert scene.books.value("mcp_requests_total", **labels) == 1
+    assert scene.upstreams["files"].handled == []
+
+
+@pytest.mark.parametrize("body", [b"5", b"null", b'"text"', b"[]", b"[1, 2]", b" [null] "])
+@on_fake_time
+async def test_json_that_is_no_message_is_an_invalid_request(body: bytes) -> None:
+    scene = Scene()
+    reply = scene.say(post(body))
+    assert reply.status == 400
+    assert reply.json["error"]["code"] == -32600
+    assert scene.rejected("not_jsonrpc") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "reason"),
+    [
+        (
+            b"POST /files/mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 501\r\n\r\n",
+            413,
+            "body_too_large",
+        ),
+        (
+            b"GET /files/mcp HTTP/1.1\r\nHost: localhost\r\nA: " + b"x" * 2000 + b"\r\n\r\n",
+            431,
+            "head_too_large",
+        ),
+        (
+            b"GET /files/mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+            400,
+            "bad_request",
+        ),
+    ],
+)
+@on_fake_time
+async def test_what_breaks_a_limit_is_a_json_rpc_error_too(
+    text: bytes, status: int, reason: str
+) -> None:
+    scene = Scene()
+    reply = scene.say(text)
+    assert reply.status == status
+    assert reply.header(b"Content-Type") == b"application/json"
+    assert reply.json["error"]["code"] == -32600
+    assert scene.rejected(reason) == 1
+    labels = {"method": "_other", "outcome": "rejected"}
+    if status != 431:
+        assert scene.books.value("mcp_requests_total", **labels) == 1
+
+
+# Origin and Host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(b"localhost", b"localhost:6279", b"LOCALHOST:1", b"127.0.0.1:6279", b"127.1.2.3"),
+        *(b"[::1]:6279", b"[::1]", b"files.localhost:80"),
+    ],
+)
+@on_fake_time
+async def test_a_loopback_listener_is_addressed_by_a_loopback_name(host: bytes) -> None:
+    assert Scene().ask(Host=host).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(b"evil.example", b"evil.example:6279", b"localhost.evil.example", b"192.0.2.1:6279"),
+        *(b"0.0.0.0:6279", b"[::2]:6279", b"127.0.0.1.evil.example", b"\xff", b":6279"),
+    ],
+)
+@on_fake_time
+async def test_a_name_that_was_rebound_to_loopback_is_refused(host: bytes) -> None:
+    scene = Scene()
+    reply = scene.ask(Host=host)
+    assert reply.status == 403
+    assert "Host or Origin" in reply.json["error"]["message"]
+    assert scene.rejected("bad_origin") == 1
+    assert scene.upstreams["files"].handled == []
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [b"http://localhost", b"http://localhost:3000", b"https://127.0.0.1:1", b"http://[::1]"],
+)
+@on_fake_time
+async def test_a_page_of_this_machine_is_let_in(origin: bytes) -> None:
+    assert Scene().ask(Origin=origin).status == 200
+
+
+FOREIGN = [
+    *(b"http://evil.example", b"null", b"https://localhost.evil.example", b"file://"),
+    *(b"chrome-extension://abc", b"http://[", b"localhost", b"http://user@evil.example:80"),
+]
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+@on_fake_time
+async def test_a_foreign_page_is_refused_before_it_learns_anything(origin: bytes) -> None:
+    scene = Scene()
+    for path in (b"/files/mcp", b"/unknown/mcp", b"/"):
+        reply = scene.ask(path, Origin=origin)
+        assert reply.status == 403
+        assert b"files" not in reply.body
+    assert scene.rejected("bad_origin") == 3
+
+
+@on_fake_time
+async def test_elsewhere_any_host_is_served_and_a_page_of_that_host() -> None:
+    scene = Scene(is_loopback=False)
+    assert scene.ask(Host=b"mcp.example:6279").status == 200
+    assert scene.ask(Host=b"mcp.example:6279", Origin=b"https://mcp.example").status == 200
+    for origin in FOREIGN:
+        assert scene.ask(Host=b"mcp.example", Origin=origin).status == 403
+
+
+@on_fake_time
+async def test_an_old_client_without_host_is_served() -> None:
+    scene = Scene()
+    assert scene.say(b"GET /files/mcp HTTP/1.0\r\n\r\n").status == 200
+
+
+# Changes
+
+
+@on_fake_time
+async def test_servers_come_and_go() -> None:
+    scene = Scene("files", "notes")
+    scene.gateway.remove("files")
+    scene.gateway.remove("never")
+    assert scene.ask(b"/files/mcp").status == 404
+    assert scene.ask(b"/notes/mcp").status == 200
+    scene.gateway.add("files", scene.upstreams["files"])
+    assert scene.ask(b"/files/mcp").status == 200
+
+
+# Tokens
+
+TOKEN = b"0123456789abcdef"
+BEARER = b"Bearer " + TOKEN
+
+
+def guarded(*names: str) -> Scene:
+    scene = Scene(*names)
+    scene.gateway.tokens = Tokens({"laptop": TOKEN.decode(), "other": "f" * 16})
+    return scene
+
+
+@pytest.mark.parametrize(
+    "header", [b"", b"Bearer wrong-wrong-wrong", b"Basic " + TOKEN, TOKEN, b"Bearer"]
+)
+@pytest.mark.parametrize("path", [b"/files/mcp", b"/nobody/mcp", b"/", b"/files/sse"])
+@on_fake_time
+async def test_without_a_token_nothing_is_served_and_nothing_told(
+    header: bytes, path: bytes
+) -> None:
+    scene = guarded()
+    reply = scene.say(post(request(1), path, (b"Authorization", header)))
+    assert reply.status == 401
+    assert reply.header(b"www-authenticate") == b'Bearer realm="mcp-exporter"'
+    assert reply.json["error"]["code"] == -32600
+    assert "wants a bearer token" in reply.json["error"]["message"]
+    assert b"files" not in reply.body
+    assert scene.rejected("unauthorized") == 1
+    assert scene.outcomes == {"rejected": 1}
+    assert scene.upstreams["files"].handled == []
+
+
+@pytest.mark.parametrize("method", [b"GET", b"DELETE", b"OPTIONS", b"PUT"])
+@on_fake_time
+async def test_every_method_wants_a_token(method: bytes) -> None:
+    assert guarded().ask(method=method).status == 401
+
+
+@on_fake_time
+async def test_a_token_lets_in_and_goes_no_further() -> None:
+    scene = guarded()
+    for number, bearer in enumerate((BEARER, b"bearer " + b"f" * 16)):
+        reply = scene.say(
+            post(request(number), b"/files/mcp", (b"Authorization", bearer), (b"X-Other", b"kept"))
+        )
+        assert reply.status == 200
+        reached = scene.upstreams["files"].handled[-1][0]
+        assert b"authorization" not in {name.lower() for name, _ in reached.headers}
+        assert (b"X-Other", b"kept") in reached.headers
+    assert scene.outcomes == {}
+
+
+@on_fake_time
+async def test_without_tokens_of_its_own_the_header_is_the_servers() -> None:
+    scene = Scene()
+    scene.say(post(request(1), b"/files/mcp", (b"Authorization", BEARER)))
+    assert (b"Authorization", BEARER) in scene.upstreams["files"].handled[0][0].headers
+
+
+@on_fake_time
+async def test_new_tokens_count_from_the_next_request_on() -> None:
+    scene = guarded()
+    client = Downstream(scene.gateway, LIMITS)
+    client.say(post(request(1), b"/files/mcp", (b"Authorization", BEARER)))
+    scene.gateway.tokens = Tokens({"new": "g" * 16})
+    client.say(post(request(2), b"/files/mcp", (b"Authorization", BEARER)))
+    client.say(post(request(3), b"/files/mcp", (b"Authorization", b"Bearer " + b"g" * 16)))
+    assert [reply.status for reply in client.replies()] == [200, 401, 200]
+
+
+@on_fake_time
+async def test_a_browser_may_ask_without_a_token_what_it_may_send() -> None:
+    scene = guarded()
+    scene.upstreams["files"].methods = (b"POST", b"OPTIONS")
+    fields = {
+        "Origin": b"http://localhost:8080",
+        "Access-Control-Request-Method": b"POST",
+        "Access-Control-Request-Headers": b"authorization, mcp-protocol-version",
+    }
+    reply = scene.ask(method=b"OPTIONS", **fields)
+    assert (reply.status, reply.body) == (204, b"")
+    assert reply.header(b"access-control-allow-origin") == b"http://localhost:8080"
+    allowed = reply.header(b"access-control-allow-headers")
+    assert allowed == b"authorization, mcp-protocol-version"
+    assert reply.header(b"access-control-allow-methods") == b"POST, GET, DELETE"
+    assert scene.upstreams["files"].handled == []
+    foreign = scene.ask(method=b"OPTIONS", **{**fields, "Origin": b"http://evil.example"})
+    assert foreign.status == 403
+
+
+@on_fake_time
+async def test_a_server_that_serves_no_preflight_refuses_it_with_tokens_too() -> None:
+    scene = guarded()
+    reply = scene.ask(
+        method=b"OPTIONS",
+        **{"Origin": b"http://localhost", "Access-Control-Request-Method": b"POST"},
+    )
+    assert reply.status == 405
+
+
+@on_fake_time
+async def test_the_servers_oauth_is_not_announced_where_the_token_is_the_exporters() -> None:
+    scene = guarded()
+    path = b"/.well-known/oauth-protected-resource/files/mcp"
+    assert scene.ask(path).status == 401
+    reply = scene.ask(path, Authorization=BEARER)
+    assert reply.status == 404
+    assert "there is no OAuth behind it" in reply.json["error"]["message"]
+    assert scene.upstreams["files"].described == []
+
+
+@on_fake_time
+async def test_a_foreign_page_is_refused_before_its_token_is_looked_at() -> None:
+    scene = guarded()
+    reply = scene.ask(Origin=b"http://evil.example", Authorization=BEARER)
+    assert reply.status == 403
+    assert scene.rejected("bad_origin") == 1
+
+
+# Heads that were seen before
+
+
+@on_fake_time
+async def test_a_head_finds_its_server_again_until_the_servers_change() -> None:
+    scene = Scene("files", "mail")
+    client = Downstream(scene.gateway)
+
+    def status() -> int:
+        client.say(post(request(1)))
+        return client.replies()[-1].status
+
+    assert [status() for _ in range(3)] == [200, 200, 200]
+    scene.gateway.remove("files")
+    assert [status() for _ in range(2)] == [404, 404]
+    scene.gateway.add("files", scene.upstreams["files"])
+    assert [status() for _ in range(2)] == [200, 200]
+    assert len(scene.upstreams["files"].handled) == 5
+
+
+@on_fake_time
+async def test_a_known_head_does_not_excuse_a_body() -> None:
+    scene = Scene()
+    client = Downstream(scene.gateway)
+    good = post(request(1))
+    client.say(good)
+    client.say(good[:-1] + b"!")
+    assert [reply.status for reply in client.replies()] == [200, 400]
+
+
+@on_fake_time
+async def test_a_refused_head_is_refused_again() -> None:
+    scene = Scene()
+    client = Downstream(scene.gateway)
+    evil = post(request(1), b"/files/mcp", (b"Origin", b"http://evil.example"))
+    client.say(evil)
+    client.say(evil)
+    assert [reply.status for reply in client.replies()] == [403, 403]
+    assert scene.upstreams["files"].handled == []
+
+
+@on_fake_time
+async def test_a_token_goes_no_further_though_its_head_is_known() -> None:
+    scene = guarded()
+    client = Downstream(scene.gateway)
+    good = post(request(1), b"/files/mcp", (b"Authorization", BEARER))
+    for text in (good[:-1] + b"!", good, good):
+        client.say(text)
+    assert [reply.status for reply in client.replies()] == [400, 200, 200]
+    scene.gateway.tokens = None
+    client.say(good)
+    handled = [request for request, _ in scene.upstreams["files"].handled]
+    sent = [dict(request.headers).get(b"Authorization") for request in handled]
+    assert sent == [None, None, BEARER]
+    scene.gateway.tokens = Tokens({"new": "g" * 16})
+    client.say(good)
+    assert client.replies()[-1].status == 401
+
+
+# Limits
+
+LISTEN = request("l", "subscriptions/listen")
+INITIALIZE = request(7, "initialize")
+
+
+def bounded(**limits: int) -> Scene:
+    scene = Scene("files", "notes")
+    scene.gateway.admission.apply(Bounds(**limits))
+    return scene
+
+
+def assert_refused(scene: Scene, reply: Reply, limit: str, identity: object) -> None:
+    assert reply.status == 503
+    assert reply.header(b"retry-after") == b"1"
+    assert reply.json["id"] == identity
+    assert reply.json["error"]["code"] == -32000
+    assert f"limits.{limit} is 1; try again later" in reply.json["error"]["message"]
+    assert scene.rejected(f"too_many_{limit.partition('_')[0]}") == 1
+    assert scene.outcomes == {"rejected": 1}
+
+
+@pytest.mark.parametrize(
+    ("limit", "path"), [("requests_per_server", b"/files/mcp"), ("requests_total", b"/notes/mcp")]
+)
+@pytest.mark.parametrize("end", ["reply", "abort", "leave"])
+@on_fake_time
+async def test_requests_in_flight_are_bounded(limit: str, path: bytes, end: str) -> None:
+    scene = bounded(**{limit: 1})
+    files = scene.upstreams["files"]
+    files.is_slow = True
+    first = Downstream(scene.gateway, LIMITS)
+    first.say(post(request(1)))
+    assert_refused(scene, scene.say(post(request(2), path)), limit, 2)
+    served = files.handled[0][0]
+    if end == "reply":
+        served.respond(200, b"", b"")
+    elif end == "abort":
+        served.abort()
+    else:
+        first.abort()
+    await settle()
+    scene.upstreams["notes"].is_slow = files.is_slow = False
+    assert scene.say(post(request(3), path)).status == 200
+    assert scene.gateway.admission.of("files").requests.own.taken == 0
+    assert scene.gateway.admission.of("files").requests.total.taken == 0
+
+
+@pytest.mark.parametrize("limit", ["streams_per_server", "streams_total"])
+@on_fake_time
+async def test_streams_are_bounded_and_leave_room_for_calls(limit: str) -> None:
+    scene = bounded(**{limit: 1})
+    scene.upstreams["files"].is_slow = True
+    listening = Downstream(scene.gateway, LIMITS)
+    listening.say(post(LISTEN))
+    assert_refused(scene, scene.ask(), limit, None)
+    scene.upstreams["files"].is_slow = False
+    assert scene.say(post(request(3))).status == 200
+    listening.abort()
+    await settle()
+    assert scene.ask().status == 200
+
+
+@pytest.mark.parametrize(
+    ("limit", "count"),
+    [
+        ("sessions_per_server", "session_count"),
+        ("children_per_server", "child_count"),
+    ],
+)
+@on_fake_time
+async def test_sessions_are_bounded_and_those_that_live_go_on(limit: str, count: str) -> None:
+    scene = bounded(**{limit: 1})
+    setattr(scene.upstreams["files"], count, 1)
+    assert_refused(scene, scene.say(post(INITIALIZE)), limit, 7)
+    assert scene.say(post(request(8))).status == 200
+    assert scene.say(post(INITIALIZE, b"/notes/mcp")).status == 200
+    setattr(scene.upstreams["files"], count, 0)
+    assert scene.say(post(INITIALIZE)).status == 200
+    assert scene.gateway.admission.of("files").requests.own.taken == 0
+
+
+@on_fake_time
+async def test_a_server_that_is_removed_takes_its_limits_along() -> None:
+    scene = bounded(requests_per_server=1)
+    scene.upstreams["files"].is_slow = True
+    Downstream(scene.gateway, LIMITS).say(post(request(1)))
+    scene.gateway.remove("files")
+    scene.gateway.add("files", scene.upstreams["files"])
+    scene.upstreams["files"].is_slow = False
+    assert scene.say(post(request(2))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        (b"mcp.example", b"", 200),
+        (b"mcp.example:443", b"https://mcp.example", 200),
+        (b"localhost:6279", b"https://mcp.example", 200),
+        (b"other.example", b"", 403),
+        (b"mcp.example", b"https://other.example", 403),
+        (b"mcp.example.other", b"", 403),
+    ],
+)
+@on_fake_time
+async def test_the_name_of_the_external_url_is_ours_too(
+    host: bytes, origin: bytes, status: int
+) -> None:
+    scene = Scene()
+    scene.gateway._own_host = Gateway(
+        scene.books.metrics, True, "https://mcp.example/base"
+    )._own_host
+    assert scene.ask(Host=host, Origin=origin).status == status
+
+
+# Large bodies
+
+WAITS = ListenerLimits(body_bytes=4 * 1024 * 1024)
+
+
+def begin(scene: Scene, *headers: tuple[bytes, bytes]) -> Downstream:
+    """A client that has sent the head of a large request, and no body."""
+    client = Downstream(scene.gateway, WAITS)
+    client.listener.screen = scene.gateway.screen
+    lines = [b"POST /files/mcp HTTP/1.1", b"Host: localhost"]
+    lines += [b"%b: %b" % each for each in headers]
+    client.say(b"\r\n".join([*lines, b"", b""]))
+    return client
+
+
+@pytest.mark.parametrize(
+    "framing", [(b"Content-Length", b"1000000"), (b"Transfer-Encoding", b"chunked")]
+)
+@on_fake_time
+async def test_a_strangers_large_body_is_not_waited_for(framing: tuple[bytes, bytes]) -> None:
+    scene = guarded()
+    (reply,) = begin(scene, framing).replies()
+    assert (reply.status, reply.header(b"connection")) == (401, b"close")
+    assert reply.header(b"www-authenticate") is not None
+    assert scene.rejected("unauthorized") == 1
+    (reply,) = begin(scene, framing, (b"Origin", b"http://evil.example")).replies()
+    assert reply.status == 403
+    assert scene.rejected("bad_origin") == 1
+    assert begin(scene, framing, (b"Authorization", BEARER)).replies() == []
+
+
+@on_fake_time
+async def test_a_stranger_who_expects_to_go_on_is_not_asked_to() -> None:
+    length = (b"Content-Length", b"1000000")
+    expects = (b"Expect", b"100-continue")
+    (reply,) = begin(guarded(), length, expects).replies()
+    assert reply.status == 401
+    welcome = begin(guarded(), length, expects, (b"Authorization", BEARER))
+    assert welcome.sent.startswith(b"HTTP/1.1 100")

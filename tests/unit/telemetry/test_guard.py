@@ -1,0 +1,220 @@
+"""Whatever of observation fails, every byte of the traffic is what it would have been."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from exporter.telemetry import recorder
+from exporter.telemetry.metrics import Metrics
+from exporter.telemetry.recorder import ServerRecorder
+from exporter.telemetry.series import Count, Distribution, Family
+from tests.support.fakes import (
+    Books,
+    FakeChild,
+    error,
+    fake_time,
+    notification,
+    request,
+    result,
+    settle,
+)
+from tests.unit.relay.http import test_relay
+from tests.unit.relay.http.test_relay import (
+    END,
+    LEGACY,
+    MODERN,
+    SESSION,
+    STREAM,
+    chunk,
+    event,
+    http,
+)
+from tests.unit.relay.stdio import test_upstream as test_stdio_upstream
+from tests.unit.relay.stdio.test_upstream import children
+
+__all__ = ["children"]
+
+TOOLS = {"tools": [{"name": "x", "inputSchema": {}}]}
+TRACE = {"traceparent": f"00-{1:032x}-00f067aa0ba902b7-01"}
+CALL = request(1, "tools/call", name="x", _meta=TRACE)
+
+
+class BrokenError(Exception):
+    """What nobody expects."""
+
+
+class Broken:
+    """Raises whatever is asked of it, and knows how often that was."""
+
+    def __init__(self) -> None:
+        self.touched = 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.touched += 1
+        raise BrokenError(name)
+
+    def __call__(self, *args: object) -> Any:
+        self.touched += 1
+        raise BrokenError(str(args))
+
+
+Break = Callable[[Books, Broken, pytest.MonkeyPatch], None]
+
+
+def family(name: str) -> Break:
+    """A metric cannot be written."""
+    return lambda books, broken, patch: patch.setattr(books.metrics, name, broken)
+
+
+def series(name: str) -> Break:
+    """One series of a server, or some of a kind, cannot be written."""
+
+    def put(books: Books, broken: Broken, patch: pytest.MonkeyPatch) -> None:
+        kept = getattr(books.recorder, name)
+        patch.setattr(
+            books.recorder, name, dict.fromkeys(kept, broken) if isinstance(kept, dict) else broken
+        )
+
+    return put
+
+
+def function(name: str) -> Break:
+    """A label, or a trace, cannot be made."""
+    return lambda _, broken, patch: patch.setattr(recorder, name, broken)
+
+
+def _faults() -> Iterator[tuple[str, Break]]:
+    metrics = Metrics(CollectorRegistry(), clock=lambda: 0.0)
+    for name, value in vars(metrics).items():
+        if isinstance(value, Family) and name != "internal_errors":
+            yield name, family(name)
+    for name, value in vars(ServerRecorder(metrics, "files", "http")).items():
+        values = [*value.values()] if isinstance(value, dict) else [value]
+        if values and isinstance(values[0], Count | Distribution):
+            yield name, series(name)
+    for name in ("method_label", "code_label", "version_label", "_exemplar"):
+        yield name, function(name)
+    yield "clock", lambda books, broken, patch: patch.setattr(books.metrics, "clock", broken)
+    yield (
+        "clients",
+        lambda books, broken, patch: patch.setattr(books.metrics.clients, "label", broken),
+    )
+    yield "tools", lambda books, broken, patch: patch.setattr(books.recorder, "tools", broken)
+
+
+FAULTS: Mapping[str, Break] = dict(_faults())
+
+
+async def over_http(books: Callable[[Books], None]) -> bytes:
+    """Everything that HTTP servers and their clients do; the bytes that both got."""
+    scene = test_relay.Scene(observed_bytes=500)
+    books(scene.books)
+    clients = [
+        await scene.call(http(result(1, content=[]), b"Content-Type: application/json"), MODERN),
+        await scene.call(http(result(1, isError=True)), LEGACY),
+        await scene.call(http(error(1, -32603))),
+        await scene.call(http(b"x" * 900)),
+        await scene.call(http(error(1, 7), status=b"404 No")),
+        await scene.call(http(b"", status=b"401 No")),
+        await scene.call(
+            http(b"", STREAM, length=False)
+            + chunk(event(notification("notifications/progress")))
+            + chunk(event(request(5, "ping")))
+            + chunk(event(result(1)))
+            + END
+        ),
+        await scene.post(gzip.compress(b"{}", mtime=0), (b"Content-Encoding", b"gzip")),
+    ]
+    scene.say(http(result(1)))
+    clients.append(await scene.post(request(0, "initialize", clientInfo={"name": "inspector"})))
+    scene.say(http(result(0), b"Mcp-Session-Id: s1"))
+    clients.append(await scene.post(request(2, "tools/list"), SESSION, LEGACY))
+    scene.say(http(result(2, **TOOLS)))
+    clients.append(await scene.post(notification("notifications/initialized"), SESSION, LEGACY))
+    scene.say(http(status=b"202 Accepted"))
+    clients.append(await scene.post(CALL, SESSION, LEGACY))
+    scene.say(http(result(1)))
+    clients.append(await scene.get(SESSION, LEGACY, method=b"DELETE"))
+    scene.say(http())
+    clients += [await scene.post(b"{"), await scene.get(method=b"PUT"), await scene.post([])]
+    clients.append(await scene.post(CALL, MODERN))
+    scene.connections[-1].lose(None)
+    await settle()
+    left = await scene.post(CALL, MODERN)
+    left.lose(None)
+    await settle()
+    return b"".join(bytes(each.sent) for each in (*clients, *scene.connections))
+
+
+async def over_stdio(children: list[FakeChild], books: Callable[[Books], None]) -> bytes:
+    """The same of children."""
+    scene = test_stdio_upstream.Scene(children)
+    books(scene.books)
+    session, child = scene.open()
+    clients = [scene.post(request(1, "tools/list"), session)]
+    child.say(result(1, **TOOLS))
+    clients.append(scene.post(notification("notifications/initialized"), session))
+    clients.append(scene.post(CALL | {"id": 2}, session))
+    child.say(notification("notifications/progress"))
+    child.say(request(9, "ping"))
+    child.say(b"babble")
+    child.say(result(2))
+    clients.append(scene.post(request(3), b"unknown"))
+    clients.append(scene.modern("m", "tools/list"))
+    await settle()
+    shared = children[-1]
+    number = shared.heard[-1]["id"]
+    shared.say(result(number, **TOOLS))
+    clients.append(scene.modern("n", "initialize"))
+    clients.append(scene.post(request(4), session))
+    child.die()
+    clients.append(scene.other(b"DELETE", b"Mcp-Session-Id: " + session))
+    await settle()
+    await scene.upstream.close()
+    heard = b"".join(line for each in children for line in each.lines)
+    return heard + b"".join(bytes(client.sent) for client in clients)
+
+
+Traffic = Callable[[Callable[[Books], None]], Awaitable[bytes]]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+def test_a_fault_in_observation_leaves_the_traffic_untouched_and_is_counted(
+    transport: str, fault: str, children: list[FakeChild], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, found = Broken(), list[Books]()
+
+    def whole(books: Books) -> None:
+        found.append(books)
+
+    def faulty(books: Books) -> None:
+        FAULTS[fault](books, broken, monkeypatch)
+        found.append(books)
+
+    def run(books: Callable[[Books], None]) -> bytes:
+        children.clear()
+        numbers = itertools.count(1)
+        monkeypatch.setattr("secrets.token_hex", lambda _: f"{next(numbers):032x}")
+        with fake_time() as runner:
+            if transport == "http":
+                return runner.run(over_http(books))
+            return runner.run(over_stdio(children, books))
+
+    untouched = run(whole)
+    assert run(faulty) == untouched
+    well, failed = (books.total("mcp_exporter_internal_errors_total") for books in found)
+    assert well == 0
+    assert bool(failed) is bool(broken.touched)
+
+
+def test_most_faults_are_met() -> None:
+    """Else the traffic above would prove nothing."""
+    assert {"requests", "tool_calls", "_overhead", "method_label", "clients"} <= FAULTS.keys()
+    assert len(FAULTS) > 30

@@ -1,0 +1,142 @@
+"""The configuration is read again whole, or not at all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from exporter.config import model as config
+from exporter.config.errors import ConfigError
+from exporter.config.model import Config
+from exporter.reload import Reloader
+from exporter.servers import Difference, Fleet
+from tests.support.fakes import Books
+
+ONE = "servers: {one: {command: cat}}\n"
+TWO = "servers: {one: {command: cat}, two: {command: '${COMMAND}'}}\n"
+
+
+class FakeFleet:
+    """Keeps what it is told to serve."""
+
+    def __init__(self) -> None:
+        self.served: list[list[str]] = []
+
+    def apply(self, loaded: Config) -> Difference:
+        before = self.served[-1] if self.served else []
+        self.served.append(list(loaded.servers))
+        return Difference([name for name in loaded.servers if name not in before], [], [])
+
+
+class Scene:
+    """A file, and the exporter that reads it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.books = Books()
+        self.fleet = FakeFleet()
+        self.limits: list[int] = []
+        self.problem: str | None = None
+        self.prepared = 0
+        self.reloader = Reloader(
+            path,
+            {"COMMAND": "dog"},
+            self.books.metrics,
+            cast("Fleet", self.fleet),
+            lambda loaded: self.limits.append(loaded.limits.request_bytes),
+            self.prepare,
+        )
+        path.write_text(ONE)
+        self.reloader.start(config.load(path, {}))
+
+    def reload(self, text: str) -> str:
+        self.path.write_text(text)
+        self.books.clock.advance(60)
+        return self.reloader.reload()
+
+    def prepare(self) -> Callable[[], None]:
+        if self.problem is not None:
+            raise ConfigError(self.problem)
+        return self.note
+
+    def note(self) -> None:
+        self.prepared += 1
+
+    @property
+    def gauges(self) -> tuple[float | None, float | None]:
+        name = "mcp_exporter_config_last_reload_success"
+        return self.books.own(f"{name}ful"), self.books.own(f"{name}_timestamp_seconds")
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path / "mcp.yml")
+
+
+def test_the_first_configuration_counts_as_loaded(scene: Scene) -> None:
+    assert scene.fleet.served == [["one"]]
+    assert scene.gauges == (1, 1000)
+
+
+def test_a_new_configuration_is_in_force_at_once(scene: Scene) -> None:
+    text = scene.reload(TWO + "limits: {request_bytes: 7KiB}\n")
+    assert text == "1 added, 0 changed, 0 removed"
+    assert scene.fleet.served[-1] == ["one", "two"]
+    assert scene.limits[-1] == 7 * 1024
+    assert scene.reloader.config.servers["two"].command == "dog"
+    assert scene.gauges == (1, 1060)
+
+
+@pytest.mark.parametrize("text", ["", "servers: {}", "servers: {one: {comand: x}}", "{"])
+def test_a_bad_configuration_changes_nothing_but_the_gauge(
+    scene: Scene, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = scene.reloader.config
+    with caplog.at_level(logging.ERROR), pytest.raises(ConfigError, match=r"mcp\.yml"):
+        scene.reload(text)
+    assert scene.reloader.config is before
+    assert scene.fleet.served == [["one"]]
+    assert len(scene.limits) == 1
+    assert scene.gauges == (0, 1000)
+    (record,) = caplog.records
+    assert record.message == "configuration not reloaded"
+    assert "mcp.yml" in vars(record)["reason"]
+
+
+def test_a_good_configuration_after_a_bad_one_puts_the_gauge_right(scene: Scene) -> None:
+    with pytest.raises(ConfigError):
+        scene.reload("{")
+    scene.reload(TWO)
+    assert scene.gauges == (1, 1120)
+
+
+def test_a_file_that_is_gone_changes_nothing(scene: Scene) -> None:
+    scene.path.unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        scene.reloader.reload()
+    assert scene.gauges == (0, 1000)
+
+
+def test_what_else_is_read_comes_into_force_with_the_configuration(scene: Scene) -> None:
+    assert scene.prepared == 0
+    scene.reload(TWO)
+    assert scene.prepared == 1
+
+
+def test_where_anything_else_is_bad_nothing_comes_into_force(scene: Scene) -> None:
+    scene.problem = "tokens.yml:1: no tokens"
+    with pytest.raises(ConfigError, match=r"tokens\.yml:1: no tokens"):
+        scene.reload(TWO)
+    assert scene.prepared == 0
+    assert scene.fleet.served == [["one"]]
+    assert scene.gauges == (0, 1000)
+
+
+def test_where_the_configuration_is_bad_nothing_else_comes_into_force(scene: Scene) -> None:
+    with pytest.raises(ConfigError):
+        scene.reload("{")
+    assert scene.prepared == 0

@@ -1,0 +1,211 @@
+"""Servers come, change and go while the others go on undisturbed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from exporter.config import model as config
+from exporter.config.model import Server
+from exporter.probe.history import History
+from exporter.relay.gateway import Gateway
+from exporter.relay.http.sse_upstream import SseUpstream
+from exporter.relay.http.upstream import HttpUpstream
+from exporter.relay.oauth import OwnUrl
+from exporter.relay.stdio import upstream as stdio_upstream
+from exporter.relay.stdio.upstream import StdioUpstream
+from exporter.servers import DRAIN_TIME, Fleet
+from exporter.transport.process.child import Owner
+from exporter.transport.process.reaper import Reaper
+from tests.support.fakes import (
+    Books,
+    Downstream,
+    FakeChild,
+    Reply,
+    on_fake_time,
+    post,
+    request,
+    result,
+    settle,
+)
+
+SHELL = "shell: {command: cat}"
+WEB = "web: {url: 'http://up:8000/mcp'}"
+OLD = "old: {url: 'http://up:8000/sse', type: sse}"
+
+
+@pytest.fixture(autouse=True)
+def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
+    """The children that were started, in order."""
+    started: list[FakeChild] = []
+
+    def start(_: Server, owner: Owner, *rest: Any) -> FakeChild:
+        started.append(FakeChild(owner, rest[-1]))
+        return started[-1]
+
+    monkeypatch.setattr(stdio_upstream, "Child", start)
+    return started
+
+
+class Scene:
+    """A fleet behind a gateway."""
+
+    def __init__(self, children: list[FakeChild]) -> None:
+        self.children = children
+        self.books = Books("shell")
+        self.gateway = Gateway(self.books.metrics, is_loopback=True)
+        self.fleet = Fleet(self.books.metrics, self.gateway, History(), Reaper(), OwnUrl(None))
+
+    def apply(self, *servers: str, probe: str = "probe: {enabled: false}") -> tuple[Any, ...]:
+        """Serve these; answers who was added, changed and removed."""
+        text = f"{{servers: {{{', '.join(servers)}}}, {probe}}}"
+        difference = self.fleet.apply(config.parse(text, "mcp.yml", {}))
+        return difference.added, difference.changed, difference.removed
+
+    def open(self) -> tuple[bytes, FakeChild]:
+        """A session with the shell."""
+        client = self.post(request(0, "initialize"))
+        child = self.children[-1]
+        child.say(result(0))
+        (reply,) = client.replies()
+        session = reply.header(b"Mcp-Session-Id")
+        assert session is not None
+        return session, child
+
+    def post(self, body: object, session: bytes = b"", path: bytes = b"/shell/mcp") -> Downstream:
+        client = Downstream(self.gateway)
+        client.say(post(body, path, *([(b"Mcp-Session-Id", session)] if session else [])))
+        return client
+
+    def has_series(self, server: str) -> bool:
+        return self.books.value("mcp_server_up", server=server) is not None
+
+
+def reply_of(client: Downstream) -> Reply:
+    (reply,) = client.replies()
+    return reply
+
+
+@on_fake_time
+async def test_every_transport_has_its_relay(children: list[FakeChild]) -> None:
+    scene = Scene(children)
+    assert scene.apply(SHELL, WEB, OLD) == (["shell", "web", "old"], [], [])
+    kinds = {name: type(upstream) for name, upstream in scene.gateway.upstreams.items()}
+    assert kinds == {"shell": StdioUpstream, "web": HttpUpstream, "old": SseUpstream}
+    assert scene.fleet.names == ["shell", "web", "old"]
+    assert [row.endpoint for row in scene.fleet.rows()] == ["/shell/mcp", "/web/mcp", "/old/mcp"]
+    await scene.fleet.close()
+
+
+@on_fake_time
+async def test_a_server_that_stays_keeps_its_sessions(children: list[FakeChild]) -> None:
+    scene = Scene(children)
+    scene.apply(SHELL, WEB)
+    session, child = scene.open()
+    assert scene.apply(OLD, SHELL) == (["old"], [], ["web"])
+    client = scene.post(request(1), session)
+    child.say(result(1))
+    assert reply_of(client).json == result(1)
+    assert scene.fleet.names == ["old", "shell"]
+    await scene.fleet.close()
+
+
+@on_fake_time
+async def test_a_server_that_changed_is_replaced(children: list[FakeChild]) -> None:
+    scene = Scene(children)
+    scene.apply(SHELL)
+    session, child = scene.open()
+    assert scene.apply("shell: {command: cat, args: [-u]}") == ([], ["shell"], [])
+    await asyncio.sleep(1)
+    assert child.is_stopped
+    assert reply_of(scene.post(request(1), session)).status == 404
+    found = scene.fleet.find("shell")
+    assert found is not None
+    assert found.args == ("-u",)
+    assert scene.has_series("shell")
+    scene.open()
+    assert scene.books.value("mcp_sessions") == 1
+    await scene.fleet.close()
+
+
+@on_fake_time
+async def test_what_is_in_flight_is_answered_before_its_server_goes(
+    children: list[FakeChild],
+) -> None:
+    scene = Scene(children)
+    scene.apply(SHELL, WEB)
+    session, child = scene.open()
+    client = scene.post(request(1), session)
+    scene.apply(WEB)
+    await asyncio.sleep(DRAIN_TIME / 2)
+    assert not child.is_stopped
+    assert reply_of(scene.post(request(2), session)).status == 404
+    child.say(result(1))
+    assert reply_of(client).json == result(1)
+    await asyncio.sleep(1)
+    assert child.is_stopped
+    assert not scene.has_series("shell")
+    assert scene.has_series("web")
+    await scene.fleet.close()
+
+
+@on_fake_time
+async def test_what_does_not_end_in_time_is_answered_with_an_error(
+    children: list[FakeChild],
+) -> None:
+    scene = Scene(children)
+    scene.apply(SHELL, WEB)
+    session, child = scene.open()
+    client = scene.post(request(1), session)
+    scene.apply(WEB)
+    await asyncio.sleep(DRAIN_TIME + 1)
+    assert reply_of(client).status == 502
+    assert child.is_stopped
+    assert not scene.has_series("shell")
+    await scene.fleet.close()
+
+
+@on_fake_time
+async def test_a_server_that_comes_back_keeps_its_series(children: list[FakeChild]) -> None:
+    scene = Scene(children)
+    scene.apply(SHELL, WEB)
+    scene.apply(WEB)
+    scene.apply(WEB, SHELL)
+    await asyncio.sleep(DRAIN_TIME + 1)
+    assert scene.has_series("shell")
+    scene.open()
+    assert scene.books.value("mcp_sessions") == 1
+    await scene.fleet.close()
+
+
+@on_fake_time
+async def test_passive_signs_reach_the_health_unless_switched_off(
+    children: list[FakeChild],
+) -> None:
+    scene = Scene(children)
+    scene.apply(SHELL, "quiet: {command: cat, probe: {passive: false}}")
+    for name, state in (("shell", "ok"), ("quiet", "unknown")):
+        client = scene.post(request(0, "initialize"), path=f"/{name}/mcp".encode())
+        children[-1].say(result(0))
+        assert reply_of(client).status == 200
+        assert scene.books.value("mcp_server_health_state", server=name, state=state) == 1
+    await scene.fleet.close()
+
+
+@on_fake_time
+async def test_the_end_answers_everything_and_leaves_nothing(children: list[FakeChild]) -> None:
+    scene = Scene(children)
+    scene.apply(SHELL, WEB)
+    session, child = scene.open()
+    client = scene.post(request(1), session)
+    leaving = scene.post(request(2), session)
+    scene.apply(WEB)
+    await settle()
+    await scene.fleet.close()
+    assert child.is_stopped
+    assert reply_of(client).status == 502
+    assert reply_of(leaving).status == 502
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    assert others == []

@@ -1,0 +1,162 @@
+"""Heads that were seen before: what is remembered, and that it changes nothing but the time."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.transport.http.head import LONGEST, Headers, Memory, ReplyHead, RequestHead, head_of
+from exporter.transport.http.request import Request
+from tests.support.fakes import Downstream, Scribe, on_fake_time, settle
+
+START = b"POST /a HTTP/1.1\r\n"
+HEAD = START + b"Host: x\r\nContent-Length: 3\r\n\r\n"
+NAMES = [b"host", b"content-length"]
+
+
+def test_a_plain_head_is_remembered_without_what_follows() -> None:
+    assert head_of(HEAD + b"abc\r\n\r\n", START, NAMES) == HEAD
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (HEAD[:-2], NAMES),
+        (b"\r\n\r\n" + HEAD, NAMES),
+        (b"\r\n" + HEAD, NAMES),
+        (HEAD.replace(b"Host: x\r\n", b"Host: x\n"), NAMES),
+        (HEAD.replace(b"Host: x", b"A: " + b"x" * LONGEST), NAMES),
+        *((HEAD, [*NAMES, name]) for name in (b"expect", b"transfer-encoding", b"upgrade")),
+    ],
+)
+def test_what_the_parser_might_read_otherwise_is_not_remembered(
+    data: bytes, names: list[bytes]
+) -> None:
+    assert head_of(data, START, names) is None
+
+
+def test_a_memory_is_bounded_and_begins_anew() -> None:
+    memory: Memory[int] = Memory(3)
+    for number in range(5):
+        memory.keep(b"%d" % number, number)
+    assert [memory.get(b"%d" % number) for number in range(5)] == [None, None, None, 3, 4]
+
+
+def test_the_head_of_a_reply_is_read_once() -> None:
+    fields: Headers = [
+        (b"Content-Type", b"Text/Event-Stream; charset=utf-8"),
+        (b"Connection", b"keep-alive, X-Private"),
+        (b"X-Private", b"1"),
+        (b"Content-Encoding", b" GZIP "),
+        (b"Mcp-Session-Id", b"s1"),
+        (b"WWW-Authenticate", b"Bearer"),
+        (b"Transfer-Encoding", b"chunked"),
+    ]
+    head = ReplyHead(200, b"Fine", fields)
+    assert (head.kind, head.encoding, head.session_id) == (b"text/event-stream", b"gzip", b"s1")
+    assert (head.is_framed, head.is_sized, head.length, head.is_challenge) == (
+        True,
+        False,
+        -1,
+        True,
+    )
+    assert [name for name, _ in head.fields] == [
+        b"Content-Type",
+        b"Content-Encoding",
+        b"Mcp-Session-Id",
+        b"WWW-Authenticate",
+    ]
+    assert head.lines.startswith(b"HTTP/1.1 200 Fine\r\nContent-Type: Text/Event-Stream;")
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "framed", "sized", "length"),
+    [
+        (200, [], False, False, -1),
+        (204, [], True, True, -1),
+        (200, [(b"content-length", b"12")], True, True, 12),
+    ],
+)
+def test_where_a_reply_ends_is_in_its_head(
+    status: int, fields: Headers, framed: bool, sized: bool, length: int
+) -> None:
+    head = ReplyHead(status, b"", fields)
+    assert (head.is_framed, head.is_sized, head.length) == (framed, sized, length)
+
+
+# In the listener
+
+
+class Parrot(Scribe):
+    """Answers with everything that the request said."""
+
+    def handle(self, request: Request) -> None:
+        super().handle(request)
+        said = [request.method, request.target, b"%d" % request.keep_alive, request.body]
+        said += [name + b"=" + value for name, value in request.headers]
+        request.respond(200, b"|".join(said), b"text/plain")
+
+
+REQUESTS = [
+    HEAD + b"abc",
+    HEAD + b"xyz",
+    START + b"Host: x\r\nContent-Length: 0\r\n\r\n",
+    START + b"Host: x\r\nX: 1\r\nx: 2\r\nContent-Length: 1\r\n\r\n\r",
+    START + b"Host: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    START + b"Host: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nab",
+    b"\r\n" + HEAD + b"abc",
+    b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+    b"DELETE /a HTTP/1.1\r\nHost: x\r\n\r\n",
+]
+
+
+@given(
+    st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=8),
+    st.lists(st.integers(1, 900), max_size=6),
+    st.booleans(),
+)
+def test_requests_are_served_as_if_nothing_were_remembered(
+    requests: list[bytes], cuts: list[int], whole: bool
+) -> None:
+    stream = b"".join(requests)
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    pieces = requests if whole else [stream[start:end] for start, end in pairwise(places)]
+
+    @on_fake_time
+    async def run() -> None:
+        remembering, forgetful = Downstream(Parrot()), Downstream(Parrot())
+        forgetful.connection._serve_known = lambda data: False  # type: ignore[method-assign] # noqa: ARG005
+        for piece in pieces:
+            remembering.say(piece)
+            forgetful.say(piece)
+        assert remembering.sent == forgetful.sent
+
+    run()
+
+
+@on_fake_time
+async def test_a_head_that_is_known_goes_past_the_parser() -> None:
+    app = Parrot()
+    client = Downstream(app)
+    for body in (b"abc", b"def", b"ghi"):
+        client.say(HEAD + body)
+    heads = [request.head for request in app.requests]
+    assert isinstance(heads[0], RequestHead)
+    assert heads == [heads[0]] * 3
+    assert [request.body for request in app.requests] == [b"abc", b"def", b"ghi"]
+    assert [reply.status for reply in client.replies()] == [200] * 3
+
+
+@on_fake_time
+async def test_a_known_head_does_not_overtake_what_was_pipelined() -> None:
+    client = Downstream(Parrot())
+    client.say(HEAD + b"one")
+    client.say(HEAD + b"two" + START + b"Host: y\r\nContent-Length: 5\r\n\r\nthree")
+    client.say(HEAD + b"six")
+    await settle()
+    bodies = [reply.body.split(b"|")[3] for reply in client.replies()]
+    assert bodies == [b"one", b"two", b"three", b"six"]

@@ -1,0 +1,427 @@
+"""A child process: its lines, its end, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from itertools import pairwise
+from typing import Any
+
+import psutil
+import pytest
+import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config.model import Server
+from exporter.protocol.failures import Fault, UpstreamError
+from exporter.transport.process import child as child_module
+from exporter.transport.process import spawn
+from exporter.transport.process.child import Child, LineBuffer, StderrQuota, environment
+from exporter.transport.process.reaper import Reaper
+
+Loop = Callable[[], asyncio.AbstractEventLoop]
+
+
+class NoReaper(Reaper):
+    """Watches nobody; keeps who it was told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watched: list[int] = []
+
+    def watch(self, group: int) -> None:
+        self.watched.append(group)
+
+    def forget(self, group: int) -> None:
+        self.watched.remove(group)
+
+
+class Owner:
+    """Waits for what the child says, and for its end."""
+
+    def __init__(self) -> None:
+        self.lines: asyncio.Queue[bytes] = asyncio.Queue()
+        self.lost: asyncio.Future[UpstreamError] = asyncio.get_running_loop().create_future()
+
+    def child_said(self, line: bytes) -> None:
+        assert not self.lost.done(), "the end comes last"
+        self.lines.put_nowait(line)
+
+    def child_lost(self, error: UpstreamError) -> None:
+        self.lost.set_result(error)
+
+    async def line(self) -> bytes:
+        return await self.lines.get()
+
+
+class Ledger:
+    """Keeps the lives of children."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self.exits: list[str] = []
+
+    def process_started(self, pid: int) -> None:
+        self.started.append(pid)
+
+    def process_stopping(self, pid: int) -> None:
+        assert pid in self.started
+
+    def process_exited(self, pid: int, reason: str) -> None:
+        assert pid in self.started
+        self.exits.append(reason)
+
+
+class Scene:
+    """A child that runs a shell script."""
+
+    def __init__(self, script: str = "", server: Server | None = None) -> None:
+        command = Server("demo", "stdio", command="/bin/sh", args=("-c", script))
+        self.owner, self.ledger, self.reaper = Owner(), Ledger(), NoReaper()
+        self.child = Child(server or command, self.owner, self.ledger, self.reaper, "session")
+
+    async def pid(self) -> int:
+        """The number that the script writes first."""
+        return int(await self.owner.line())
+
+    async def end(self) -> UpstreamError:
+        """The end that the child comes to by itself; nothing of it is left."""
+        error = await self.owner.lost
+        await self.child.stop()
+        assert self.reaper.watched == []
+        return error
+
+    async def stop(self) -> str:
+        """Stop the child; answers how it ended."""
+        await self.child.stop()
+        assert self.reaper.watched == []
+        assert not self.owner.lost.done(), "its owner ended it, and hears no more"
+        (reason,) = self.ledger.exits
+        return reason
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def until_gone(pid: int) -> None:
+    while is_alive(pid):  # noqa: ASYNC110  no event tells of somebody else's child
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(params=["asyncio", "uvloop", "uvloop's own processes"])
+def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Loop:
+    if request.param == "uvloop's own processes":  # as on systems without pidfd
+        monkeypatch.setattr(spawn, "_can_watch", lambda: False)
+    return asyncio.new_event_loop if request.param == "asyncio" else uvloop.new_event_loop
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that does not end when it should is dealt with at once."""
+    monkeypatch.setattr(child_module, "STOP_GRACE", 0.1)
+
+
+def play(loop: Loop, story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(20):
+            await story()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(run())
+
+
+# Lines
+
+
+def test_lines_go_in_and_come_out_in_order(loop: Loop) -> None:
+    async def story() -> None:
+        scene = Scene("exec cat")
+        scene.child.send(b"before it runs")
+        scene.child.send(b"still")
+        assert [await scene.owner.line() for _ in range(2)] == [b"before it runs", b"still"]
+        scene.child.send(b"x" * 1_000_000)
+        assert await scene.owner.line() == b"x" * 1_000_000
+        assert await scene.stop() == "clean"
+
+    play(loop, story)
+
+
+def test_ends_of_lines_and_blank_lines_are_not_passed_on(loop: Loop) -> None:
+    async def story() -> None:
+        scene = Scene(r"""printf '{"a":1}\r\n\n  \r\n{"b":2}\nno end'""")
+        assert [await scene.owner.line() for _ in range(2)] == [b'{"a":1}', b'{"b":2}']
+        await scene.end()
+        assert scene.owner.lines.empty()
+
+    play(loop, story)
+
+
+def test_the_last_words_of_a_child_are_heard_before_its_end(loop: Loop) -> None:
+    async def story() -> None:
+        scene = Scene("head -c 500000 /dev/zero | tr '\\0' x; echo; echo last")
+        assert len(await scene.owner.line()) == 500_000
+        assert await scene.owner.line() == b"last"
+        assert str(await scene.end()) == "exited with code 0"
+
+    play(loop, story)
+
+
+def test_reading_can_be_paused(loop: Loop) -> None:
+    async def story() -> None:
+        scene = Scene("exec cat")
+        scene.child.pause(True)  # nothing to pause yet
+        scene.child.send(b"1")
+        await scene.owner.line()
+        scene.child.pause(True)
+        scene.child.send(b"2")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(scene.owner.line(), 0.1)
+        scene.child.pause(False)
+        assert await scene.owner.line() == b"2"
+        await scene.stop()
+        scene.child.pause(True)
+
+    play(loop, story)
+
+
+def test_a_child_that_does_not_read_is_clogged(loop: Loop, impatient: None) -> None:  # noqa: ARG001
+    async def story() -> None:
+        scene = Scene("echo $$; exec sleep 60")
+        scene.child.send(b"x" * (child_module.MAX_UNREAD + 1_000_000))
+        assert scene.child.is_clogged
+        await scene.pid()
+        scene.child.send(b"x" * 100_000)
+        assert scene.child.is_clogged
+        await scene.stop()
+
+    play(loop, story)
+
+
+@given(st.lists(st.binary(max_size=30), max_size=8), st.lists(st.integers(0, 250), max_size=10))
+def test_it_does_not_matter_how_lines_are_cut(lines: list[bytes], cuts: list[int]) -> None:
+    lines = [line.replace(b"\n", b"").rstrip(b"\r") for line in lines]
+    stream = b"".join(line + b"\r\n" for line in lines)
+    buffer = LineBuffer(1000)
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    found = []
+    for start, end in pairwise(places):
+        found += buffer.feed(stream[start:end])
+    assert found == lines
+
+
+def test_a_line_without_end_is_cut_before_it_fills_the_memory() -> None:
+    buffer = LineBuffer(100)
+    pieces = [len(line) for _ in range(100) for line in buffer.feed(b"x" * 30)]
+    assert sum(pieces) >= 2900
+    assert max(pieces) <= 130
+    assert buffer.feed(b"\nnext\n")[-1] == b"next"
+
+
+# Ends
+
+
+@pytest.mark.parametrize(
+    ("script", "text", "reason"),
+    [
+        ("exit 0", "exited with code 0", "clean"),
+        ("read line; exit 3", "exited with code 3", "error"),
+        ("kill -9 $$", "was ended by SIGKILL", "signal"),
+        ("kill -TERM $$", "was ended by SIGTERM", "signal"),
+        ("kill -40 $$", "was ended by", "signal"),
+    ],
+)
+def test_a_lost_child_says_how_it_ended(loop: Loop, script: str, text: str, reason: str) -> None:
+    async def story() -> None:
+        scene = Scene(script)
+        scene.child.send(b"go")
+        error = await scene.end()
+        assert text in str(error)
+        assert error.fault is Fault.EXIT
+        assert scene.ledger.exits == [reason]
+        scene.child.send(b"too late")
+
+    play(loop, story)
+
+
+@pytest.mark.parametrize(
+    ("server", "text"),
+    [
+        (Server("a", "stdio", command="no-such-command"), "no-such-command was not found on PATH"),
+        (Server("a", "stdio", command="/etc/passwd"), "Permission denied"),
+        (Server("a", "stdio", command="a\0b"), "a\0b"),
+        (
+            Server("a", "stdio", command="/bin/sh", cwd="/no/dir"),
+            "cwd '/no/dir' is not a directory",
+        ),
+    ],
+)
+def test_a_child_that_cannot_be_started_says_why(loop: Loop, server: Server, text: str) -> None:
+    async def story() -> None:
+        scene = Scene(server=server)
+        scene.child.send(b"never read")
+        error = await scene.end()
+        assert str(error).startswith("could not be started: ")
+        assert text in str(error)
+        assert error.fault is Fault.CONNECTION
+        assert not scene.ledger.started
+        assert not scene.ledger.exits
+
+    play(loop, story)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"], indirect=True)
+def test_a_child_that_closes_its_output_is_lost(
+    loop: Loop,
+    impatient: None,  # noqa: ARG001
+) -> None:
+    """uvloop leaves its own processes a second copy of the pipe: there it is seen only at exit."""
+
+    async def story() -> None:
+        scene = Scene("echo $$; exec >&-; exec sleep 60")
+        pid = await scene.pid()
+        assert str(await scene.end()) == "closed its output"
+        assert not is_alive(pid)
+
+    play(loop, story)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exec cat", "clean"),
+        ("cat; exit 5", "clean"),
+        ("echo $$; exec sleep 60", "clean"),
+        ("trap '' TERM; echo $$; while :; do sleep 60; done", "killed"),
+    ],
+)
+def test_a_child_is_asked_before_it_is_forced(
+    loop: Loop,
+    impatient: None,  # noqa: ARG001
+    script: str,
+    reason: str,
+) -> None:
+    async def story() -> None:
+        scene = Scene(script)
+        if "echo" in script:
+            await scene.pid()
+        assert await scene.stop() == reason
+
+    play(loop, story)
+
+
+def test_a_child_may_be_stopped_before_it_runs_and_more_than_once(loop: Loop) -> None:
+    async def story() -> None:
+        scene = Scene("exec cat")
+        assert scene.child.stop() is scene.child.stop()
+        assert await scene.stop() == "clean"
+
+    play(loop, story)
+
+
+@pytest.mark.parametrize("end", ["stop", "exit"])
+def test_what_a_child_started_ends_with_it(loop: Loop, impatient: None, end: str) -> None:  # noqa: ARG001
+    async def story() -> None:
+        scene = Scene("sleep 60 & echo $!; sleep 60 >&- & echo $!; read line; exit 1")
+        grandchildren = [await scene.pid(), await scene.pid()]
+        assert all(map(is_alive, grandchildren))
+        if end == "stop":
+            await scene.stop()
+        else:
+            scene.child.send(b"go")
+            await scene.end()
+        for pid in grandchildren:
+            await until_gone(pid)
+
+    play(loop, story)
+
+
+def test_a_child_leaves_no_file_open(loop: Loop) -> None:
+    async def story() -> None:
+        first = Scene("exec cat")
+        await first.stop()
+        before = psutil.Process().num_fds()
+        for _ in range(5):
+            scene = Scene("exec cat")
+            scene.child.send(b"x")
+            await scene.owner.line()
+            await scene.stop()
+        await asyncio.sleep(0)
+        assert psutil.Process().num_fds() <= before
+
+    play(loop, story)
+
+
+# Standard error and environment
+
+
+def test_stderr_is_logged_under_the_name_of_the_server(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def story() -> None:
+        scene = Scene("echo 'two words' >&2; echo again >&2; echo out; read line")
+        await scene.owner.line()
+        await scene.stop()
+
+    play(loop, story)
+    logged = [record for record in caplog.records if record.message.startswith("stderr: ")]
+    assert [record.message for record in logged] == ["stderr: two words", "stderr: again"]
+    assert {vars(record)["server"] for record in logged} == {"demo"}
+
+
+def test_a_flood_on_stderr_is_cut_and_the_cut_is_told(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def story() -> None:
+        script = "i=0; while [ $i -lt 300 ]; do echo $i >&2; i=$((i+1)); done; echo done; read line"
+        scene = Scene(script)
+        await scene.owner.line()
+        await scene.stop()
+
+    play(loop, story)
+    assert 20 <= len([r for r in caplog.records if r.message.startswith("stderr: ")]) < 200
+
+
+def test_so_many_lines_a_second_may_be_logged() -> None:
+    quota = StderrQuota(2)
+    assert [quota.take(10.0) for _ in range(4)] == [0, 0, None, None]
+    assert quota.take(10.9) is None
+    assert [quota.take(11.0) for _ in range(3)] == [3, 0, None]
+    assert quota.take(13.0) == 1
+
+
+def test_a_child_sees_nothing_of_the_environment_that_is_not_its_own(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_SECRET", "hidden")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+
+    async def story() -> None:
+        server = Server(
+            "demo", "stdio", command="/bin/sh", args=("-c", "env; echo END"), env={"TOKEN": "mine"}
+        )
+        scene = Scene(server=server)
+        seen = set()
+        while (line := await scene.owner.line()) != b"END":
+            seen.add(line.partition(b"=")[0])
+        await scene.end()
+        assert b"OTHER_SECRET" not in seen
+        assert {b"TOKEN", b"LANG", b"PATH"} <= seen
+
+    play(loop, story)
+
+
+def test_what_is_configured_goes_before_what_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/bin")
+    assert environment({"PATH": "/mine", "X": "y"})["PATH"] == "/mine"
+    assert environment({})["PATH"] == os.environ["PATH"]

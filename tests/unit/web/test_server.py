@@ -1,0 +1,214 @@
+"""The scrape listener's pages, and the thread that they live on."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+import requests
+from prometheus_client import CollectorRegistry, Counter
+
+from exporter.config.errors import ConfigError
+from exporter.config.model import Server
+from exporter.probe.base import Finding
+from exporter.probe.explain import Explanation
+from exporter.probe.history import History, Record
+from exporter.telemetry.exposition import Exposition
+from exporter.web.pages import ServerRow
+from exporter.web.server import Web, WebThread
+from tests.support.fakes import Downstream, Reply, on_fake_time, settle, uncounted
+
+
+class Exporter:
+    """What the pages ask; nothing is behind it."""
+
+    def __init__(self) -> None:
+        self.is_ready = True
+        self.reloaded: Future[str] = Future()
+
+    @property
+    def servers(self) -> list[str]:
+        return ["files"]
+
+    def find(self, name: str) -> Server | None:
+        del name
+        return None
+
+    def explain(self, server: Server, limit: float | None) -> Future[Explanation]:
+        raise AssertionError((server, limit))
+
+    def rows(self) -> Iterable[ServerRow]:
+        return [ServerRow("files", "stdio", "ok", "", "/files/mcp")]
+
+    def shown_config(self) -> str:
+        return "servers: {}\n"
+
+    def reload(self) -> Future[str]:
+        return self.reloaded
+
+
+def build() -> tuple[Web, Exporter]:
+    registry = CollectorRegistry()
+    Counter("mcp_calls", "Calls.", ["server"], registry=registry).labels("files").inc()
+    Counter("mcp_other", "Others.", registry=registry)
+    exporter, history = Exporter(), History()
+    history.add(Record("files", 0.0, Finding("success", 0.1), []))
+    return Web(Exposition(registry, [], registry), exporter, history), exporter
+
+
+class Site:
+    """The pages behind a listener."""
+
+    def __init__(self) -> None:
+        self.web, self.exporter = build()
+        self.client = Downstream(self.web)
+
+    def ask(self, target: str, *headers: str, method: str = "GET") -> None:
+        lines = [f"{method} {target} HTTP/1.1", "Host: localhost", *headers, "", ""]
+        self.client.say("\r\n".join(lines).encode())
+
+    def get(self, target: str, *headers: str, method: str = "GET") -> Reply:
+        self.ask(target, *headers, method=method)
+        return self.client.replies()[-1]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "text"),
+    [
+        ("/", 200, "<title>mcp-exporter</title>"),
+        ("/", 200, 'href="logs?id=1"'),
+        ("/metrics", 200, 'mcp_calls_total{server="files"} 1.0'),
+        ("/-/healthy", 200, "mcp-exporter is healthy\n"),
+        ("/-/ready", 200, "mcp-exporter is ready\n"),
+        ("/config", 200, "servers: {}\n"),
+        ("/probe", 400, "Which server?"),
+        ("/logs?id=1", 200, "Probe 1 of files"),
+        ("/nothing", 404, "There is nothing at this path; see /\n"),
+        ("/metrics/", 404, "There is nothing at this path; see /\n"),
+    ],
+)
+def test_each_path_has_its_page(path: str, status: int, text: str) -> None:
+    @on_fake_time
+    async def run() -> None:
+        reply = Site().get(path)
+        assert reply.status == status
+        assert text in reply.body.decode()
+
+    run()
+
+
+@on_fake_time
+async def test_readiness_is_about_the_exporter() -> None:
+    site = Site()
+    site.exporter.is_ready = False
+    assert site.get("/-/ready").status == 503
+    assert site.get("/-/healthy").status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "PUT"])
+def test_pages_are_only_read(method: str) -> None:
+    @on_fake_time
+    async def run() -> None:
+        reply = Site().get("/metrics", "Content-Length: 0", method=method)
+        assert (reply.status, reply.header(b"allow")) == (405, b"GET, HEAD")
+
+    run()
+
+
+@on_fake_time
+async def test_a_request_that_breaks_the_rules_is_told_so() -> None:
+    assert Site().get("/metrics", "Content-Length: 99999999", method="POST").status == 413
+
+
+# Metrics
+
+
+@on_fake_time
+async def test_a_scraper_gets_the_format_and_the_coding_that_it_asks_for() -> None:
+    site = Site()
+    accept = "Accept: application/openmetrics-text;version=1.0.0"
+    reply = site.get("/metrics", accept, "Accept-Encoding: gzip")
+    assert reply.header(b"content-encoding") == b"gzip"
+    assert reply.header(b"vary") == b"Accept, Accept-Encoding"
+    assert gzip.decompress(reply.body).endswith(b"# EOF\n")
+
+
+@on_fake_time
+async def test_a_scraper_may_ask_for_some_families_alone() -> None:
+    body = Site().get("/metrics?name[]=mcp_other_total").body
+    assert b"mcp_other_total 0.0" in body
+    assert b"mcp_calls" not in body
+
+
+# Reload
+
+
+@on_fake_time
+async def test_a_reload_is_a_post_and_says_what_changed() -> None:
+    site = Site()
+    assert site.get("/-/reload").status == 405
+    site.ask("/-/reload", "Content-Length: 0", method="POST")
+    site.exporter.reloaded.set_result("1 added")
+    await settle()
+    reply = site.client.replies()[-1]
+    assert (reply.status, reply.body) == (200, b"The configuration was reloaded: 1 added\n")
+
+
+@on_fake_time
+async def test_a_reload_that_fails_says_why() -> None:
+    site = Site()
+    site.ask("/-/reload", "Content-Length: 0", method="POST")
+    site.exporter.reloaded.set_exception(ConfigError("mcp.yml:3: unknown key"))
+    await settle()
+    reply = site.client.replies()[-1]
+    assert (reply.status, reply.body) == (500, b"mcp.yml:3: unknown key\n")
+
+
+# The thread
+
+
+def test_pages_are_served_on_a_thread_of_their_own() -> None:
+    threads: list[threading.Thread] = []
+
+    class Watched(Web):
+        def handle(self, request: Any) -> None:
+            threads.append(threading.current_thread())
+            super().handle(request)
+
+    web, exporter = build()
+    thread = WebThread(Watched(web._exposition, exporter, History()), uncounted)
+    host, port = thread.open("127.0.0.1", 0)
+    try:
+        assert requests.get(f"http://{host}:{port}/-/healthy", timeout=10).status_code == 200
+    finally:
+        thread.close()
+    assert [each.name for each in threads] == ["web"]
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://{host}:{port}/-/healthy", timeout=10)
+
+
+def test_an_address_that_is_taken_is_an_error_and_closing_is_safe() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        thread = WebThread(build()[0], uncounted)
+        with pytest.raises(OSError, match="in use"):
+            thread.open("127.0.0.1", taken.getsockname()[1])
+        thread.close()
+    never_opened = WebThread(build()[0], uncounted)
+    never_opened.close()
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"), [("http://evil.example", 403), ("null", 403), ("http://localhost", 200)]
+)
+@on_fake_time
+async def test_a_page_of_another_site_cannot_reload(origin: str, status: int) -> None:
+    site = Site()
+    site.exporter.reloaded.set_result("nothing")
+    site.ask("/-/reload", f"Origin: {origin}", method="POST")
+    await settle()
+    assert site.client.replies()[-1].status == status

@@ -1,0 +1,49 @@
+"""What is written on the socket can be read on the other side, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import Raw
+
+from exporter.telemetry.call import Call, Outcome
+from exporter.wrap import report
+from exporter.wrap.report import Finished, Page, Report, Session
+
+FULL = Report(
+    "files",
+    pid=7,
+    is_first=True,
+    session=Session("desk", "2025-11-25", 1.5),
+    pages=[Page("next", Raw(b'{"id":1}'))],
+    is_list_changed=True,
+    calls=[Finished("tools/call", Outcome.OK, 0.5, True, "act", None, 10, None)],
+    notified=[("notifications/progress", False, 3)],
+    bytes_to_server=1,
+    bytes_to_client=2,
+    unparsed={"not_json": 1},
+    failed={"client_sent": 1},
+    waiting=1,
+    dropped=2,
+    exit="clean",
+)
+
+
+def test_a_report_is_one_line_and_comes_back_as_it_was() -> None:
+    line = report.encode(FULL)
+    assert line.count(b"\n") == 1
+    assert report.decode(line) == FULL
+
+
+def test_a_call_comes_back_as_it_was() -> None:
+    call = Call("tools/call", Outcome.TOOL_ERROR, 0.5, tool="act", code=-32603.0, result_bytes=3)
+    told = Finished(call.method, call.outcome, call.seconds, True, call.tool, call.code, 3)
+    (again,) = report.decode(report.encode(Report("files", calls=[told]))).calls
+    assert again.call() == call
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"[]", b'{"server":1}', b'{"server":"x","calls":[["a","no"]]}']
+)
+def test_what_is_no_report_is_refused(line: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        report.decode(line)
