@@ -26,19 +26,19 @@ from exporter.probe.history import History
 from exporter.relay.gateway import Gateway
 from exporter.relay.oauth import OwnUrl
 from exporter.reload import Reloader
-from exporter.servers import Fleet
-from exporter.systemd import Supervisor
+from exporter.servers import ServerSet
+from exporter.systemd import SystemdNotifier
 from exporter.telemetry import call_log
 from exporter.telemetry.call_log import LoggingRecorder
 from exporter.telemetry.metrics import Metrics
 from exporter.transport.http.parser import ListenerLimits
-from exporter.transport.http.server import Listener
+from exporter.transport.http.server import HttpServer
 from exporter.transport.process.reaper import Reaper
-from exporter.web.pages import ServerRow
+from exporter.web.pages import ServerSummary
 from exporter.web.server import Web, WebThread
 from exporter.wrap import unix_socket as wrap_socket
-from exporter.wrap.receiver import Reception
-from exporter.wrap.wrapped_server import Guest, Names
+from exporter.wrap.receiver import ReportServer
+from exporter.wrap.wrapped_server import Names, WrappedServer
 
 DRAIN_TIME = 5.0
 """Seconds that requests in flight are given when the exporter stops. With the seconds that
@@ -88,11 +88,11 @@ class App:
         self._reaper = Reaper()
         self._gateway = Gateway(self.metrics, is_loopback(settings.mcp_host), settings.external_url)
         own_url = OwnUrl(settings.external_url, is_tls=settings.access.mcp_tls is not None)
-        self._fleet = Fleet(self.metrics, self._gateway, self.history, self._reaper, own_url)
+        self._fleet = ServerSet(self.metrics, self._gateway, self.history, self._reaper, own_url)
         if settings.logs_calls:
             self._fleet.recorder_type = LoggingRecorder
             self._gateway.on_refused = call_log.refused
-        self._listener = Listener(self._gateway, self._loop)
+        self._listener = HttpServer(self._gateway, self._loop)
         self._listener.screen = self._gateway.screen
         self._listener.on_cut = self.metrics.turned_away
         self._chores: set[asyncio.Task[None]] = set()
@@ -108,10 +108,10 @@ class App:
             Web(self.metrics.exposition(), self, self.history), self.metrics.turned_away
         )
         names = Names(self.metrics, self._fleet.observer, self._fleet.wrapped)
-        self._reception = Reception(
-            settings.wrap_socket, self.metrics, lambda: Guest(names, self.metrics)
+        self._reception = ReportServer(
+            settings.wrap_socket, self.metrics, lambda: WrappedServer(names, self.metrics)
         )
-        self._supervisor = Supervisor(os.environ)
+        self._supervisor = SystemdNotifier(os.environ)
         self.is_ready = False
         self._pulse: asyncio.TimerHandle | None = None
         self._next_pulse = 0.0
@@ -174,7 +174,7 @@ class App:
         """The server of this name."""
         return self._fleet.find(name)
 
-    def rows(self) -> Iterable[ServerRow]:
+    def rows(self) -> Iterable[ServerSummary]:
         """The servers as the landing page shows them."""
         return self._fleet.rows()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from exporter.config import model as config
 from exporter.config.errors import ConfigError
 from exporter.config.model import Config
-from exporter.servers import Fleet
+from exporter.servers import ServerSet
 from exporter.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Reloader:
         path: Path,
         environ: Mapping[str, str],
         metrics: Metrics,
-        fleet: Fleet,
+        fleet: ServerSet,
         apply_limits: Callable[[Config], None],
         prepare: Callable[[], Callable[[], None]],
     ) -> None:

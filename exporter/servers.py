@@ -10,18 +10,18 @@ from urllib.parse import quote
 from exporter.config.model import Config, ProbeSettings, Server
 from exporter.probe.history import History
 from exporter.probe.prober import Prober
-from exporter.probe.run import Checkup
+from exporter.probe.run import ProbeRunner
 from exporter.relay.gateway import Gateway
 from exporter.relay.http.sse_upstream import SseUpstream
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl
 from exporter.relay.stdio.upstream import StdioUpstream
-from exporter.telemetry.health_tracker import Vitals
+from exporter.telemetry.health_tracker import HealthTracker
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.transport.process.reaper import Reaper
-from exporter.web.pages import ServerRow
+from exporter.web.pages import ServerSummary
 
 START_SPACING = 0.005
 """Seconds between the first probes of two servers: not all children are to start at once."""
@@ -31,14 +31,14 @@ DRAIN_TIME = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class ServerRuntime:
     """Everything that belongs to one configured server."""
 
     server: Server
     recorder: ServerRecorder
     observer: Observer
     upstream: HttpUpstream | StdioUpstream
-    vitals: Vitals
+    vitals: HealthTracker
     prober: Prober
 
 
@@ -51,7 +51,7 @@ class Difference:
     removed: list[str]
 
 
-class Fleet:
+class ServerSet:
     """Adds, replaces and removes servers while the others go on undisturbed."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Fleet:
         self._reaper = reaper
         self._own_url = own_url
         self._loop = asyncio.get_running_loop()
-        self._watched: dict[str, Watched] = {}
+        self._watched: dict[str, ServerRuntime] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self.recorder_type: type[ServerRecorder] = ServerRecorder
 
@@ -108,10 +108,10 @@ class Fleet:
         """The names of the servers, in the order of the configuration."""
         return list(self._watched)
 
-    def rows(self) -> Iterator[ServerRow]:
+    def rows(self) -> Iterator[ServerSummary]:
         """The servers as the landing page shows them."""
         for name, watched in list(self._watched.items()):
-            yield ServerRow(
+            yield ServerSummary(
                 name,
                 watched.server.transport,
                 watched.vitals.state,
@@ -132,7 +132,7 @@ class Fleet:
             task.cancel()
         await asyncio.gather(*closing, *self._leaving, return_exceptions=True)
 
-    def _add(self, server: Server, observed_bytes: int) -> Watched:
+    def _add(self, server: Server, observed_bytes: int) -> ServerRuntime:
         recorder = self.recorder_type(self._metrics, server.name, server.transport)
         vitals, prober, observer = self._observe(server, recorder)
         upstream: HttpUpstream | StdioUpstream
@@ -141,14 +141,16 @@ class Fleet:
         else:
             kind = SseUpstream if server.transport == "sse" else HttpUpstream
             upstream = kind(server, observer, self._loop, observed_bytes, self._own_url)
-        watched = Watched(server, recorder, observer, upstream, vitals, prober)
+        watched = ServerRuntime(server, recorder, observer, upstream, vitals, prober)
         self._watched[server.name] = watched
         self._gateway.add(server.name, upstream)
         return watched
 
-    def _observe(self, server: Server, recorder: ServerRecorder) -> tuple[Vitals, Prober, Observer]:
-        vitals = Vitals(recorder, is_probed=server.probe.enabled)
-        prober = Prober(Checkup(server, recorder, vitals, self._reaper), self._history)
+    def _observe(
+        self, server: Server, recorder: ServerRecorder
+    ) -> tuple[HealthTracker, Prober, Observer]:
+        vitals = HealthTracker(recorder, is_probed=server.probe.enabled)
+        prober = Prober(ProbeRunner(server, recorder, vitals, self._reaper), self._history)
         observer = Observer(recorder)
         observer.tools_heard, observer.list_changed = prober.tools_heard, prober.list_soon
         if server.probe.passive:
@@ -163,7 +165,7 @@ class Fleet:
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
-    async def _see_off(self, watched: Watched, for_good: bool) -> None:
+    async def _see_off(self, watched: ServerRuntime, for_good: bool) -> None:
         """Let requests in flight end, then end sessions and children; at last the series go."""
         watched.upstream.drain()
         closing = asyncio.create_task(watched.prober.close())

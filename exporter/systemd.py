@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from time import monotonic
 
 
-class Supervisor:
+class SystemdNotifier:
     """Whoever started us and wants to know."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:

@@ -33,7 +33,7 @@ _BAR = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class CallOptions:
     """What the command line says; ``arguments`` is a JSON object's text."""
 
     url: str
@@ -46,7 +46,7 @@ class Wishes:
     token_file: Path | None = None
 
 
-def call(wishes: Wishes) -> int:
+def call(wishes: CallOptions) -> int:
     """Call a tool; answers 0 where every call succeeded, else 1. Raises ``ConfigError``."""
     try:
         arguments = json.loads(wishes.arguments)
@@ -58,12 +58,12 @@ def call(wishes: Wishes) -> int:
     return asyncio.run(work(wishes, arguments))
 
 
-def tools(wishes: Wishes) -> int:
+def tools(wishes: CallOptions) -> int:
     """Show a server's tools. Raises ``ConfigError``."""
     return asyncio.run(_tools(wishes))
 
 
-async def _call_once(wishes: Wishes, arguments: dict[str, Any]) -> int:
+async def _call_once(wishes: CallOptions, arguments: dict[str, Any]) -> int:
     async with _client(wishes) as client:
         await _meet(client, wishes.tool)
         try:
@@ -79,7 +79,7 @@ async def _call_once(wishes: Wishes, arguments: dict[str, Any]) -> int:
     return int(bool(result.is_error))
 
 
-async def _call_often(wishes: Wishes, arguments: dict[str, Any]) -> int:
+async def _call_often(wishes: CallOptions, arguments: dict[str, Any]) -> int:
     course, bar = Course(), _Bar(wishes.repeat)
     written: list[Original] = []
 
@@ -135,7 +135,7 @@ async def _listed(client: Client) -> AsyncIterator[Tool]:
             return
 
 
-async def _tools(wishes: Wishes) -> int:
+async def _tools(wishes: CallOptions) -> int:
     async with _client(wishes) as client:
         found = [tool async for tool in _listed(client)]
     if wishes.is_json:
@@ -150,7 +150,7 @@ async def _tools(wishes: Wishes) -> int:
 
 
 @asynccontextmanager
-async def _client(wishes: Wishes, listen: Listener | None = None) -> AsyncIterator[Client]:
+async def _client(wishes: CallOptions, listen: Listener | None = None) -> AsyncIterator[Client]:
     """A connected client; whatever breaks it is one line. ``listen`` hears each HTTP request."""
     url = _url(wishes)
     headers = _headers(wishes.token_file)
@@ -167,7 +167,7 @@ async def _client(wishes: Wishes, listen: Listener | None = None) -> AsyncIterat
         ) from None
 
 
-def _url(wishes: Wishes) -> str:
+def _url(wishes: CallOptions) -> str:
     return f"{wishes.url.rstrip('/')}/{quote(wishes.server)}/mcp"
 
 

@@ -167,7 +167,7 @@ def _import(arguments: argparse.Namespace) -> int:
 
     given = vars(arguments)
     address("--mcp.listen-address", given["mcp.listen_address"])
-    wishes = importer.Wishes(
+    wishes = importer.ImportOptions(
         path=given["path"],
         is_written=given["write"],
         is_undone=given["undo"],
@@ -204,7 +204,7 @@ def _status(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--since: {problem}") from None
     if since < 1:
         raise ConfigError('--since: must be a second or more; write it like "15m"')
-    wishes = status_screen.Wishes(
+    wishes = status_screen.StatusOptions(
         prometheus_url=given["prometheus.url"],
         web_url=given["web.url"],
         since=since,
@@ -245,7 +245,7 @@ def _tools(arguments: argparse.Namespace) -> int:
     from exporter.cli import call as caller
 
     given = vars(arguments)
-    wishes = caller.Wishes(
+    wishes = caller.CallOptions(
         given["mcp.url"],
         given["server"],
         is_json=given["json"],
@@ -258,7 +258,7 @@ def _call(arguments: argparse.Namespace) -> int:
     from exporter.cli import call as caller
 
     given = vars(arguments)
-    wishes = caller.Wishes(
+    wishes = caller.CallOptions(
         given["mcp.url"],
         given["server"],
         tool=given["tool"],

@@ -17,7 +17,7 @@ REFRESH = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class StatusOptions:
     """What the command line says; ``since`` in seconds."""
 
     prometheus_url: str
@@ -28,7 +28,7 @@ class Wishes:
     is_watched: bool
 
 
-def run(wishes: Wishes) -> int:
+def run(wishes: StatusOptions) -> int:
     """Show it; answers 1 where a server is in error. Raises ``ConfigError``."""
     if not wishes.is_watched:
         return _show(wishes)
@@ -40,7 +40,7 @@ def run(wishes: Wishes) -> int:
         return 0
 
 
-def _show(wishes: Wishes) -> int:
+def _show(wishes: StatusOptions) -> int:
     try:
         found = _only(_ask(wishes), wishes.server)
     except ConfigError as problem:
@@ -52,7 +52,7 @@ def _show(wishes: Wishes) -> int:
     return int("error" in found.states.values())
 
 
-def _ask(wishes: Wishes) -> Facts:
+def _ask(wishes: StatusOptions) -> Facts:
     if wishes.prometheus_url:
         return status_source.ask_prometheus(wishes.prometheus_url, wishes.since)
     return status_source.ask_exporter(wishes.web_url)
@@ -75,7 +75,7 @@ def _only(found: Facts, server: str | None) -> Facts:
     )
 
 
-def _drawn(found: Facts, wishes: Wishes) -> str:
+def _drawn(found: Facts, wishes: StatusOptions) -> str:
     if wishes.is_json:
         return (
             json.dumps(status_tables.as_json(found), indent=None if wishes.is_watched else 2) + "\n"
@@ -84,7 +84,7 @@ def _drawn(found: Facts, wishes: Wishes) -> str:
     return status_tables.as_text(found, time(), is_coloured)
 
 
-def _draw(text: str, wishes: Wishes) -> None:
+def _draw(text: str, wishes: StatusOptions) -> None:
     if wishes.is_watched and sys.stdout.isatty() and not wishes.is_json:
         text = "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in text.splitlines()) + "\x1b[J"
     sys.stdout.write(text)

@@ -43,7 +43,7 @@ _SHAPES = (
 _PATTERNS = tuple((sign, re.compile(pattern, re.IGNORECASE)) for sign, pattern in _SHAPES)
 
 
-class Mask:
+class Redactor:
     """Hides the secrets of one server in a text."""
 
     def __init__(self, server: Server) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from exporter.config.model import Config, Server, masked_url
-from exporter.config.redact import HIDDEN, Mask
+from exporter.config.redact import HIDDEN, Redactor
 
 
 def render(config: Config) -> str:
@@ -22,7 +22,7 @@ def render(config: Config) -> str:
 
 
 def _server(server: Server) -> dict[str, Any]:
-    mask = Mask(server)
+    mask = Redactor(server)
     shown: dict[str, Any] = {"type": server.transport}
     if server.transport == "stdio":
         shown["command"] = mask(server.command or "")

@@ -20,8 +20,8 @@ from msgspec import UNSET
 
 from exporter import __version__
 from exporter.config.model import Server
-from exporter.config.redact import Mask
-from exporter.probe.transcript import Dialogue
+from exporter.config.redact import Redactor
+from exporter.probe.transcript import Transcript
 from exporter.protocol import jsonrpc
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import CAPABILITIES_KEY, CLIENT_KEY, VERSION_KEY, Message
@@ -56,7 +56,7 @@ class Era(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ProbeResult:
     """How a probe ended: ``result`` is a value of ``mcp_probes_total``.
 
     ``rest`` is how many seconds the server asked to be left alone.
@@ -98,18 +98,18 @@ class Probe(ABC):
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.mask = Mask(server)
+        self.mask = Redactor(server)
         self.identity: Identity | None = None
         self.era = Era.UNKNOWN
         self.on_list_changed: Callable[[], None] = _nothing
-        self._dialogue = Dialogue(self.mask)
+        self._dialogue = Transcript(self.mask)
         self._patience = server.probe.timeout
         self._ends_at = 0.0
         self._limit: asyncio.Timeout | None = None
         self._last_id = 0
         self._waiting_for = ""
 
-    async def run(self, dialogue: Dialogue, patience: float, ends_at: float) -> Finding:
+    async def run(self, dialogue: Transcript, patience: float, ends_at: float) -> ProbeResult:
         """Probe once, within ``patience`` seconds. Never raises but for cancellation.
 
         A process that must first be started is given until ``ends_at`` (monotonic).
@@ -126,7 +126,7 @@ class Probe(ABC):
             result, text = Fault.TIMEOUT, self._time_out()
         except UpstreamError as error:
             result, text = error.fault, str(error)
-        return Finding(result, dialogue.seconds, self.mask(text), rest)
+        return ProbeResult(result, dialogue.seconds, self.mask(text), rest)
 
     async def tools(self) -> dict[str, bytes]:
         """The tools that the server lists, over all pages. Raises as ``_ask`` does."""
@@ -151,7 +151,7 @@ class Probe(ABC):
 
     def hush(self) -> None:
         """The probe is over: what comes from now on belongs to no dialogue that is kept."""
-        self._dialogue = Dialogue(self.mask)
+        self._dialogue = Transcript(self.mask)
 
     @abstractmethod
     async def close(self) -> None:

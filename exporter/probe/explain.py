@@ -10,9 +10,9 @@ from time import monotonic
 
 from exporter.config.model import Server, masked_url
 from exporter.probe.history import Record
-from exporter.probe.run import Checkup
+from exporter.probe.run import ProbeRunner
 from exporter.probe.transcript import Step
-from exporter.telemetry.health_tracker import Vitals
+from exporter.telemetry.health_tracker import HealthTracker
 from exporter.telemetry.metrics import Metrics, ProbeView
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.transport.process.reaper import Reaper
@@ -46,7 +46,7 @@ async def explain(server: Server, reaper: Reaper, limit: float | None = None) ->
     """
     metrics = Metrics.throwaway()
     recorder = ServerRecorder(metrics, server.name, server.transport)
-    checkup = Checkup(server, recorder, Vitals(recorder, is_logged=False), reaper)
+    checkup = ProbeRunner(server, recorder, HealthTracker(recorder, is_logged=False), reaper)
     limit = server.probe.interval if limit is None else limit
     ends_at = monotonic() + limit
     try:

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, replace
 
-from exporter.probe.base import Finding
+from exporter.probe.base import ProbeResult
 from exporter.probe.transcript import Step
 
 KEPT = 100
@@ -19,7 +19,7 @@ class Record:
 
     server: str
     when: float
-    finding: Finding
+    finding: ProbeResult
     steps: list[Step]
     tools: int | None = None
     number: int = 0

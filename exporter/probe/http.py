@@ -20,7 +20,7 @@ from exporter.probe.base import (
     is_discovered,
     refusal_of,
 )
-from exporter.probe.http_client import Caller, Reply
+from exporter.probe.http_client import ProbeClient, Reply
 from exporter.protocol.failures import UpstreamError
 from exporter.protocol.spec import MODERN
 from exporter.transport.http.head import Headers
@@ -35,7 +35,7 @@ class HttpProbe(Probe):
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         self._pool = Pool(server.url or "", asyncio.get_running_loop())
-        self._caller = Caller(server, self._pool)
+        self._caller = ProbeClient(server, self._pool)
         self._session: bytes | None = None
 
     async def close(self) -> None:

@@ -11,12 +11,12 @@ from time import time
 from exporter import __version__
 from exporter.config.model import Server
 from exporter.probe.base import UNAUTHORIZED, ReachedError
-from exporter.probe.transcript import Dialogue, describe_headers
+from exporter.probe.transcript import Transcript, describe_headers
 from exporter.protocol import jsonrpc, sse
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import Message
 from exporter.transport.http.head import Headers, ReplyHead
-from exporter.transport.http.pool import Flight, Pool
+from exporter.transport.http.pool import PendingRequest, Pool
 from exporter.transport.http.upstream_headers import configured
 
 MAX_BODY = 8 * 1024 * 1024
@@ -27,14 +27,14 @@ _EVENTS = b"text/event-stream"
 _USER_AGENT = f"mcp-exporter/{__version__} (probe)".encode()
 
 
-class Caller:
+class ProbeClient:
     """Sends the requests of one probe to one server, and writes them down."""
 
     def __init__(self, server: Server, pool: Pool) -> None:
         self.pool = pool
         self._own: Headers = configured(server)
         self._hidden = frozenset(name.lower() for name, _ in self._own)
-        self._flight: Flight | None = None
+        self._flight: PendingRequest | None = None
 
     @property
     def was_sent(self) -> bool:
@@ -42,7 +42,7 @@ class Caller:
         return self._flight is not None and self._flight.sent > 0.0
 
     async def call(
-        self, dialogue: Dialogue, method: bytes, headers: Headers, body: bytes, number: int | None
+        self, dialogue: Transcript, method: bytes, headers: Headers, body: bytes, number: int | None
     ) -> Reply:
         """Send a request; answers the reply as soon as the message ``number`` is in it.
 
@@ -53,7 +53,7 @@ class Caller:
         return reply
 
     async def send(
-        self, dialogue: Dialogue, request: bytes, headers: Headers, body: bytes, reply: Reply
+        self, dialogue: Transcript, request: bytes, headers: Headers, body: bytes, reply: Reply
     ) -> None:
         """Send a request and wait for what ``reply`` waits for. Raises as ``call`` does."""
         fields = self._fields(headers, body)
@@ -74,7 +74,7 @@ class Caller:
                 reply.abort()
         _judge(reply)
 
-    def note(self, dialogue: Dialogue, reply: Reply) -> None:
+    def note(self, dialogue: Transcript, reply: Reply) -> None:
         """Write down what was received."""
         shown = describe_headers(reply.headers, self._hidden)
         status = f"HTTP {reply.status} {reply.reason.decode('latin-1')}".rstrip()
@@ -109,10 +109,10 @@ class Reply:
         self.data = b""
         self.rest = b""
         self.is_lost = False
-        self.flight: Flight | None = None
+        self.flight: PendingRequest | None = None
         self.arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._number = number
-        self._events: sse.Reader | None = None
+        self._events: sse.EventReader | None = None
 
     @property
     def is_there(self) -> bool:
@@ -141,7 +141,7 @@ class Reply:
         """The reply's head."""
         self.status, self.reason, self.headers = head.status, head.reason, head.headers
         if (self.header(b"content-type") or b"").lower().startswith(_EVENTS):
-            self._events = sse.Reader(MAX_BODY)
+            self._events = sse.EventReader(MAX_BODY)
 
     def body(self, data: bytes) -> None:
         """A part of the body."""

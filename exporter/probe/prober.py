@@ -8,10 +8,10 @@ import random
 from time import monotonic
 
 from exporter.probe.history import History
-from exporter.probe.run import Checkup
+from exporter.probe.run import ProbeRunner
 from exporter.probe.schedule import JITTER, Schedule
 from exporter.probe.stdio import StdioProbe
-from exporter.probe.transcript import Dialogue
+from exporter.probe.transcript import Transcript
 
 LATE = 1.0
 """Seconds; a probe that starts later than this says so in the log."""
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class Prober:
     """Probes one server on a task of its own; no other server waits for it."""
 
-    def __init__(self, checkup: Checkup, history: History) -> None:
+    def __init__(self, checkup: ProbeRunner, history: History) -> None:
         self._checkup = checkup
         self._history = history
         self._settings = checkup.server.probe
@@ -117,7 +117,7 @@ class Prober:
         else:
             self._schedule.not_listed(monotonic())
 
-    def _exited(self, reason: str, dialogue: Dialogue) -> None:
+    def _exited(self, reason: str, dialogue: Transcript) -> None:
         if self._task is not None and not self._task.done():
             self._history.add(self._checkup.exited(reason, dialogue))
             self.probe_soon()

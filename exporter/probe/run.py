@@ -11,27 +11,27 @@ from collections.abc import Mapping
 from time import monotonic, time
 
 from exporter.config.model import Server
-from exporter.probe.base import Era, Finding, Probe, ReachedError
+from exporter.probe.base import Era, Probe, ProbeResult, ReachedError
 from exporter.probe.history import Record
 from exporter.probe.http import HttpProbe
 from exporter.probe.sse import SseProbe
 from exporter.probe.stdio import StdioProbe
 from exporter.probe.tool_inventory import Change, Inventory, Pages
-from exporter.probe.transcript import Dialogue
+from exporter.probe.transcript import Transcript
 from exporter.protocol import jsonrpc
 from exporter.protocol.failures import Fault, UpstreamError
-from exporter.telemetry.health_tracker import Vitals
+from exporter.telemetry.health_tracker import HealthTracker
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.transport.process.reaper import Reaper
 
 log = logging.getLogger(__name__)
 
 
-class Checkup:
+class ProbeRunner:
     """Everything that is found out about one server, and how."""
 
     def __init__(
-        self, server: Server, recorder: ServerRecorder, vitals: Vitals, reaper: Reaper
+        self, server: Server, recorder: ServerRecorder, vitals: HealthTracker, reaper: Reaper
     ) -> None:
         self.server = server
         self.vitals = vitals
@@ -51,7 +51,7 @@ class Checkup:
 
         The whole ends at ``ends_at`` (monotonic). What is found out is written down at once.
         """
-        dialogue, when = Dialogue(self.probe.mask), time()
+        dialogue, when = Transcript(self.probe.mask), time()
         tools = None
         try:
             finding = await self.probe.run(dialogue, patience, ends_at)
@@ -83,10 +83,10 @@ class Checkup:
         self._learn(self.inventory.hear(listing, monotonic()))
         return is_news
 
-    def exited(self, reason: str, dialogue: Dialogue) -> Record:
+    def exited(self, reason: str, dialogue: Transcript) -> Record:
         """The prober's child ended between two probes: that is a bad sign, but no probe."""
         self.vitals.fail(reason)
-        finding = Finding(Fault.EXIT, 0.0, reason)
+        finding = ProbeResult(Fault.EXIT, 0.0, reason)
         return Record(self.server.name, time(), finding, dialogue.steps)
 
     def failed(self) -> None:
@@ -94,7 +94,7 @@ class Checkup:
         log.exception("probe failed in itself", extra={"server": self.server.name})
         self._recorder.failed("probe")
 
-    def _note(self, finding: Finding) -> None:
+    def _note(self, finding: ProbeResult) -> None:
         self._recorder.probed(finding.result, finding.seconds)
         if finding.is_alive:
             self.vitals.succeed()

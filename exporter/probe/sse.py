@@ -16,7 +16,7 @@ from msgspec import UNSET
 from exporter.config.model import Server
 from exporter.probe.base import INITIALIZED, Era, ReachedError, refusal_of
 from exporter.probe.duplex import WireProbe
-from exporter.probe.http_client import Caller, Reply
+from exporter.probe.http_client import ProbeClient, Reply
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.transport.http.pool import Pool
 
@@ -27,8 +27,8 @@ class SseProbe(WireProbe):
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         loop = asyncio.get_running_loop()
-        self._streams = Caller(server, Pool(server.url or "", loop))
-        self._posts = Caller(server, Pool(server.url or "", loop))
+        self._streams = ProbeClient(server, Pool(server.url or "", loop))
+        self._posts = ProbeClient(server, Pool(server.url or "", loop))
         self._stream: Stream | None = None
         self._endpoint = b""
         self._posting: set[asyncio.Task[None]] = set()

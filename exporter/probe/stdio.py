@@ -23,10 +23,10 @@ from exporter.probe.base import (
     refusal_of,
 )
 from exporter.probe.duplex import WireProbe
-from exporter.probe.transcript import Dialogue
+from exporter.probe.transcript import Transcript
 from exporter.protocol import errors
 from exporter.protocol.failures import Fault, UpstreamError
-from exporter.transport.process.child import Child, Ledger
+from exporter.transport.process.child import Child, ProcessObserver
 from exporter.transport.process.reaper import Reaper
 
 SILENCE = 120.0
@@ -45,9 +45,9 @@ _LEAST_NOISE = 256  # bytes that a line counts as, however short it is: reading 
 class StdioProbe(WireProbe):
     """Meets the server in the newest era it speaks, then asks ``server/discover`` or ``ping``."""
 
-    def __init__(self, server: Server, ledger: Ledger, reaper: Reaper) -> None:
+    def __init__(self, server: Server, ledger: ProcessObserver, reaper: Reaper) -> None:
         super().__init__(server)
-        self.on_exit: Callable[[str, Dialogue], None] = _nothing
+        self.on_exit: Callable[[str, Transcript], None] = _nothing
         self._ledger = ledger
         self._reaper = reaper
         self._child: Child | None = None
@@ -204,5 +204,5 @@ class StdioProbe(WireProbe):
             self._child.send(body)
 
 
-def _nothing(reason: str, dialogue: Dialogue) -> None:
+def _nothing(reason: str, dialogue: Transcript) -> None:
     """Nobody listens."""

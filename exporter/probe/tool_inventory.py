@@ -31,7 +31,7 @@ class Change:
 
 
 @dataclass(slots=True)
-class _Tool:
+class _ListedTool:
     definition: bytes
     seen: float
     is_own: bool = False
@@ -45,7 +45,7 @@ class Inventory:
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
-        self._tools: dict[str, _Tool] = {}
+        self._tools: dict[str, _ListedTool] = {}
         self._has_own = False
         self._has_heard = False
         self._fickle: set[str] = set()
@@ -75,7 +75,7 @@ class Inventory:
         for name, definition in tools.items():
             known = self._tools.get(name)
             if known is None:
-                self._tools[name] = _Tool(definition, now, True, not is_first)
+                self._tools[name] = _ListedTool(definition, now, True, not is_first)
                 changes.append(Change(ADDED, name))
                 continue
             if not known.is_own and not known.was_counted:
@@ -96,7 +96,7 @@ class Inventory:
                 changes += _take_heard(name, known, definition, now)
             elif len(self._tools) < MAX_TOOLS:
                 counts = not is_first and name not in self._fickle
-                self._tools[name] = _Tool(definition, now, was_counted=counts)
+                self._tools[name] = _ListedTool(definition, now, was_counted=counts)
                 changes += [Change(ADDED, name)] if counts else []
         return changes + self._remove(list(self._overdue(tools, now)))
 
@@ -139,7 +139,7 @@ class Pages:
         return None
 
 
-def _take_own(name: str, known: _Tool, definition: bytes, now: float) -> list[Change]:
+def _take_own(name: str, known: _ListedTool, definition: bytes, now: float) -> list[Change]:
     known.is_own, known.seen = True, now
     if definition == known.definition:
         known.variants.clear()  # what clients were shown is what the server lists now
@@ -150,7 +150,7 @@ def _take_own(name: str, known: _Tool, definition: bytes, now: float) -> list[Ch
     return _modify(name, known, definition)
 
 
-def _take_heard(name: str, known: _Tool, definition: bytes, now: float) -> list[Change]:
+def _take_heard(name: str, known: _ListedTool, definition: bytes, now: float) -> list[Change]:
     known.seen = now
     if definition == known.definition or definition in known.variants:
         return []
@@ -159,7 +159,7 @@ def _take_heard(name: str, known: _Tool, definition: bytes, now: float) -> list[
     return _modify(name, known, definition)
 
 
-def _modify(name: str, known: _Tool, definition: bytes) -> list[Change]:
+def _modify(name: str, known: _ListedTool, definition: bytes) -> list[Change]:
     before, known.definition = known.definition, definition
     diff = _diff(before, definition)
     return [Change(MODIFIED, name, diff)] if diff else []

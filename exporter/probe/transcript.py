@@ -27,7 +27,7 @@ class Step:
     text: str
 
 
-class Dialogue:
+class Transcript:
     """Collects the steps of one probe; ``mask`` takes secrets out of them."""
 
     def __init__(self, mask: Callable[[str], str]) -> None:

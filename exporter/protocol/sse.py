@@ -23,7 +23,7 @@ class Event(NamedTuple):
     has_id: bool = False
 
 
-class Reader:
+class EventReader:
     """Collects events from chunks that may be cut anywhere.
 
     What is kept is bounded: an event of more than ``limit`` bytes is skipped to its end and

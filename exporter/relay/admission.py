@@ -9,7 +9,7 @@ from __future__ import annotations
 from exporter.config.limits import Bounds
 
 
-class Room:
+class Slots:
     """Places for so many."""
 
     __slots__ = ("limit", "setting", "taken")
@@ -20,16 +20,16 @@ class Room:
         self.taken = 0
 
 
-class Gate:
+class SlotPair:
     """The way into a server: a place there, and one of those of all servers together."""
 
     __slots__ = ("own", "total")
 
-    def __init__(self, own: Room, total: Room) -> None:
+    def __init__(self, own: Slots, total: Slots) -> None:
         self.own = own
         self.total = total
 
-    def enter(self) -> Room | None:
+    def enter(self) -> Slots | None:
         """Take a place; answers what is full where there is none."""
         own, total = self.own, self.total
         if own.taken >= own.limit:
@@ -46,12 +46,12 @@ class Gate:
         self.total.taken -= 1
 
 
-class Gates:
+class ServerSlots:
     """Those of one server."""
 
     __slots__ = ("requests", "streams")
 
-    def __init__(self, requests: Gate, streams: Gate) -> None:
+    def __init__(self, requests: SlotPair, streams: SlotPair) -> None:
         self.requests = requests
         self.streams = streams
 
@@ -61,18 +61,18 @@ class Admission:
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
-        self._requests = Room("requests_total", bounds.requests_total)
-        self._streams = Room("streams_total", bounds.streams_total)
-        self._gates: dict[str, Gates] = {}
+        self._requests = Slots("requests_total", bounds.requests_total)
+        self._streams = Slots("streams_total", bounds.streams_total)
+        self._gates: dict[str, ServerSlots] = {}
 
-    def of(self, server: str) -> Gates:
+    def of(self, server: str) -> ServerSlots:
         """The gates of a server, the same ones for each of that name."""
         gates = self._gates.get(server)
         if gates is None:
             bounds = self.bounds
-            gates = self._gates[server] = Gates(
-                Gate(Room("requests_per_server", bounds.requests_per_server), self._requests),
-                Gate(Room("streams_per_server", bounds.streams_per_server), self._streams),
+            gates = self._gates[server] = ServerSlots(
+                SlotPair(Slots("requests_per_server", bounds.requests_per_server), self._requests),
+                SlotPair(Slots("streams_per_server", bounds.streams_per_server), self._streams),
             )
         return gates
 

@@ -19,12 +19,12 @@ import msgspec
 from exporter.config.limits import Bounds
 from exporter.protocol import errors, jsonrpc
 from exporter.protocol.jsonrpc import Message
-from exporter.relay.admission import Admission, Room
+from exporter.relay.admission import Admission, Slots
 from exporter.relay.oauth import WELL_KNOWN
 from exporter.relay.tokens import Tokens
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.recorder import ServerRecorder
-from exporter.transport.http.head import Route
+from exporter.transport.http.head import HeadRoute
 from exporter.transport.http.request import Request
 
 _PATH = re.compile(rb"/(.+)/(mcp|sse|message(?=/[0-9a-f]{32}$))(?:/[0-9a-f]{32})?")
@@ -39,7 +39,7 @@ _HTTP_TEXTS = {
 }
 
 
-class Upstream(Protocol):
+class ServerHandler(Protocol):
     """A configured server, whatever its transport."""
 
     recorder: ServerRecorder
@@ -64,7 +64,7 @@ class Upstream(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """Why a request is not passed on."""
 
     status: int
@@ -87,8 +87,8 @@ class Gateway:
         self.admission = Admission(Bounds())
         self.on_refused: Callable[[None, str | None, str], None] = _ignored
         """Told of requests that were refused and were for no known server."""
-        self.upstreams: dict[str, Upstream] = {}
-        self._known: dict[bytes, Upstream] = {}
+        self.upstreams: dict[str, ServerHandler] = {}
+        self._known: dict[bytes, ServerHandler] = {}
         self._plan = object()
 
     @property
@@ -101,7 +101,7 @@ class Gateway:
         self._tokens = tokens
         self.forget_routes()
 
-    def add(self, name: str, upstream: Upstream) -> None:
+    def add(self, name: str, upstream: ServerHandler) -> None:
         """Serve a server under its name."""
         self.upstreams[name] = upstream
         self._known[b"/%b/mcp" % quote(name).encode()] = upstream
@@ -135,7 +135,7 @@ class Gateway:
         else:
             self._admit(request, upstream)
 
-    def _admit(self, request: Request, upstream: Upstream) -> None:
+    def _admit(self, request: Request, upstream: ServerHandler) -> None:
         if self.tokens is not None:
             # It is the exporter's own: no server may learn it.
             request.headers = [f for f in request.headers if f[0].lower() != b"authorization"]
@@ -145,18 +145,20 @@ class Gateway:
             self._pass_on(request, upstream, ())
         else:
             if request.head is not None:
-                route = Route(self._plan, upstream, request.headers)
+                route = HeadRoute(self._plan, upstream, request.headers)
                 request.head.route = request.route = route
             self._relay(request, upstream)
 
-    def _relay(self, request: Request, upstream: Upstream) -> None:
+    def _relay(self, request: Request, upstream: ServerHandler) -> None:
         messages = self._read(request)
         if messages is None:
             self._refuse(request, _explain(request.body), upstream, None)
         else:
             self._pass_on(request, upstream, messages)
 
-    def _pass_on(self, request: Request, upstream: Upstream, messages: Sequence[Message]) -> None:
+    def _pass_on(
+        self, request: Request, upstream: ServerHandler, messages: Sequence[Message]
+    ) -> None:
         gates = self.admission.of(upstream.recorder.name)
         method = messages[0].method if messages else None
         is_stream = request.method == b"GET" or method == "subscriptions/listen"
@@ -178,13 +180,13 @@ class Gateway:
         refused = self._check_sender(request)
         return None if refused is None else (refused.status, refused.reason)
 
-    def _lack_of_room(self, upstream: Upstream) -> Room | None:
+    def _lack_of_room(self, upstream: ServerHandler) -> Slots | None:
         """What of a new session's needs is used up."""
         bounds = self.admission.bounds
         if upstream.session_count >= bounds.sessions_per_server:
-            return Room("sessions_per_server", bounds.sessions_per_server)
+            return Slots("sessions_per_server", bounds.sessions_per_server)
         if upstream.child_count >= bounds.children_per_server:
-            return Room("children_per_server", bounds.children_per_server)
+            return Slots("children_per_server", bounds.children_per_server)
         return None
 
     def refuse(self, request: Request, status: int, reason: str) -> None:
@@ -197,10 +199,10 @@ class Gateway:
         is_busy = status == 503
         code = errors.CONNECTION_LOST if is_busy else errors.INVALID_REQUEST
         headers = _LATER if is_busy else ()
-        refused = Refusal(status, reason, _HTTP_TEXTS[status], code, headers)
+        refused = Rejection(status, reason, _HTTP_TEXTS[status], code, headers)
         self._refuse(request, refused, upstream, None)
 
-    def _find(self, path: bytes) -> Upstream | None:
+    def _find(self, path: bytes) -> ServerHandler | None:
         found = self._known.get(path)
         if found is not None:
             return found
@@ -210,30 +212,30 @@ class Gateway:
             return None
         return upstream
 
-    def _check(self, request: Request, upstream: Upstream | None) -> Refusal | None:
+    def _check(self, request: Request, upstream: ServerHandler | None) -> Rejection | None:
         refused = self._check_sender(request)
         if refused is not None:
             return refused
         located = _locate(request.path) if upstream is None else None
         if located is not None and located[0] in self.upstreams:
-            return Refusal(404, "unknown_path", f"server {located[0]!r} is at /NAME/mcp alone")
+            return Rejection(404, "unknown_path", f"server {located[0]!r} is at /NAME/mcp alone")
         if upstream is None:
             if located is None:
                 return _UNKNOWN_PATH
             name = located[0]
             known = ", ".join(self.upstreams) or "none"
             text = f"there is no server {name!r}; configured are: {known}"
-            return Refusal(404, "unknown_server", text)
+            return Rejection(404, "unknown_server", text)
         if request.path.startswith(_WELL_KNOWN) and request.method != b"GET":
-            return Refusal(405, "bad_method", "metadata is for GET alone")
+            return Rejection(405, "bad_method", "metadata is for GET alone")
         if request.path.startswith(_WELL_KNOWN) and self.tokens is not None:
             return _NO_METADATA
         if request.method not in upstream.methods:
             served = b", ".join(upstream.methods).decode()
-            return Refusal(405, "bad_method", f"only {served} are served here")
+            return Rejection(405, "bad_method", f"only {served} are served here")
         return None
 
-    def _check_sender(self, request: Request) -> Refusal | None:
+    def _check_sender(self, request: Request) -> Rejection | None:
         if not self._is_from_here(request):
             return _FOREIGN
         if self.tokens is not None and not self._is_admitted(request, self.tokens):
@@ -276,8 +278,8 @@ class Gateway:
     def _refuse(
         self,
         request: Request,
-        refused: Refusal,
-        upstream: Upstream | None,
+        refused: Rejection,
+        upstream: ServerHandler | None,
         message: Message | None,
     ) -> None:
         method = message.method if message else None
@@ -295,19 +297,19 @@ class Gateway:
 
 
 _LATER = ((b"Retry-After", b"1"),)
-_UNKNOWN_PATH = Refusal(
+_UNKNOWN_PATH = Rejection(
     404, "unknown_path", "there is nothing at this path; a server is at /NAME/mcp"
 )
 
 
-_UNAUTHORIZED = Refusal(
+_UNAUTHORIZED = Rejection(
     401,
     "unauthorized",
     "this exporter wants a bearer token: send the header Authorization: Bearer TOKEN",
     headers=((b"WWW-Authenticate", b'Bearer realm="mcp-exporter"'),),
 )
-_FOREIGN = Refusal(403, "bad_origin", "the Host or Origin of this request is not allowed")
-_NO_METADATA = Refusal(
+_FOREIGN = Rejection(403, "bad_origin", "the Host or Origin of this request is not allowed")
+_NO_METADATA = Rejection(
     404, "unknown_path", "the token is the exporter's own: there is no OAuth behind it"
 )
 
@@ -316,10 +318,10 @@ def _ignored(server: None, method: str | None, reason: str) -> None:
     """Nobody wants to know."""
 
 
-def _crowded(room: Room) -> Refusal:
+def _crowded(room: Slots) -> Rejection:
     text = f"too much is under way: limits.{room.setting} is {room.limit}; try again later"
     reason = f"too_many_{room.setting.partition('_')[0]}"
-    return Refusal(503, reason, text, errors.CONNECTION_LOST, _LATER)
+    return Rejection(503, reason, text, errors.CONNECTION_LOST, _LATER)
 
 
 def _answer_preflight(request: Request) -> None:
@@ -348,13 +350,13 @@ def _locate(path: bytes) -> tuple[str, str] | None:
         return None
 
 
-def _explain(body: bytes) -> Refusal:
+def _explain(body: bytes) -> Rejection:
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text = f"the body is not JSON: {error}"
-        return Refusal(400, "not_json", text, errors.PARSE_ERROR)
-    return Refusal(400, "not_jsonrpc", "the body is not a JSON-RPC message")
+        return Rejection(400, "not_json", text, errors.PARSE_ERROR)
+    return Rejection(400, "not_jsonrpc", "the body is not a JSON-RPC message")
 
 
 def _host_of(value: bytes) -> str:

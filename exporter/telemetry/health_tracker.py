@@ -18,7 +18,7 @@ QUIET_TIME = 5.0
 log = logging.getLogger(__name__)
 
 
-class Vitals:
+class HealthTracker:
     """Takes signs of life and failures, from probes and from real traffic.
 
     ``is_probed`` says that probes decide when a server is well again; otherwise traffic does.

@@ -22,7 +22,7 @@ MOST_WAITING = 32
 Serve = Callable[[Request], None]
 
 
-class Gate:
+class PageAccess:
     """Stands before the pages; a new one is made with each reload. ``count`` is told refusals."""
 
     def __init__(self, config: WebConfig, count: Callable[[str], None]) -> None:

@@ -27,7 +27,7 @@ _LINKS = (
 
 
 @dataclass(frozen=True, slots=True)
-class ServerRow:
+class ServerSummary:
     """One server on the landing page."""
 
     name: str
@@ -37,7 +37,7 @@ class ServerRow:
     endpoint: str
 
 
-def landing(rows: Iterable[ServerRow], records: Iterable[Record]) -> str:
+def landing(rows: Iterable[ServerSummary], records: Iterable[Record]) -> str:
     """What the exporter is, its servers, and the last probes."""
     links = "".join(f'<li><a href="{path}">{text}</a></li>' for path, text in _LINKS)
     return _page(
@@ -78,7 +78,7 @@ def _table(head: Iterable[str], rows: Iterable[str]) -> str:
     return f"<table><tr>{titles}</tr>{''.join(rows)}</table>"
 
 
-def _server_row(row: ServerRow) -> str:
+def _server_row(row: ServerSummary) -> str:
     target = quote(row.name, safe="")
     why = html.escape(row.detail, quote=True) if row.state != "ok" else ""
     return (

@@ -32,7 +32,7 @@ AT_ONCE = 4
 """Probes that run at the same time because somebody asked: each may start a process."""
 
 
-class Prober(Protocol):
+class ProbeSource(Protocol):
     """Whoever knows the servers, and runs the probe."""
 
     @property
@@ -49,7 +49,7 @@ class Prober(Protocol):
 class ProbePages:
     """Answers the two paths."""
 
-    def __init__(self, prober: Prober, history: History) -> None:
+    def __init__(self, prober: ProbeSource, history: History) -> None:
         self._prober = prober
         self._history = history
         self._running = 0

@@ -20,22 +20,22 @@ from exporter.probe.history import History
 from exporter.telemetry.exposition import Exposition
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.request import Request
-from exporter.transport.http.server import Listener
+from exporter.transport.http.server import HttpServer
 from exporter.web import pages
-from exporter.web.auth import Gate
+from exporter.web.auth import PageAccess
 from exporter.web.config import WebConfig
-from exporter.web.pages import ServerRow
-from exporter.web.probe_pages import HTML, HTML_HEADERS, TEXT, ProbePages, Prober
+from exporter.web.pages import ServerSummary
+from exporter.web.probe_pages import HTML, HTML_HEADERS, TEXT, ProbePages, ProbeSource
 
 T = TypeVar("T")
 
 
-class Exporter(Prober, Protocol):
+class Exporter(ProbeSource, Protocol):
     """What the pages want to know of the exporter, and what they can tell it."""
 
     is_ready: bool
 
-    def rows(self) -> Iterable[ServerRow]:
+    def rows(self) -> Iterable[ServerSummary]:
         """The servers."""
 
     def shown_config(self) -> str:
@@ -58,7 +58,7 @@ class Web:
         self._exporter = exporter
         self._history = history
         self._reloads: set[asyncio.Task[None]] = set()
-        self.gate: Gate | None = None
+        self.gate: PageAccess | None = None
         """Who stands before the pages; ``None``: nobody."""
         probe_pages = ProbePages(exporter, history)
         self._pages: dict[bytes, Callable[[Request], None]] = {
@@ -161,7 +161,7 @@ class WebThread:
         self._web = web
         self._count = count
         self._loop = asyncio.new_event_loop()
-        self._listener: Listener | None = None
+        self._listener: HttpServer | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
     def open(
@@ -198,7 +198,7 @@ class WebThread:
         self, host: str, port: int, config: WebConfig | None, tls: ssl.SSLContext | None
     ) -> tuple[str, int]:
         limits = ListenerLimits(body_bytes=64 * 1024, idle_timeout=120.0)
-        self._listener = Listener(self._web, self._loop, limits)
+        self._listener = HttpServer(self._web, self._loop, limits)
         self._listener.is_welcome = self._is_welcome
         self._set_gate(config)
         return await self._listener.open(host, port, tls)
@@ -209,7 +209,7 @@ class WebThread:
             await self._listener.door.renew(tls)
 
     def _set_gate(self, config: WebConfig | None) -> None:
-        before, self._web.gate = self._web.gate, Gate(config, self._count) if config else None
+        before, self._web.gate = self._web.gate, PageAccess(config, self._count) if config else None
         if before is not None:
             before.retire()
 

@@ -27,7 +27,7 @@ _MAX_PAGES_BYTES = 1024 * 1024
 _MAX_TEXT = 257  # one more than any label value that is admitted
 
 
-class Notebook:
+class ReportBuffer:
     """Written by the threads that copy, read by the one that tells."""
 
     names_clients = False

@@ -83,7 +83,7 @@ def read(path: str) -> tuple[int, bytes]:
     return int(words[1]), words[2]
 
 
-class Door:
+class Handshake:
     """The exporter's side of one connection, until the caller has proved itself."""
 
     def __init__(self, key: bytes) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-    from exporter.wrap.reader import Watch
+    from exporter.wrap.reader import CopyReader
 
 CHUNK = 64 * 1024
 
@@ -140,7 +140,7 @@ class _Seen:
         """The server has said something: it has started, and loading the watch is in no way."""
         self._lock = Lock()
         self._early: list[tuple[bytes, float, bool]] | None = []
-        self._watch: Watch | None = None
+        self._watch: CopyReader | None = None
 
     def take(self, data: bytes, now: float, to_server: bool) -> None:
         """One side wrote this, or with no bytes: nothing more."""
@@ -154,7 +154,7 @@ class _Seen:
         if self._watch is not None:
             self._watch.relieve(size)
 
-    def give(self, watch: Watch | None) -> None:
+    def give(self, watch: CopyReader | None) -> None:
         """From now on, to this watch; or to nobody."""
         with self._lock:
             for data, now, to_server in self._early or ():
@@ -174,12 +174,12 @@ class _Seen:
             self._watch.take(data, now, to_server)
 
 
-def _watch(server: str, pid: int, socket_path: str, seen: _Seen) -> Watch | None:
+def _watch(server: str, pid: int, socket_path: str, seen: _Seen) -> CopyReader | None:
     watch = None
     try:
-        from exporter.wrap.reader import Watch
+        from exporter.wrap.reader import CopyReader
 
-        watch = Watch(server, pid, socket_path)
+        watch = CopyReader(server, pid, socket_path)
         watch.start()
     except Exception:  # noqa: BLE001  the client wants its server, observed or not
         watch = None

@@ -18,8 +18,8 @@ from exporter.protocol import jsonrpc
 from exporter.telemetry.call import Outcome
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
-from exporter.wrap.buffer import Notebook
-from exporter.wrap.sender import Courier
+from exporter.wrap.buffer import ReportBuffer
+from exporter.wrap.sender import ReportSender
 
 if TYPE_CHECKING:
     from exporter.telemetry.recorder import ServerRecorder
@@ -45,11 +45,11 @@ _LONG = 16 * 1024
 _KILL = getattr(signal, "SIGKILL", 9)
 
 
-class Watch:
+class CopyReader:
     """What is known of one wrapped server, from its first byte to its end."""
 
     def __init__(self, server: str, pid: int, socket_path: str) -> None:
-        self._notebook = Notebook(server, pid)
+        self._notebook = ReportBuffer(server, pid)
         # The notebook has of a recorder what an observer asks for.
         self._observer = Observer(cast("ServerRecorder", self._notebook))
         self._observer.tools_heard = self._notebook.tools_heard
@@ -60,7 +60,7 @@ class Watch:
         self._aside: deque[tuple[bytes, float, bool]] = deque()
         self._news = Event()
         self._reader = Thread(target=self._run, name="watch", daemon=True)
-        self._courier = Courier(socket_path, self._notebook) if socket_path else None
+        self._courier = ReportSender(socket_path, self._notebook) if socket_path else None
 
     def start(self) -> None:
         """Begin to read, and to tell what is observed."""

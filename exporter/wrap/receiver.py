@@ -11,9 +11,9 @@ from typing import cast
 
 from exporter.telemetry.metrics import Metrics
 from exporter.wrap import loopback, report, unix_socket
-from exporter.wrap.loopback import Door
+from exporter.wrap.loopback import Handshake
 from exporter.wrap.report import ACKNOWLEDGED, MAX_REPORT
-from exporter.wrap.wrapped_server import Guest
+from exporter.wrap.wrapped_server import WrappedServer
 
 MAX_GUESTS = 256
 """Connections at once; one more is closed, and comes again later."""
@@ -21,10 +21,10 @@ MAX_GUESTS = 256
 log = logging.getLogger(__name__)
 
 
-class Reception:
+class ReportServer:
     """Listens at ``path``; nothing else of the exporter depends on it."""
 
-    def __init__(self, path: str, metrics: Metrics, make: Callable[[], Guest]) -> None:
+    def __init__(self, path: str, metrics: Metrics, make: Callable[[], WrappedServer]) -> None:
         self._path = path
         self._metrics = metrics
         self._make = make
@@ -56,7 +56,7 @@ class Reception:
             connection.close()
 
     def _connection(self) -> _Connection:
-        door = Door(self._key) if self._key is not None else None
+        door = Handshake(self._key) if self._key is not None else None
         return _Connection(self._make(), self._metrics, self._open, door)
 
 
@@ -64,7 +64,11 @@ class _Connection(asyncio.Protocol):
     """One wrapped server's process."""
 
     def __init__(
-        self, guest: Guest, metrics: Metrics, others: set[_Connection], door: Door | None
+        self,
+        guest: WrappedServer,
+        metrics: Metrics,
+        others: set[_Connection],
+        door: Handshake | None,
     ) -> None:
         self._guest = guest
         self._metrics = metrics
@@ -109,7 +113,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _hear_stranger(self, door: Door) -> None:
+    def _hear_stranger(self, door: Handshake) -> None:
         line, ended, rest = self._unread.partition(b"\n")
         reply = door.hear(bytes(line)) if ended and not rest else None
         if reply is None and (ended or len(line) > loopback.MAX_LINE):

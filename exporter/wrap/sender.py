@@ -10,7 +10,7 @@ import socket
 from threading import Event, Thread
 
 from exporter.wrap import report, unix_socket
-from exporter.wrap.buffer import Notebook
+from exporter.wrap.buffer import ReportBuffer
 from exporter.wrap.report import Report
 
 LOOK_TIME = 5.0
@@ -20,10 +20,10 @@ RETRY_TIME = 1.0
 _ATTEMPTS = 3
 
 
-class Courier:
+class ReportSender:
     """Carries reports from a notebook to the socket at ``path``."""
 
-    def __init__(self, path: str, notebook: Notebook) -> None:
+    def __init__(self, path: str, notebook: ReportBuffer) -> None:
         self.news = Event()
         """Set by whoever wrote something into the notebook."""
         self._path = path

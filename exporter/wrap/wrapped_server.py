@@ -61,7 +61,7 @@ class Names:
         return is_fit and len(self._made.keys() - {OTHER}) < self._limit
 
 
-class Guest:
+class WrappedServer:
     """One connection: one wrapped server, from its introduction to its last report."""
 
     def __init__(self, names: Names, metrics: Metrics) -> None:

@@ -11,7 +11,7 @@ from random import Random
 import msgspec
 
 from exporter.cli.desktop import rewrite
-from exporter.cli.desktop.rewrite import Route
+from exporter.cli.desktop.rewrite import ExporterRoute
 from exporter.config import jsonc
 from exporter.config.errors import ConfigError
 from exporter.config.model import Config, parse
@@ -25,7 +25,9 @@ from tests.support.raw_server import cut
 Target = Callable[[bytes], None]
 
 LIMIT = 64
-ROUTE = Route(["mcp-exporter"], {"files": ("https://files.example.com/mcp", "http://127.0.0.1/x")})
+ROUTE = ExporterRoute(
+    ["mcp-exporter"], {"files": ("https://files.example.com/mcp", "http://127.0.0.1/x")}
+)
 
 
 def pieces(data: bytes) -> list[bytes]:
@@ -50,9 +52,9 @@ def read_message(data: bytes) -> None:
 
 def read_events(data: bytes) -> None:
     """Event streams: how they are cut does not matter, and no more is kept than allowed."""
-    whole = sse.Reader(LIMIT)
+    whole = sse.EventReader(LIMIT)
     expected = whole.feed(data)
-    reader = sse.Reader(LIMIT)
+    reader = sse.EventReader(LIMIT)
     found = []
     for piece in pieces(data):
         found += reader.feed(piece)

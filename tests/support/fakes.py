@@ -30,8 +30,8 @@ from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.request import Request
-from exporter.transport.http.server import Application, Connection, Listener
-from exporter.transport.process.child import Owner
+from exporter.transport.http.server import Application, Connection, HttpServer
+from exporter.transport.process.child import ChildOwner
 
 P = ParamSpec("P")
 
@@ -221,7 +221,7 @@ class Downstream(FakeTransport):
     """A client's side of one connection to a listener that needs no socket."""
 
     def __init__(self, application: Application, limits: ListenerLimits | None = None) -> None:
-        self.listener = Listener(application, asyncio.get_running_loop(), limits)
+        self.listener = HttpServer(application, asyncio.get_running_loop(), limits)
         self.connection = Connection(self.listener)
         super().__init__(self.connection)
         self.connection.connection_made(self)
@@ -427,7 +427,7 @@ class FakeChild:
 
     is_clogged = False
 
-    def __init__(self, owner: Owner | None = None, use: str = "") -> None:
+    def __init__(self, owner: ChildOwner | None = None, use: str = "") -> None:
         self.owner = owner
         self.use = use
         self.lines: list[bytes] = []

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.probe import run as checkup
 from exporter.telemetry import health_tracker
-from exporter.telemetry.health_tracker import Vitals
+from exporter.telemetry.health_tracker import HealthTracker
 from tests.support.fakes import Books, on_fake_time, request, result, settle, virtual_loop
 from tests.support.paths import ROOT
 from tests.unit.relay.http.test_relay import LEGACY, SESSION, Scene, http
@@ -97,7 +97,7 @@ async def test_health_goes_by_what_happens(jump: float, monkeypatch: pytest.Monk
     books.metrics.clock = wall
     for module in (health_tracker, checkup):
         monkeypatch.setattr(module, "time", wall)
-    found = Vitals(books.recorder, is_probed=False)
+    found = HealthTracker(books.recorder, is_probed=False)
     found.heard()
     for _ in range(3):
         wall.jump += jump

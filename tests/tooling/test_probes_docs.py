@@ -34,7 +34,7 @@ def rows(title: str) -> dict[str, list[str]]:
 
 def test_every_result_is_there_and_counts_as_it_does() -> None:
     found = {result: row[-1] == "alive" for result, row in rows("Results").items()}
-    assert found == {result: probe.Finding(result, 0.0).is_alive for result in PROBE_RESULTS}
+    assert found == {result: probe.ProbeResult(result, 0.0).is_alive for result in PROBE_RESULTS}
 
 
 def test_every_state_is_there() -> None:

@@ -13,7 +13,7 @@ from exporter.config import model as config
 from exporter.config.errors import ConfigError
 from exporter.config.model import Config
 from exporter.reload import Reloader
-from exporter.servers import Difference, Fleet
+from exporter.servers import Difference, ServerSet
 from tests.support.fakes import Books
 
 ONE = "servers: {one: {command: cat}}\n"
@@ -46,7 +46,7 @@ class Scene:
             path,
             {"COMMAND": "dog"},
             self.books.metrics,
-            cast("Fleet", self.fleet),
+            cast(ServerSet, self.fleet),
             lambda loaded: self.limits.append(loaded.limits.request_bytes),
             self.prepare,
         )

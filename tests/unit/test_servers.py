@@ -16,8 +16,8 @@ from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl
 from exporter.relay.stdio import upstream as stdio_upstream
 from exporter.relay.stdio.upstream import StdioUpstream
-from exporter.servers import DRAIN_TIME, Fleet
-from exporter.transport.process.child import Owner
+from exporter.servers import DRAIN_TIME, ServerSet
+from exporter.transport.process.child import ChildOwner
 from exporter.transport.process.reaper import Reaper
 from tests.support.fakes import (
     Books,
@@ -41,7 +41,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
     """The children that were started, in order."""
     started: list[FakeChild] = []
 
-    def start(_: Server, owner: Owner, *rest: Any) -> FakeChild:
+    def start(_: Server, owner: ChildOwner, *rest: Any) -> FakeChild:
         started.append(FakeChild(owner, rest[-1]))
         return started[-1]
 
@@ -56,7 +56,7 @@ class Scene:
         self.children = children
         self.books = Books("shell")
         self.gateway = Gateway(self.books.metrics, is_loopback=True)
-        self.fleet = Fleet(self.books.metrics, self.gateway, History(), Reaper(), OwnUrl(None))
+        self.fleet = ServerSet(self.books.metrics, self.gateway, History(), Reaper(), OwnUrl(None))
 
     def apply(self, *servers: str, probe: str = "probe: {enabled: false}") -> tuple[Any, ...]:
         """Serve these; answers who was added, changed and removed."""

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from exporter.cli import main as cli
-from exporter.systemd import Supervisor
+from exporter.systemd import SystemdNotifier
 from tests.support.exporting import exporter, obedient
 from tests.support.paths import ROOT
 
@@ -37,7 +37,7 @@ def heard(bound: socket.socket) -> list[str]:
 
 def test_each_state_is_one_message(manager: tuple[socket.socket, str]) -> None:
     bound, name = manager
-    supervisor = Supervisor({"NOTIFY_SOCKET": name})
+    supervisor = SystemdNotifier({"NOTIFY_SOCKET": name})
     supervisor.ready("Relays to 2 servers")
     assert heard(bound) == ["READY=1", "STATUS=Relays to 2 servers"]
     supervisor.reloading()
@@ -52,7 +52,7 @@ def test_a_sign_of_life_comes_twice_in_the_time_that_is_wanted(
     manager: tuple[socket.socket, str],
 ) -> None:
     bound, name = manager
-    supervisor = Supervisor({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "10000000"})
+    supervisor = SystemdNotifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "10000000"})
     for tenths in range(101):
         supervisor.alive(tenths / 10)
     supervisor.stopping()
@@ -75,7 +75,7 @@ def test_no_watchdog_wants_no_sign(
     manager: tuple[socket.socket, str], environ: dict[str, str]
 ) -> None:
     bound, name = manager
-    supervisor = Supervisor({"NOTIFY_SOCKET": name, **environ})
+    supervisor = SystemdNotifier({"NOTIFY_SOCKET": name, **environ})
     supervisor.alive(0.0)
     bound.setblocking(False)
     with pytest.raises(BlockingIOError):
@@ -84,7 +84,7 @@ def test_no_watchdog_wants_no_sign(
 
 @pytest.mark.parametrize("address", ["", "relative", "vsock:2:1234", "/nowhere/at/all", "@nobody"])
 def test_nobody_has_to_listen(address: str) -> None:
-    supervisor = Supervisor({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1"})
+    supervisor = SystemdNotifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1"})
     supervisor.ready("x")
     supervisor.alive(0.0)
     supervisor.stopping()
@@ -94,7 +94,7 @@ def test_a_manager_that_reads_nothing_holds_nobody_up(tmp_path: Path) -> None:
     name = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
         bound.bind(name)
-        supervisor = Supervisor({"NOTIFY_SOCKET": name})
+        supervisor = SystemdNotifier({"NOTIFY_SOCKET": name})
         for _ in range(5000):
             supervisor.ready("x")
 

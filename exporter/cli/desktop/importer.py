@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from exporter.cli.desktop import locations, restore, rewrite
 from exporter.cli.desktop.locations import ClientFile
-from exporter.cli.desktop.rewrite import Found, Route
+from exporter.cli.desktop.rewrite import ExporterRoute, Found
 from exporter.config import model as config
 from exporter.config.errors import ConfigError
 
@@ -26,7 +26,7 @@ _ISOLATED = (sys.executable, "-E", "-P", "-m", "exporter")
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ImportOptions:
     """What the command line says."""
 
     path: Path | None
@@ -37,7 +37,7 @@ class Wishes:
     mcp_address: str
 
 
-def run(wishes: Wishes) -> int:
+def run(wishes: ImportOptions) -> int:
     """Do it; answers the exit code. Raises ``ConfigError`` where there is nothing to do it to."""
     files = _files(wishes.path)
     if wishes.is_undone:
@@ -45,7 +45,7 @@ def run(wishes: Wishes) -> int:
         return max(_undo(each.path, wishes.is_forced, remotes) for each in files)
     if wishes.is_written:
         _write_config(files, wishes)
-    route = Route(_program(), _remotes(wishes), _ISOLATED)
+    route = ExporterRoute(_program(), _remotes(wishes), _ISOLATED)
     code = max(_import(each, route, wishes.is_written) for each in files)
     if not wishes.is_written:
         _say("Nothing was written; --write does it, after a backup, and --undo brings it back.")
@@ -66,7 +66,7 @@ def _files(path: Path | None) -> list[ClientFile]:
     return found
 
 
-def _import(file: ClientFile, route: Route, is_written: bool) -> int:
+def _import(file: ClientFile, route: ExporterRoute, is_written: bool) -> int:
     _say(f"{file.client}: {file.path}" if file.client else str(file.path))
     try:
         text = _read(file.path)
@@ -178,7 +178,7 @@ def _program() -> list[str]:
     return [os.path.abspath(program)] if program else [sys.executable, "-m", "exporter"]  # noqa: PTH100
 
 
-def _remotes(wishes: Wishes) -> dict[str, tuple[str, str]]:
+def _remotes(wishes: ImportOptions) -> dict[str, tuple[str, str]]:
     """The URL of each remote server that the exporter serves, and the exporter's own for it."""
     if not wishes.config_file.exists():
         return {}
@@ -194,14 +194,14 @@ def _place(transport: str) -> str:
     return "sse" if transport == "sse" else "mcp"
 
 
-def _write_config(files: Iterable[ClientFile], wishes: Wishes) -> None:
+def _write_config(files: Iterable[ClientFile], wishes: ImportOptions) -> None:
     """Tell the exporter of the remote servers, where it has been told nothing yet."""
     if wishes.config_file.exists():
         return
     remotes: dict[str, Mapping[str, object]] = {}
     for each in files:
         try:
-            found = rewrite.find(_read(each.path), Route(_program(), {}))
+            found = rewrite.find(_read(each.path), ExporterRoute(_program(), {}))
         except ValueError:
             continue
         for server in found:
@@ -218,7 +218,7 @@ def _write_config(files: Iterable[ClientFile], wishes: Wishes) -> None:
     _say(f"{wishes.config_file}: written for the exporter, with {', '.join(usable)}")
 
 
-def _is_usable(name: str, entry: Mapping[str, object], wishes: Wishes) -> bool:
+def _is_usable(name: str, entry: Mapping[str, object], wishes: ImportOptions) -> bool:
     try:
         config.parse(_configuration({name: entry}), str(wishes.config_file), os.environ)
     except ConfigError as problem:
@@ -231,7 +231,7 @@ def _configuration(servers: Mapping[str, Mapping[str, object]]) -> str:
     return json.dumps({"servers": servers}, indent=2, ensure_ascii=False) + "\n"
 
 
-def _is_ours(server: Found, wishes: Wishes) -> bool:
+def _is_ours(server: Found, wishes: ImportOptions) -> bool:
     url = str((server.remote or {}).get("url", ""))
     return url.startswith(f"http://{wishes.mcp_address}/")
 

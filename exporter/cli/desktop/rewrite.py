@@ -46,7 +46,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ExporterRoute:
     """How clients get to the exporter: ``program`` starts ``wrap``, ``isolated`` does so whatever
     Python variables are set, ``remotes`` maps the URLs of configured servers by name to those of
     the exporter."""
@@ -56,7 +56,7 @@ class Route:
     isolated: Sequence[str] = ()
 
 
-def find(text: str, route: Route) -> list[Found]:
+def find(text: str, route: ExporterRoute) -> list[Found]:
     """The servers of a client's file. Raises ``ValueError`` where it is not JSON."""
     found: list[Found] = []
     if jsonc.is_empty(text):
@@ -93,7 +93,7 @@ def listings(root: Value) -> Iterator[Value]:
             yield place
 
 
-def _look(text: str, name: str, entry: Value, route: Route) -> Found:
+def _look(text: str, name: str, entry: Value, route: ExporterRoute) -> Found:
     if entry.text("command") is not None:
         return _look_at_stdio(text, name, entry, route)
     for key in client_keys.URL_KEYS:
@@ -103,7 +103,7 @@ def _look(text: str, name: str, entry: Value, route: Route) -> Found:
     return Found(name, "?", "left alone: it has neither a command nor a URL")
 
 
-def _look_at_stdio(text: str, name: str, entry: Value, route: Route) -> Found:
+def _look_at_stdio(text: str, name: str, entry: Value, route: ExporterRoute) -> Found:
     command, args = entry.members["command"], entry.get("args")  # type: ignore[index]
     if is_wrapped(entry):
         return Found(name, STDIO, f"{ALREADY} {WRAPPED}")
@@ -145,7 +145,7 @@ def _insert_arguments(text: str, entry: Value, own: Sequence[str]) -> Edit:
     return Edit(first, first, "".join(f"{word},{gap}" for word in words))
 
 
-def _look_at_remote(name: str, entry: Value, key: str, url: str, route: Route) -> Found:
+def _look_at_remote(name: str, entry: Value, key: str, url: str, route: ExporterRoute) -> Found:
     transport = _transport(entry)
     known, ours = route.remotes.get(name, ("", ""))
     if url in {new for _, new in route.remotes.values()}:

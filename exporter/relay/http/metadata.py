@@ -6,7 +6,7 @@ from exporter.protocol import errors
 from exporter.protocol.failures import UpstreamError
 from exporter.relay.oauth import ProtectedResource
 from exporter.transport.http.head import Headers, ReplyHead
-from exporter.transport.http.pool import Flight, Pool
+from exporter.transport.http.pool import PendingRequest, Pool
 from exporter.transport.http.request import Request
 
 _LIMIT = 1024 * 1024
@@ -23,7 +23,7 @@ class MetadataRelay:
         self._request = request
         self._own_url = own_url
         self._targets = resource.targets()
-        self._flight: Flight | None = None
+        self._flight: PendingRequest | None = None
         self._status = 0
         self._headers: Headers = []
         self._body = b""

@@ -20,13 +20,13 @@ from exporter.telemetry.exchange import UNTIMED, Exchange, Pending
 from exporter.telemetry.observer import Observer
 from exporter.transport.deadlines import Deadlines
 from exporter.transport.http.head import ReplyHead, field_lines, status_line
-from exporter.transport.http.pool import Flight, Pool
+from exporter.transport.http.pool import PendingRequest, Pool
 from exporter.transport.http.request import Request
 
 _MODERN = MODERN.encode()
 
 
-class Upstream(Protocol):
+class HttpServerContext(Protocol):
     """What a relay needs of the server that it belongs to."""
 
     name: str
@@ -53,7 +53,7 @@ class Relay:
     """One request on its way up, and its reply on its way down."""
 
     # On the class: most relays never set them, and each of them takes its time.
-    _flight: Flight | None = None
+    _flight: PendingRequest | None = None
     _copy: Copy | None = None
     _status = 0
     _encoding = b""
@@ -63,7 +63,9 @@ class Relay:
     _has_spoken = False
     _inside = 0.0
 
-    def __init__(self, upstream: Upstream, request: Request, messages: Sequence[Message]) -> None:
+    def __init__(
+        self, upstream: HttpServerContext, request: Request, messages: Sequence[Message]
+    ) -> None:
         self._upstream = upstream
         self._observer = upstream.observer
         self._request = request

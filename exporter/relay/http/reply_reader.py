@@ -72,7 +72,7 @@ class EventCopy:
 
     def __init__(self, listening: Listening) -> None:
         self._listening = listening
-        self._reader = sse.Reader(listening.limit)
+        self._reader = sse.EventReader(listening.limit)
         self._oversized = 0
         self.is_full = False
         """Never: after an event that is too large, another one may come."""

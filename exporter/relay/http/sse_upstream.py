@@ -143,7 +143,7 @@ class StreamRelay(Relay):
             super().body(held)
 
     def _rewritten(self, event: bytes) -> bytes:
-        events = sse.Reader(_MAX_FIRST_EVENT).feed(event)
+        events = sse.EventReader(_MAX_FIRST_EVENT).feed(event)
         if not events or events[0].name != b"endpoint":
             return event
         address = events[0].data

@@ -27,36 +27,36 @@ _EVENT_STREAM: Headers = [
 ]
 
 
-class Owner(Protocol):
+class AnswerOwner(Protocol):
     """Whoever gives the answer."""
 
-    def answer_gone(self, answer: Answer) -> None:
+    def answer_gone(self, answer: StdioResponse) -> None:
         """The client closed the connection before the answer was complete."""
 
-    def answer_expired(self, answer: Answer) -> None:
+    def answer_expired(self, answer: StdioResponse) -> None:
         """The deadline has passed."""
 
     def answer_paused(self, paused: bool) -> None:
         """The client reads more slowly than the answer comes, or has caught up."""
 
 
-class Clocks:
+class ResponseTimers:
     """What reminds the answers of one owner: that they are late, and that they were silent.
 
     ``timeout`` is in seconds, 0 for none.
     """
 
     def __init__(self, timeout: float, loop: asyncio.AbstractEventLoop) -> None:
-        self.deadlines = Deadlines(timeout, Answer.expire, loop)
-        self.silences = Deadlines(KEEP_ALIVE, Answer.keep_alive, loop)
+        self.deadlines = Deadlines(timeout, StdioResponse.expire, loop)
+        self.silences = Deadlines(KEEP_ALIVE, StdioResponse.keep_alive, loop)
 
-    def start(self, answer: Answer, now: float, *, has_deadline: bool) -> None:
+    def start(self, answer: StdioResponse, now: float, *, has_deadline: bool) -> None:
         """The answer is waited for."""
         self.silences.add(answer, now)
         if has_deadline:
             self.deadlines.add(answer, now)
 
-    def stop(self, answer: Answer) -> None:
+    def stop(self, answer: StdioResponse) -> None:
         """It is complete, or nobody waits for it."""
         self.silences.discard(answer)
         self.deadlines.discard(answer)
@@ -67,14 +67,14 @@ class Clocks:
         self.deadlines.close()
 
 
-class Answer:
+class StdioResponse:
     """What becomes of one POST, or of a GET: then there are no ``ids`` to reply to."""
 
     def __init__(
         self,
         request: Request,
-        owner: Owner,
-        clocks: Clocks,
+        owner: AnswerOwner,
+        clocks: ResponseTimers,
         ids: Sequence[Id] = (),
         pending: Sequence[Pending] = (),
         headers: Headers | None = None,

@@ -16,7 +16,7 @@ from msgspec import UNSET
 from exporter.protocol import errors, jsonrpc
 from exporter.protocol.failures import UpstreamError
 from exporter.protocol.jsonrpc import Id, Message
-from exporter.relay.stdio.http_response import Answer, Clocks
+from exporter.relay.stdio.http_response import ResponseTimers, StdioResponse
 from exporter.telemetry.call import Outcome
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
@@ -46,13 +46,13 @@ class StdioSession:
         self._observer = observer
         self._timeout = timeout
         self._on_end = on_end
-        self._waiting: dict[Id, Answer] = {}
-        self._tokens: dict[object, Answer] = {}
-        self._listening: Answer | None = None
+        self._waiting: dict[Id, StdioResponse] = {}
+        self._tokens: dict[object, StdioResponse] = {}
+        self._listening: StdioResponse | None = None
         self._queue: deque[bytes] = deque(maxlen=_QUEUE)
         self._headers: Headers = [(b"Mcp-Session-Id", session_id)]
         self._loop = asyncio.get_running_loop()
-        self._clocks = Clocks(timeout, self._loop)
+        self._clocks = ResponseTimers(timeout, self._loop)
         self._slow = 0
         self._ended = False
 
@@ -75,7 +75,7 @@ class StdioSession:
                 self._cancel(message.params.request_id)
         answer = None
         if asked:
-            answer = Answer(request, self, self._clocks, ids, begun or (), self._headers)
+            answer = StdioResponse(request, self, self._clocks, ids, begun or (), self._headers)
             self._await(answer, asked)
         if self.child is not None:
             self.child.send(one_line(request.body))
@@ -91,7 +91,7 @@ class StdioSession:
             text = "this session already has a stream"
             request.respond(409, errors.error(errors.INVALID_REQUEST, text), errors.JSON)
             return
-        self._listening = Answer(request, self, self._clocks, headers=self._headers)
+        self._listening = StdioResponse(request, self, self._clocks, headers=self._headers)
         self._listening.stream()
         while self._queue:
             self._listening.send(self._queue.popleft())
@@ -138,7 +138,7 @@ class StdioSession:
 
     # What happens to answers
 
-    def answer_gone(self, answer: Answer) -> None:
+    def answer_gone(self, answer: StdioResponse) -> None:
         """The client closed a stream: in these versions that cancels nothing."""
         if answer is self._listening:
             self._listening = None
@@ -153,7 +153,7 @@ class StdioSession:
         if self.child is not None:
             self.child.pause(self._slow > 0)
 
-    def answer_expired(self, answer: Answer) -> None:
+    def answer_expired(self, answer: StdioResponse) -> None:
         """No reply within the server's timeout."""
         self._observer.settle(self._exchange, answer.pending, Outcome.TIMEOUT, monotonic())
         answer.fail(504, errors.TIMEOUT, f"no reply within {self._timeout:g} s")
@@ -207,7 +207,7 @@ class StdioSession:
         else:
             answer.send(data)
 
-    def _stream_for(self, message: Message) -> Answer | None:
+    def _stream_for(self, message: Message) -> StdioResponse | None:
         """Which stream a message belongs to; stdio says so only of progress.
 
         With one request in flight it belongs to that one; with several, to the stream that the
@@ -222,19 +222,19 @@ class StdioSession:
             return answers[-1]
         return self._listening
 
-    def _await(self, answer: Answer, asked: Sequence[Message]) -> None:
+    def _await(self, answer: StdioResponse, asked: Sequence[Message]) -> None:
         for message in asked:
             self._waiting[_id(message)] = answer
             token = message.progress_token
             if token is not UNSET:
                 self._tokens[token] = answer
 
-    def _forget(self, answer: Answer) -> None:
+    def _forget(self, answer: StdioResponse) -> None:
         for request_id in [key for key, value in self._waiting.items() if value is answer]:
             del self._waiting[request_id]
         self._forget_tokens(answer)
 
-    def _forget_tokens(self, answer: Answer) -> None:
+    def _forget_tokens(self, answer: StdioResponse) -> None:
         for token in [key for key, value in self._tokens.items() if value is answer]:
             del self._tokens[token]
 

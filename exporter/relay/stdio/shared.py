@@ -18,7 +18,7 @@ from exporter.protocol import errors, jsonrpc
 from exporter.protocol.failures import UpstreamError
 from exporter.protocol.jsonrpc import SUBSCRIPTION_KEY, Id, Message
 from exporter.relay.stdio.envelope import STATUS_OF_CODE
-from exporter.relay.stdio.http_response import Answer, Clocks
+from exporter.relay.stdio.http_response import ResponseTimers, StdioResponse
 from exporter.relay.stdio.session import one_line
 from exporter.telemetry.call import Outcome
 from exporter.telemetry.exchange import Exchange, Pending
@@ -34,12 +34,14 @@ DISCOVER_TIMEOUT = 5.0
 _OLDER_ERA = frozenset({errors.METHOD_NOT_FOUND, errors.INVALID_REQUEST, errors.INVALID_PARAMS})
 
 
-class Ticket:
+class IdMapping:
     """One request on its way through the shared child: what the client called it by."""
 
     __slots__ = ("answer", "client_id", "method", "number", "pending", "request_id", "token")
 
-    def __init__(self, number: int, message: Message, answer: Answer, pending: Sequence[Pending]):
+    def __init__(
+        self, number: int, message: Message, answer: StdioResponse, pending: Sequence[Pending]
+    ):
         self.number = number
         self.method = message.method
         self.request_id: Id = None if message.id is UNSET else message.id
@@ -75,10 +77,10 @@ class SharedChild:
         self._observer = observer
         self._exchange = Exchange(observer.recorder)
         self._timeout = timeout
-        self._clocks = Clocks(timeout, asyncio.get_running_loop())
+        self._clocks = ResponseTimers(timeout, asyncio.get_running_loop())
         self._on_end = on_end
-        self._tickets: dict[int, Ticket] = {}
-        self._by_answer: dict[Answer, Ticket] = {}
+        self._tickets: dict[int, IdMapping] = {}
+        self._by_answer: dict[StdioResponse, IdMapping] = {}
         self._last = 0
         self._slow = 0
         self._ended = False
@@ -96,10 +98,10 @@ class SharedChild:
         begun = self._observer.client_sent(self._exchange, [numbered], len(request.body), now)
         is_timed = message.method != LISTEN
         request_id: Id = None if message.id is UNSET else message.id
-        answer = Answer(
+        answer = StdioResponse(
             request, self, self._clocks, [request_id], begun or (), has_deadline=is_timed
         )
-        ticket = Ticket(self._last, message, answer, begun or ())
+        ticket = IdMapping(self._last, message, answer, begun or ())
         self._tickets[self._last] = self._by_answer[answer] = ticket
         if message.method == DISCOVER and not self.is_useful:
             loop = asyncio.get_running_loop()
@@ -149,7 +151,7 @@ class SharedChild:
 
     # What happens to answers
 
-    def answer_gone(self, answer: Answer) -> None:
+    def answer_gone(self, answer: StdioResponse) -> None:
         """The client closed its stream: at this version that cancels the request."""
         self._cancel(answer, Outcome.CANCELLED)
 
@@ -159,14 +161,14 @@ class SharedChild:
         if self.child is not None:
             self.child.pause(self._slow > 0)
 
-    def answer_expired(self, answer: Answer) -> None:
+    def answer_expired(self, answer: StdioResponse) -> None:
         """No reply within the server's timeout."""
         self._cancel(answer, Outcome.TIMEOUT)
         answer.fail(504, errors.TIMEOUT, f"no reply within {self._timeout:g} s")
 
     # Inside
 
-    def _cancel(self, answer: Answer, outcome: Outcome) -> None:
+    def _cancel(self, answer: StdioResponse, outcome: Outcome) -> None:
         ticket = self._by_answer.pop(answer, None)
         if ticket is None:
             return
@@ -226,10 +228,10 @@ class SharedChild:
         elif message.method == "notifications/message" and self._tickets:
             self._latest().answer.send(line)
 
-    def _ticket(self, number: object) -> Ticket | None:
+    def _ticket(self, number: object) -> IdMapping | None:
         return self._tickets.get(number) if isinstance(number, int) else None
 
-    def _latest(self) -> Ticket:
+    def _latest(self) -> IdMapping:
         # A log message says nothing of its request: with several in flight the newest gets it.
         calls = [t for t in self._tickets.values() if t.method != LISTEN]
         return (calls or list(self._tickets.values()))[-1]

@@ -26,7 +26,7 @@ from exporter.telemetry.call import Outcome
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
 from exporter.transport.http.request import Request
-from exporter.transport.process.child import Child, Ledger, Owner
+from exporter.transport.process.child import Child, ChildOwner, ProcessObserver
 from exporter.transport.process.reaper import Reaper
 
 _SWEEP = 1.0
@@ -45,7 +45,7 @@ class StdioUpstream:
         self,
         server: Server,
         observer: Observer,
-        ledger: Ledger,
+        ledger: ProcessObserver,
         reaper: Reaper,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -233,7 +233,7 @@ class StdioUpstream:
 
     # Children
 
-    def _new_child(self, owner: Owner, use: str) -> Child:
+    def _new_child(self, owner: ChildOwner, use: str) -> Child:
         return Child(self._server, owner, self._ledger, self._reaper, use)
 
     def _settle_child(self, child: Child | None, was_useful: bool, has_failed: bool) -> None:

@@ -43,7 +43,7 @@ _UNUSUAL = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
 Head = TypeVar("Head")
 
 
-class Route:
+class HeadRoute:
     """Where a head led to: which upstream, by which plan, and with which headers."""
 
     __slots__ = ("headers", "onward", "plan", "upstream")
@@ -69,7 +69,7 @@ class RequestHead:
         self.headers = headers
         self.names = names
         self.length = int(names[b"content-length"])
-        self.route: Route | None = None
+        self.route: HeadRoute | None = None
 
 
 class ReplyHead:
@@ -121,7 +121,7 @@ class ReplyHead:
             self.is_challenge = True
 
 
-class Memory(Generic[Head]):
+class HeadCache(Generic[Head]):
     """The heads of one listener, or of one upstream: at most ``most``, then it begins anew."""
 
     def __init__(self, most: int) -> None:

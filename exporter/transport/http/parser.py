@@ -9,7 +9,7 @@ from typing import Protocol
 
 import httptools
 
-from exporter.transport.http.request import Request, Wire
+from exporter.transport.http.request import Request, Responder
 
 _OFFER = frozenset({b"connection", b"upgrade", b"http2-settings", b"expect"})
 _SMALL = 64 * 1024
@@ -28,7 +28,7 @@ class ListenerLimits:
     connections: int = 1000
 
 
-class Client(Wire, Protocol):
+class ParserClient(Responder, Protocol):
     """The connection that the bytes come by."""
 
     def begins(self) -> None:
@@ -41,10 +41,10 @@ class Client(Wire, Protocol):
         """The client waits for a word before it sends the body."""
 
 
-class RequestReader:
+class RequestParser:
     """Reads the requests of one connection. After one that was refused it reads no more."""
 
-    def __init__(self, client: Client, limits: ListenerLimits) -> None:
+    def __init__(self, client: ParserClient, limits: ListenerLimits) -> None:
         self._client = client
         self._limits = limits
         self._parser = httptools.HttpRequestParser(self)

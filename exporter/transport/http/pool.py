@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 import httptools
 
 from exporter.protocol.failures import Fault, UpstreamError
-from exporter.transport.http.head import BODYLESS, Headers, Memory, ReplyHead, head_of
+from exporter.transport.http.head import BODYLESS, HeadCache, Headers, ReplyHead, head_of
 
 KEEP_IDLE = 4.0
 """Seconds that an unused connection is kept: uvicorn and Node.js close theirs after five."""
@@ -49,7 +49,7 @@ class Consumer(Protocol):
         """There will be no (more) reply."""
 
 
-class Flight:
+class PendingRequest:
     """A request under way."""
 
     __slots__ = ("_connection", "_task", "arrived", "done", "sent")
@@ -94,7 +94,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._consumer: Consumer | None = None
-        self._flight: Flight | None = None
+        self._flight: PendingRequest | None = None
         self._reason = b""
         self._headers: Headers = []
         self._head: ReplyHead | None = None
@@ -106,7 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self.idle_since = 0.0
 
-    def send(self, payload: bytes, consumer: Consumer, flight: Flight) -> None:
+    def send(self, payload: bytes, consumer: Consumer, flight: PendingRequest) -> None:
         """Send one request."""
         assert self._transport is not None  # noqa: S101
         self._consumer = consumer
@@ -290,11 +290,11 @@ class Pool:
         self._idle: list[UpstreamConnection] = []
         self._opening: set[asyncio.Task[None]] = set()
         self.live: set[UpstreamConnection] = set()
-        self.heads: Memory[ReplyHead] = Memory(_KNOWN_HEADS)
+        self.heads: HeadCache[ReplyHead] = HeadCache(_KNOWN_HEADS)
 
-    def send(self, payload: bytes, consumer: Consumer) -> Flight:
+    def send(self, payload: bytes, consumer: Consumer) -> PendingRequest:
         """Send a request over a kept connection, or over a new one."""
-        flight = Flight()
+        flight = PendingRequest()
         connection = self._take()
         if connection is not None:
             connection.send(payload, consumer, flight)
@@ -343,7 +343,7 @@ class Pool:
             connection.close()
         return None
 
-    async def _open(self, payload: bytes, consumer: Consumer, flight: Flight) -> None:
+    async def _open(self, payload: bytes, consumer: Consumer, flight: PendingRequest) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 _, connection = await self._loop.create_connection(

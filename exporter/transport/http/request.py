@@ -8,8 +8,8 @@ from typing import Protocol
 from exporter.transport.http.head import (
     BODYLESS,
     Headers,
+    HeadRoute,
     RequestHead,
-    Route,
     field_lines,
     status_line,
 )
@@ -19,7 +19,7 @@ _SMALL = 4096
 """Bytes of a chunk that is rather copied once more than put together from three pieces."""
 
 
-class Wire(Protocol):
+class Responder(Protocol):
     """The connection that a request came by, and its reply goes by."""
 
     def closing_after(self, request: Request) -> bool:
@@ -69,10 +69,10 @@ class Request:
         "target",
     )  # fmt: skip
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Responder) -> None:
         self._wire = wire
         self.head: RequestHead | None = None
-        self.route: Route | None = None
+        self.route: HeadRoute | None = None
         self._names: dict[bytes, bytes] | None = None
         self.method = b""
         self.target = b""

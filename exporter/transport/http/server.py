@@ -16,10 +16,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol, cast
 
-from exporter.transport.http.head import Memory, RequestHead, head_of
-from exporter.transport.http.parser import ListenerLimits, RequestReader
+from exporter.transport.http.head import HeadCache, RequestHead, head_of
+from exporter.transport.http.parser import ListenerLimits, RequestParser
 from exporter.transport.http.request import Request
-from exporter.transport.http.sockets import Door
+from exporter.transport.http.sockets import ListeningSockets
 
 _BACKLOG = 64 * 1024
 _LINGER = 2.0
@@ -41,12 +41,12 @@ class Application(Protocol):
 class Connection(asyncio.Protocol):
     """One client's connection: has its requests read, and serves them one after the other."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: HttpServer) -> None:
         self._listener = listener
         self._limits = listener.limits
         self._loop = listener.loop
         self._transport: asyncio.Transport | None = None
-        self._reader = RequestReader(self, listener.limits)
+        self._reader = RequestParser(self, listener.limits)
         self._serving: Request | None = None
         self._backlog = bytearray()
         self._out: list[bytes] = []
@@ -264,7 +264,7 @@ class Connection(asyncio.Protocol):
             self._serving.on_drain(self._paused)
 
 
-class Listener:
+class HttpServer:
     """Accepts connections on one address and hands their requests to an application."""
 
     def __init__(
@@ -276,7 +276,7 @@ class Listener:
         self.application = application
         self.loop = loop
         self.limits = limits or ListenerLimits()
-        self.heads: Memory[RequestHead] = Memory(_KNOWN_HEADS)
+        self.heads: HeadCache[RequestHead] = HeadCache(_KNOWN_HEADS)
         self.connections: set[Connection] = set()
         self.is_welcome: Callable[[asyncio.BaseTransport], bool] = _everybody
         self.screen: Callable[[Request], tuple[int, str] | None] = _nothing_wrong
@@ -284,7 +284,7 @@ class Listener:
         self.on_cut: Callable[[str], None] = _ignored
         """Told why where a connection is cut in the middle of a reply."""
         self.draining = False
-        self.door = Door(loop, lambda: Connection(self))
+        self.door = ListeningSockets(loop, lambda: Connection(self))
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
 

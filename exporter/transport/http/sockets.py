@@ -18,7 +18,7 @@ _HANDSHAKE_TIMEOUT = 10.0
 """Seconds that a client may take for its TLS handshake."""
 
 
-class Door:
+class ListeningSockets:
     """The sockets of one address. Certificates can be changed while it is open."""
 
     def __init__(

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Protocol, cast
 
 from exporter.config.model import Server
-from exporter.config.redact import Mask
+from exporter.config.redact import Redactor
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.transport.process import spawn
 from exporter.transport.process.reaper import Reaper
@@ -50,7 +50,7 @@ _STDERR_BYTES_A_MOMENT = 128 * 1024
 log = logging.getLogger(__name__)
 
 
-class Owner(Protocol):
+class ChildOwner(Protocol):
     """Whoever talks to the child."""
 
     def child_said(self, line: bytes) -> None:
@@ -60,7 +60,7 @@ class Owner(Protocol):
         """The child is gone, or could not be started. Comes once, and last."""
 
 
-class Ledger(Protocol):
+class ProcessObserver(Protocol):
     """Where the lives of children are counted."""
 
     def process_started(self, pid: int) -> None:
@@ -79,15 +79,15 @@ class Child(asyncio.SubprocessProtocol):
     def __init__(
         self,
         server: Server,
-        owner: Owner,
-        ledger: Ledger,
+        owner: ChildOwner,
+        ledger: ProcessObserver,
         reaper: Reaper,
         use: str,
         max_line: int = MAX_LINE,
     ) -> None:
         self.server = server
         self.started = monotonic()
-        self._owner: Owner | None = owner
+        self._owner: ChildOwner | None = owner
         self._ledger = ledger
         self._reaper = reaper
         self._use = use
@@ -98,7 +98,7 @@ class Child(asyncio.SubprocessProtocol):
         self._unsent: list[bytes] = []
         self._out = LineBuffer(max_line)
         self._err = LineBuffer(64 * 1024)
-        self._mask = Mask(server)
+        self._mask = Redactor(server)
         self._err_size = 0
         self._quota = StderrQuota(_STDERR_LINES_A_SECOND)
         self._stopping = False

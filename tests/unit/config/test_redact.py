@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config.model import Server
-from exporter.config.redact import HIDDEN, Mask, is_sensitive
+from exporter.config.redact import HIDDEN, Redactor, is_sensitive
 
 PLAIN = Server("files", "http", url="http://127.0.0.1/mcp")
 
@@ -70,7 +70,7 @@ PLAIN = Server("files", "http", url="http://127.0.0.1/mcp")
     ],
 )
 def test_what_is_configured_is_hidden(server: Server, text: str, shown: str) -> None:
-    assert Mask(server)(text) == shown
+    assert Redactor(server)(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_is_configured_is_hidden(server: Server, text: str, shown: str) -> 
     ],
 )
 def test_what_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
-    assert Mask(PLAIN)(text) == shown
+    assert Redactor(PLAIN)(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_what_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
     ],
 )
 def test_what_is_no_secret_stays_readable(text: str) -> None:
-    assert Mask(PLAIN)(text) == text
+    assert Redactor(PLAIN)(text) == text
 
 
 def test_short_and_ordinary_values_are_not_looked_for() -> None:
     env = {"A": "1", "B": "abc", "C": "true", "D": "INFO", "E": ""}
     text = "1 abc true INFO"
-    assert Mask(Server("a", "stdio", command="x", env=env))(text) == text
+    assert Redactor(Server("a", "stdio", command="x", env=env))(text) == text
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_names_tell_what_holds_a_secret(name: str, expected: bool) -> None:
 )
 def test_a_secret_shows_in_no_text(secret: str, before: str, after: str) -> None:
     server = Server("a", "http", url="http://h/mcp", headers={"X": secret})
-    assert secret not in Mask(server)(before + secret + after)
+    assert secret not in Redactor(server)(before + secret + after)
 
 
 @pytest.mark.parametrize(
@@ -149,5 +149,5 @@ def test_a_secret_shows_in_no_text(secret: str, before: str, after: str) -> None
 )
 def test_hostile_text_takes_no_time(text: str) -> None:
     began = time.process_time()
-    Mask(PLAIN)(text)
+    Redactor(PLAIN)(text)
     assert time.process_time() - began < 1.0

@@ -11,8 +11,8 @@ import pytest
 
 from exporter.config.model import ProbeSettings, Server
 from exporter.probe import base as module
-from exporter.probe.base import Era, Finding, Identity, Probe, ReachedError, Replied
-from exporter.probe.transcript import Dialogue
+from exporter.probe.base import Era, Identity, Probe, ProbeResult, ReachedError, Replied
+from exporter.probe.transcript import Transcript
 from exporter.protocol.failures import Fault, UpstreamError
 from tests.support.fakes import encoded, error, on_fake_time, parsed, result, virtual_loop
 
@@ -46,8 +46,8 @@ class Scripted(Probe):
         reply = next(self.replies)
         return parsed(reply), encoded(reply)
 
-    async def find(self, patience: float = 5.0, until: float = 0.0) -> Finding:
-        return await self.run(Dialogue(self.mask), patience, virtual_loop().time() + until)
+    async def find(self, patience: float = 5.0, until: float = 0.0) -> ProbeResult:
+        return await self.run(Transcript(self.mask), patience, virtual_loop().time() + until)
 
 
 def failing(failure: Exception) -> Callable[[], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
-from exporter.probe.base import Finding
+from exporter.probe.base import ProbeResult
 from exporter.probe.explain import Explanation, describe, explain, explain_all, render
 from exporter.probe.history import Record
 from exporter.probe.transcript import Step
@@ -104,7 +104,7 @@ async def test_servers_are_explained_in_their_order_some_at_a_time() -> None:
 RECORD = Record(
     "files",
     1_790_000_000.25,
-    Finding("timeout", 5.0012, "no reply to ping within 5 s", 7.0),
+    ProbeResult("timeout", 5.0012, "no reply to ping within 5 s", 7.0),
     [Step(0.0, "sent", "POST /mcp\nHost: h"), Step(12.5, "note", "x")],
     3,
 )

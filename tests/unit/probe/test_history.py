@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 
-from exporter.probe.base import Finding
+from exporter.probe.base import ProbeResult
 from exporter.probe.history import History, Record
 
 
 def record(name: str, result: str = "success") -> Record:
-    return Record(name, 0.0, Finding(result, 0.1), [])
+    return Record(name, 0.0, ProbeResult(result, 0.1), [])
 
 
 def numbers(history: History) -> list[int]:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
-from exporter.probe.base import Era, Finding, Identity
+from exporter.probe.base import Era, Identity, ProbeResult
 from exporter.probe.http import HttpProbe
-from exporter.probe.transcript import Dialogue
+from exporter.probe.transcript import Transcript
 from tests.support.fake_server import Answer, Asked, FakeServer
 from tests.support.fakes import error, on_fake_time, result, settle, virtual_loop
 
@@ -84,10 +84,10 @@ class Probed:
     def __init__(self, answer: Callable[[Asked], Answer]) -> None:
         self.server = FakeServer(answer)
         self.probe = HttpProbe(SERVER)
-        self.dialogue = Dialogue(self.probe.mask)
+        self.dialogue = Transcript(self.probe.mask)
 
-    async def run(self) -> Finding:
-        self.dialogue = Dialogue(self.probe.mask)
+    async def run(self) -> ProbeResult:
+        self.dialogue = Transcript(self.probe.mask)
         ends_at = virtual_loop().time() + 30.0
         finding = await self.probe.run(self.dialogue, TIMEOUT, ends_at)
         self.probe.hush()
@@ -152,7 +152,7 @@ async def test_configured_headers_win() -> None:
     server = FakeServer(modern)
     own = {"accept": "text/event-stream", "User-Agent": "mine"}
     probe = HttpProbe(Server("a", "http", url="http://h/mcp", headers=own))
-    await probe.run(Dialogue(probe.mask), TIMEOUT, 0.0)
+    await probe.run(Transcript(probe.mask), TIMEOUT, 0.0)
     (asked,) = server.asked
     assert (asked.headers["accept"], asked.headers["user-agent"]) == ("text/event-stream", "mine")
 

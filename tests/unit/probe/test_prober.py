@@ -11,14 +11,14 @@ from unittest.mock import patch
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
-from exporter.probe.base import Finding
+from exporter.probe.base import ProbeResult
 from exporter.probe.history import History, Record
 from exporter.probe.prober import LATE, Prober
-from exporter.probe.run import Checkup
+from exporter.probe.run import ProbeRunner
 from exporter.probe.stdio import StdioProbe
-from exporter.probe.transcript import Dialogue
+from exporter.probe.transcript import Transcript
 from exporter.telemetry.health import State
-from exporter.telemetry.health_tracker import Vitals
+from exporter.telemetry.health_tracker import HealthTracker
 from exporter.transport.process.reaper import Reaper
 from tests.support.fakes import Books, on_fake_time, settle, virtual_loop
 
@@ -31,10 +31,10 @@ class Tame:
     def __init__(self, settings: ProbeSettings = SETTINGS, server: Server | None = None) -> None:
         self.books = Books()
         self.server = server or Server("files", "http", url="http://server/mcp", probe=settings)
-        self.vitals = Vitals(self.books.recorder)
+        self.vitals = HealthTracker(self.books.recorder)
         self.probe: Any = self
         self.can_list = True
-        self.found = Finding("success", 0.1)
+        self.found = ProbeResult("success", 0.1)
         self.takes = 0.0
         self.lists = True
         self.news = False
@@ -78,9 +78,9 @@ class Tame:
     def failed(self) -> None:
         self.failures += 1
 
-    def exited(self, reason: str, _: Dialogue) -> Record:
+    def exited(self, reason: str, _: Transcript) -> Record:
         self.vitals.fail(reason)
-        return Record("files", 0.0, Finding("process_exit", 0.0, reason), [])
+        return Record("files", 0.0, ProbeResult("process_exit", 0.0, reason), [])
 
     async def close(self) -> None:
         self.is_closed = True
@@ -92,7 +92,7 @@ class Running:
     def __init__(self, tame: Tame | None = None) -> None:
         self.tame = tame or Tame()
         self.history = History()
-        self.prober = Prober(cast("Checkup", self.tame), self.history)
+        self.prober = Prober(cast(ProbeRunner, self.tame), self.history)
 
     async def run_for(self, seconds: float, delay: float = 0.0) -> None:
         self.prober.start(delay)
@@ -136,7 +136,7 @@ async def test_a_server_that_is_not_to_be_probed_is_not() -> None:
 @on_fake_time
 async def test_a_failed_probe_is_followed_sooner_until_the_state_is_clear() -> None:
     running = Running()
-    running.tame.found = Finding("timeout", 5.0, "no reply")
+    running.tame.found = ProbeResult("timeout", 5.0, "no reply")
     running.tame.takes = 5.0
     await running.run_for(100)
     assert running.tame.began == [0, 7.5, 15, 45, 75]
@@ -146,7 +146,7 @@ async def test_a_failed_probe_is_followed_sooner_until_the_state_is_clear() -> N
 @on_fake_time
 async def test_a_server_that_asks_for_rest_gets_it() -> None:
     running = Running()
-    running.tame.found = Finding("success", 0.1, "HTTP 429", rest=70.0)
+    running.tame.found = ProbeResult("success", 0.1, "HTTP 429", rest=70.0)
     await running.run_for(100)
     assert running.tame.began == [0, 70]
 
@@ -285,7 +285,7 @@ async def test_a_failed_call_hurries_the_next_probe() -> None:
 @on_fake_time
 async def test_failed_calls_hurry_no_probe_of_a_server_that_is_known_to_be_down() -> None:
     running = Running()
-    running.tame.found = Finding("timeout", 0.0, "no reply")
+    running.tame.found = ProbeResult("timeout", 0.0, "no reply")
     running.prober.start()
     for _ in range(100):
         await asyncio.sleep(0.1)
@@ -303,11 +303,11 @@ async def test_a_child_that_ends_between_probes_is_kept_in_the_history_and_repla
     running = Running(tame)
     running.prober.start()
     await asyncio.sleep(10)
-    tame.probe.on_exit("exited with code 1", Dialogue(str))
+    tame.probe.on_exit("exited with code 1", Transcript(str))
     assert tame.vitals.state is State.DEGRADED
     assert running.history.records()[0].finding.text == "exited with code 1"
     await asyncio.sleep(5)
     await running.prober.close()
     assert tame.began == [0, 10]
-    tame.probe.on_exit("exited with code 1", Dialogue(str))
+    tame.probe.on_exit("exited with code 1", Transcript(str))
     assert len(running.history.records()) == 3

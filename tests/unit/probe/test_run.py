@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
-from exporter.probe.base import Era, Finding, Identity, Probe, ReachedError, Replied
+from exporter.probe.base import Era, Identity, Probe, ProbeResult, ReachedError, Replied
 from exporter.probe.history import Record
 from exporter.probe.http import HttpProbe
-from exporter.probe.run import Checkup, make_probe
+from exporter.probe.run import ProbeRunner, make_probe
 from exporter.probe.sse import SseProbe
 from exporter.probe.stdio import StdioProbe
-from exporter.probe.transcript import Dialogue
+from exporter.probe.transcript import Transcript
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.telemetry.health import State
-from exporter.telemetry.health_tracker import Vitals
+from exporter.telemetry.health_tracker import HealthTracker
 from exporter.transport.process.reaper import Reaper
 from tests.support.fakes import Books, encoded, error, on_fake_time, result, virtual_loop
 
@@ -34,13 +34,13 @@ class Tame(Probe):
     def __init__(self) -> None:
         super().__init__(SERVER)
         self.era = Era.MODERN
-        self.found = Finding("success", 0.25)
+        self.found = ProbeResult("success", 0.25)
         self.listing: dict[str, bytes] | Exception = {}
         self.delay = 0.0
         self.listed = 0
         self.hushed = 0
 
-    async def run(self, dialogue: Dialogue, patience: float, ends_at: float) -> Finding:
+    async def run(self, dialogue: Transcript, patience: float, ends_at: float) -> ProbeResult:
         del patience, ends_at
         dialogue.note("sent", "ping")
         return self.found
@@ -70,8 +70,8 @@ class Examined:
 
     def __init__(self) -> None:
         self.books = Books()
-        self.vitals = Vitals(self.books.recorder)
-        self.checkup = Checkup(SERVER, self.books.recorder, self.vitals, Reaper())
+        self.vitals = HealthTracker(self.books.recorder)
+        self.checkup = ProbeRunner(SERVER, self.books.recorder, self.vitals, Reaper())
         self.probe = Tame()
         self.checkup.probe = self.probe
 
@@ -131,7 +131,7 @@ def test_a_result_decides_about_the_state(found: str, state: str) -> None:
     @on_fake_time
     async def run() -> None:
         examined = Examined()
-        examined.probe.found = Finding(found, 0.1, "why")
+        examined.probe.found = ProbeResult(found, 0.1, "why")
         await examined.run()
         assert examined.vitals.state == state
         assert examined.books.value("mcp_probes_total", result=found) == 1
@@ -199,7 +199,7 @@ def test_nothing_is_listed_where_that_makes_no_sense(found: str, era: Era, is_du
     @on_fake_time
     async def run() -> None:
         examined = Examined()
-        examined.probe.found, examined.probe.era = Finding(found, 0.1), era
+        examined.probe.found, examined.probe.era = ProbeResult(found, 0.1), era
         record = await examined.run(is_listing_due=is_due)
         assert (record.tools, examined.probe.listed) == (None, 0)
 
@@ -291,7 +291,7 @@ def test_what_is_no_page_of_tools_says_nothing(data: bytes) -> None:
 @on_fake_time
 async def test_a_child_that_ends_between_probes_is_a_bad_sign_but_no_probe() -> None:
     examined = Examined()
-    record = examined.checkup.exited("exited with code 1", Dialogue(str))
+    record = examined.checkup.exited("exited with code 1", Transcript(str))
     assert (record.finding.result, record.finding.text) == ("process_exit", "exited with code 1")
     assert examined.vitals.state is State.DEGRADED
     assert examined.books.value("mcp_probes_total", result="process_exit") == 0

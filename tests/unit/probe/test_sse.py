@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
-from exporter.probe.base import Finding, Identity
+from exporter.probe.base import Identity, ProbeResult
 from exporter.probe.sse import SseProbe
-from exporter.probe.transcript import Dialogue
+from exporter.probe.transcript import Transcript
 from tests.support.fake_server import Answer, Asked, FakeServer
 from tests.support.fakes import error, notification, on_fake_time, result, settle, virtual_loop
 
@@ -39,7 +39,7 @@ class Probed:
         self.server = FakeServer(self.answer)
         self.streams: list[Any] = []
         self.probe = SseProbe(Server(**{**_settings(), "url": url}))
-        self.dialogue = Dialogue(self.probe.mask)
+        self.dialogue = Transcript(self.probe.mask)
 
     def answer(self, asked: Asked) -> Answer:
         if asked.method == b"GET":
@@ -57,8 +57,8 @@ class Probed:
         event = b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(message))
         self.streams[-1].protocol.data_received(event)
 
-    async def run(self) -> Finding:
-        self.dialogue = Dialogue(self.probe.mask)
+    async def run(self) -> ProbeResult:
+        self.dialogue = Transcript(self.probe.mask)
         finding = await self.probe.run(self.dialogue, TIMEOUT, 0.0)
         self.probe.hush()
         await settle()

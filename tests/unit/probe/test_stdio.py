@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
-from exporter.probe.base import Era, Finding, Identity
+from exporter.probe.base import Era, Identity, ProbeResult
 from exporter.probe.stdio import MAX_LINE, NOISE_A_SECOND, SILENCE, StdioProbe
-from exporter.probe.transcript import Dialogue
+from exporter.probe.transcript import Transcript
 from exporter.protocol.failures import Fault, UpstreamError
-from exporter.transport.process.child import Owner
+from exporter.transport.process.child import ChildOwner
 from exporter.transport.process.reaper import Reaper
 from tests.support.fakes import (
     Books,
@@ -43,7 +43,7 @@ Replies = Callable[[Any], object]
 class ScriptedChild(FakeChild):
     """A child that replies by a script as soon as it is asked; ``None`` for silence."""
 
-    def __init__(self, owner: Owner, use: str, script: Replies) -> None:
+    def __init__(self, owner: ChildOwner, use: str, script: Replies) -> None:
         super().__init__(owner, use)
         self.script = script
         self.on_stderr: Callable[[bytes], None] = lambda _: None
@@ -87,18 +87,18 @@ class Probed:
         self.script = script
         self.children: list[ScriptedChild] = []
         self.probe = StdioProbe(server, Books(transport="stdio").recorder, Reaper())
-        self.dialogue = Dialogue(self.probe.mask)
+        self.dialogue = Transcript(self.probe.mask)
         self.exits: list[str] = []
         self.probe.on_exit = lambda reason, _: self.exits.append(reason)
 
-    def start(self, server: Server, owner: Owner, *others: Any) -> Any:
+    def start(self, server: Server, owner: ChildOwner, *others: Any) -> Any:
         *_, use, max_line = others
         assert (server.command, use, max_line) == ("serve", "probe", MAX_LINE)
         self.children.append(ScriptedChild(owner, use, self.script))
         return self.children[-1]
 
-    async def run(self, until: float = TIMEOUT) -> Finding:
-        self.dialogue = Dialogue(self.probe.mask)
+    async def run(self, until: float = TIMEOUT) -> ProbeResult:
+        self.dialogue = Transcript(self.probe.mask)
         with patch("exporter.probe.stdio.Child", self.start):
             ends_at = virtual_loop().time() + until
             finding = await self.probe.run(self.dialogue, TIMEOUT, ends_at)

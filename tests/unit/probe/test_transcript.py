@@ -5,15 +5,15 @@ from __future__ import annotations
 from unittest.mock import patch
 
 from exporter.config.model import Server
-from exporter.config.redact import HIDDEN, Mask
-from exporter.probe.transcript import OVERHEARD, TEXT_LENGTH, Dialogue, describe_headers
+from exporter.config.redact import HIDDEN, Redactor
+from exporter.probe.transcript import OVERHEARD, TEXT_LENGTH, Transcript, describe_headers
 from tests.support.fakes import FakeClock
 
 SERVER = Server("files", "stdio", command="x", env={"KEY": "hush-hush"})
 
 
-def dialogue() -> Dialogue:
-    return Dialogue(Mask(SERVER))
+def dialogue() -> Transcript:
+    return Transcript(Redactor(SERVER))
 
 
 def test_steps_have_their_times() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.protocol.sse import Event, Reader
+from exporter.protocol.sse import Event, EventReader
 
 LINE_ENDS = st.sampled_from([b"\n", b"\r", b"\r\n"])
 LINES = st.sampled_from(
@@ -26,7 +26,7 @@ CUTS = st.lists(st.integers(0, 300), max_size=25)
 
 
 def read_in_chunks(stream: bytes, cuts: list[int], limit: int = 1000) -> tuple[list[Event], int]:
-    reader = Reader(limit)
+    reader = EventReader(limit)
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     events = []
     for start, end in pairwise(places):
@@ -76,25 +76,25 @@ def test_no_bytes_make_the_reader_raise(stream: bytes, cuts: list[int]) -> None:
 
 def test_data_lines_are_joined_and_other_fields_are_not_data() -> None:
     stream = b"event: note\nid: 1\nretry: 5\ndata: a\n: comment\ndata: b\ndata\n\n"
-    assert Reader(100).feed(stream) == [Event(b"a\nb\n", b"note", True)]
+    assert EventReader(100).feed(stream) == [Event(b"a\nb\n", b"note", True)]
 
 
 def test_an_event_without_name_is_a_message_and_names_do_not_last() -> None:
-    events = Reader(100).feed(b"event: note\ndata: 1\n\ndata: 2\n\n")
+    events = EventReader(100).feed(b"event: note\ndata: 1\n\ndata: 2\n\n")
     assert [event.name for event in events] == [b"note", b"message"]
 
 
 def test_an_id_alone_is_told() -> None:
-    assert Reader(100).feed(b"id: 5\ndata: \n\n") == [Event(b"", has_id=True)]
-    assert Reader(100).feed(b"id: 5\n\n") == [Event(b"", has_id=True)]
+    assert EventReader(100).feed(b"id: 5\ndata: \n\n") == [Event(b"", has_id=True)]
+    assert EventReader(100).feed(b"id: 5\n\n") == [Event(b"", has_id=True)]
 
 
 def test_comments_and_blank_lines_are_no_events() -> None:
-    assert Reader(100).feed(b": ping\n\n\n\nevent: odd\n\nretry: 3\n\n") == []
+    assert EventReader(100).feed(b": ping\n\n\n\nevent: odd\n\nretry: 3\n\n") == []
 
 
 def test_an_event_that_is_not_completed_is_none() -> None:
-    reader = Reader(100)
+    reader = EventReader(100)
     assert reader.feed(b"data: half\n") == []
     assert reader.feed(b"") == []
     assert reader.feed(b"\n") == [Event(b"half")]
@@ -104,7 +104,7 @@ def test_an_event_that_is_not_completed_is_none() -> None:
 def test_an_oversized_event_is_skipped_whole_and_counted(step: int) -> None:
     large = b"data: " + b"x" * 50 + b"\n"
     stream = b"data: 1\n\n" + large * 3 + b"\ndata: 2\n\n" + b"data: y\n" * 30 + b"\ndata: 3\n\n"
-    reader = Reader(60)
+    reader = EventReader(60)
     events = []
     for start in range(0, len(stream), step):
         events += reader.feed(stream[start : start + step])
@@ -113,7 +113,7 @@ def test_an_oversized_event_is_skipped_whole_and_counted(step: int) -> None:
 
 
 def test_what_is_kept_of_an_oversized_event_is_bounded() -> None:
-    reader = Reader(1000)
+    reader = EventReader(1000)
     reader.feed(b"data: ")
     for _ in range(100):
         reader.feed(b"x" * 10_000)
@@ -123,18 +123,18 @@ def test_what_is_kept_of_an_oversized_event_is_bounded() -> None:
 
 
 def test_lines_without_data_are_bounded_too() -> None:
-    reader = Reader(1000)
+    reader = EventReader(1000)
     reader.feed(b"data\n" * 5000)
     assert len(reader._data) <= 1000
     assert reader.feed(b"\ndata: next\n\n") == [Event(b"next")]
 
 
 def test_an_oversized_comment_does_no_harm_to_the_next_event() -> None:
-    reader = Reader(20)
+    reader = EventReader(20)
     assert reader.feed(b": " + b"-" * 50 + b"\n\ndata: x\n\n") == [Event(b"x")]
 
 
 def test_the_event_after_an_oversized_one_may_come_in_the_same_chunk() -> None:
-    reader = Reader(20)
+    reader = EventReader(20)
     assert reader.feed(b"data: " + b"x" * 50 + b"\n\ndata: o") == []
     assert reader.feed(b"k\n\n") == [Event(b"ok")]

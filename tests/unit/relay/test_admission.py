@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config.limits import Bounds
-from exporter.relay.admission import Admission, Room
+from exporter.relay.admission import Admission, Slots
 
 SMALL = Bounds(requests_per_server=2, requests_total=3, streams_per_server=1, streams_total=1)
 
 
-def setting(full: Room | None) -> str | None:
+def setting(full: Slots | None) -> str | None:
     return None if full is None else full.setting
 
 

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from exporter.telemetry.health import State
-from exporter.telemetry.health_tracker import QUIET_TIME, SIGN_INTERVAL, Vitals
+from exporter.telemetry.health_tracker import QUIET_TIME, SIGN_INTERVAL, HealthTracker
 from tests.support.fakes import Books, FakeClock
 
 
@@ -24,7 +24,7 @@ class Watch:
 
     def __init__(self, *, is_probed: bool = True) -> None:
         self.books = Books()
-        self.vitals = Vitals(self.books.recorder, is_probed=is_probed)
+        self.vitals = HealthTracker(self.books.recorder, is_probed=is_probed)
         self.doubts = 0
         self.vitals.on_doubt = self._doubt
 
@@ -86,7 +86,7 @@ def test_a_change_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> 
 def test_a_probe_that_only_explains_says_nothing_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    Vitals(Books().recorder, is_logged=False).fail("no")
+    HealthTracker(Books().recorder, is_logged=False).fail("no")
     assert not caplog.records
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from exporter.transport.http.head import Headers
 from exporter.transport.http.request import Request
-from exporter.web.auth import MOST_WAITING, TEXT, THREADS, Bucket, Gate, names_of
+from exporter.web.auth import MOST_WAITING, TEXT, THREADS, Bucket, PageAccess, names_of
 from exporter.web.config import RateLimit, WebConfig
 from tests.support.fakes import Downstream, Reply, on_fake_time, uncounted, virtual_loop
 
@@ -32,7 +32,7 @@ class Site:
         self.refused: list[str] = []
         self.served: list[Request] = []
         self.headers = headers
-        self.gate = Gate(config, self.refused.append)
+        self.gate = PageAccess(config, self.refused.append)
         self.client = Downstream(self)
 
     def handle(self, request: Request) -> None:
@@ -208,9 +208,9 @@ class Presenting(asyncio.Transport):
 @on_a_loop
 async def test_a_certificate_must_bear_a_name(certificate: object, is_welcome: bool) -> None:
     names = frozenset({"prometheus.example", "10.0.0.1"})
-    gate = Gate(WebConfig(allowed_names=names), uncounted)
+    gate = PageAccess(WebConfig(allowed_names=names), uncounted)
     assert gate.is_welcome(Presenting(certificate)) is is_welcome
-    assert Gate(WebConfig(), uncounted).is_welcome(Presenting(certificate))
+    assert PageAccess(WebConfig(), uncounted).is_welcome(Presenting(certificate))
 
 
 def test_all_kinds_of_names_count() -> None:

@@ -6,19 +6,19 @@ import re
 
 import pytest
 
-from exporter.probe.base import Finding
+from exporter.probe.base import ProbeResult
 from exporter.probe.history import Record
-from exporter.web.pages import ServerRow, landing, log
+from exporter.web.pages import ServerSummary, landing, log
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 
 
-def row(name: str = "files", state: str = "ok", detail: str = "") -> ServerRow:
-    return ServerRow(name, "stdio", state, detail, f"/{name}/mcp")
+def row(name: str = "files", state: str = "ok", detail: str = "") -> ServerSummary:
+    return ServerSummary(name, "stdio", state, detail, f"/{name}/mcp")
 
 
 def record(name: str = "files", result: str = "success", text: str = "") -> Record:
-    return Record(name, 0.0, Finding(result, 0.0123, text), [], number=7)
+    return Record(name, 0.0, ProbeResult(result, 0.0123, text), [], number=7)
 
 
 def test_each_server_has_a_row_with_its_state_and_a_way_to_explain_it() -> None:

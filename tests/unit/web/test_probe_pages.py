@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.config.model import Server
-from exporter.probe.base import Finding
+from exporter.probe.base import ProbeResult
 from exporter.probe.explain import Explanation
 from exporter.probe.history import History, Record
 from exporter.probe.transcript import Step
@@ -81,7 +81,9 @@ class Site:
 def explanation() -> Explanation:
     metrics = Metrics.throwaway()
     ServerRecorder(metrics, SERVER.name, "http").probed("timeout", 5.0)
-    record = Record(SERVER.name, 0.0, Finding("timeout", 5.0, "why"), [Step(0.0, "sent", "ping")])
+    record = Record(
+        SERVER.name, 0.0, ProbeResult("timeout", 5.0, "why"), [Step(0.0, "sent", "ping")]
+    )
     return Explanation(SERVER, record, metrics.probe_view())
 
 
@@ -242,7 +244,7 @@ def test_a_probe_that_ends_after_the_listener_is_nobodys_business() -> None:
 async def test_a_log_shows_the_steps_and_no_markup_of_others() -> None:
     site = Site()
     steps = [Step(0.0, "received", "<script>alert(1)</script>")]
-    site.history.add(Record("a<b>", 0.0, Finding("success", 0.1), steps))
+    site.history.add(Record("a<b>", 0.0, ProbeResult("success", 0.1), steps))
     site.get("/logs?id=1")
     page = site.reply.body.decode()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

@@ -15,11 +15,11 @@ from prometheus_client import CollectorRegistry, Counter
 
 from exporter.config.errors import ConfigError
 from exporter.config.model import Server
-from exporter.probe.base import Finding
+from exporter.probe.base import ProbeResult
 from exporter.probe.explain import Explanation
 from exporter.probe.history import History, Record
 from exporter.telemetry.exposition import Exposition
-from exporter.web.pages import ServerRow
+from exporter.web.pages import ServerSummary
 from exporter.web.server import Web, WebThread
 from tests.support.fakes import Downstream, Reply, on_fake_time, settle, uncounted
 
@@ -42,8 +42,8 @@ class Exporter:
     def explain(self, server: Server, limit: float | None) -> Future[Explanation]:
         raise AssertionError((server, limit))
 
-    def rows(self) -> Iterable[ServerRow]:
-        return [ServerRow("files", "stdio", "ok", "", "/files/mcp")]
+    def rows(self) -> Iterable[ServerSummary]:
+        return [ServerSummary("files", "stdio", "ok", "", "/files/mcp")]
 
     def shown_config(self) -> str:
         return "servers: {}\n"
@@ -57,7 +57,7 @@ def build() -> tuple[Web, Exporter]:
     Counter("mcp_calls", "Calls.", ["server"], registry=registry).labels("files").inc()
     Counter("mcp_other", "Others.", registry=registry)
     exporter, history = Exporter(), History()
-    history.add(Record("files", 0.0, Finding("success", 0.1), []))
+    history.add(Record("files", 0.0, ProbeResult("success", 0.1), []))
     return Web(Exposition(registry, [], registry), exporter, history), exporter
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from exporter.telemetry.call import Call, Outcome
 from exporter.wrap import report
-from exporter.wrap.buffer import CALLS_A_REPORT, Notebook
+from exporter.wrap.buffer import CALLS_A_REPORT, ReportBuffer
 from exporter.wrap.report import Report
 
 
-def finish(notebook: Notebook, count: int, **members: str) -> None:
+def finish(notebook: ReportBuffer, count: int, **members: str) -> None:
     for _ in range(count):
         notebook.began(to_server=True)
         notebook.finished(Call("tools/call", Outcome.OK, 0.1, **members))  # type: ignore[arg-type]
 
 
-def collect_all(notebook: Notebook) -> list[Report]:
+def collect_all(notebook: ReportBuffer) -> list[Report]:
     found = []
     while (each := notebook.collect()) is not None:
         found.append(each)
@@ -22,7 +22,7 @@ def collect_all(notebook: Notebook) -> list[Report]:
 
 
 def test_nothing_new_is_nothing_to_tell() -> None:
-    notebook = Notebook("files", 7)
+    notebook = ReportBuffer("files", 7)
     assert notebook.collect() is None
     finish(notebook, 1)
     assert len(collect_all(notebook)) == 1
@@ -30,13 +30,13 @@ def test_nothing_new_is_nothing_to_tell() -> None:
 
 
 def test_many_calls_are_told_in_small_reports() -> None:
-    notebook = Notebook("files", 7)
+    notebook = ReportBuffer("files", 7)
     finish(notebook, 2 * CALLS_A_REPORT + 1)
     assert [len(each.calls) for each in collect_all(notebook)] == [100, 100, 1]
 
 
 def test_past_the_bound_the_oldest_calls_are_dropped_and_counted_once() -> None:
-    notebook = Notebook("files", 7, max_calls=3)
+    notebook = ReportBuffer("files", 7, max_calls=3)
     for method in ("ping", "tools/list", "prompts/list", "resources/list", "initialize"):
         notebook.finished(Call(method, Outcome.OK, 0.1))
     first = notebook.collect()
@@ -48,7 +48,7 @@ def test_past_the_bound_the_oldest_calls_are_dropped_and_counted_once() -> None:
 
 
 def test_a_report_that_nobody_takes_counts_as_dropped() -> None:
-    notebook = Notebook("files", 7, max_calls=3)
+    notebook = ReportBuffer("files", 7, max_calls=3)
     finish(notebook, 5)
     lost = notebook.collect()
     assert lost is not None
@@ -58,14 +58,14 @@ def test_a_report_that_nobody_takes_counts_as_dropped() -> None:
 
 
 def test_the_end_is_told_last() -> None:
-    notebook = Notebook("files", 7)
+    notebook = ReportBuffer("files", 7)
     finish(notebook, CALLS_A_REPORT + 1)
     notebook.exited("clean")
     assert [each.exit for each in collect_all(notebook)] == [None, "clean"]
 
 
 def test_a_second_introduction_tells_the_tools_again_but_begins_nothing_anew() -> None:
-    notebook = Notebook("files", 7)
+    notebook = ReportBuffer("files", 7)
     reply = b'{"id":1,"result":{"tools":[]}}'
     notebook.tools_heard(reply, None)
     assert notebook.introduce().is_first
@@ -77,7 +77,7 @@ def test_a_second_introduction_tells_the_tools_again_but_begins_nothing_anew() -
 
 
 def test_hostile_texts_are_cut_and_can_be_written() -> None:
-    notebook = Notebook("files", 7)
+    notebook = ReportBuffer("files", 7)
     finish(notebook, 1, tool="\ud800" + "x" * 10_000, traceparent="y" * 10_000)
     told = notebook.collect()
     assert told is not None
@@ -87,6 +87,6 @@ def test_hostile_texts_are_cut_and_can_be_written() -> None:
 
 
 def test_a_list_of_tools_that_is_too_large_is_not_kept() -> None:
-    notebook = Notebook("files", 7)
+    notebook = ReportBuffer("files", 7)
     notebook.tools_heard(b" " * 2_000_000, None)
     assert notebook.introduce().pages == []

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from exporter.wrap import loopback, unix_socket
-from exporter.wrap.loopback import Door
+from exporter.wrap.loopback import Handshake
 
 
 @contextmanager
-def served(listener: socket.socket, key: bytes) -> Iterator[list[Door]]:
+def served(listener: socket.socket, key: bytes) -> Iterator[list[Handshake]]:
     """Answer one caller with this key."""
-    doors = [Door(key)]
+    doors = [Handshake(key)]
 
     def serve() -> None:
         listener.setblocking(True)
@@ -68,7 +68,7 @@ def test_who_took_the_port_of_a_dead_exporter_is_told_nothing(path: Path) -> Non
 def test_the_key_is_never_said(path: Path) -> None:
     with unix_socket.listen(str(path)) as listener:
         key = loopback.read(str(path))[1]
-        door, other = Door(key), Door(key)
+        door, other = Handshake(key), Handshake(key)
         challenge = b"1" * 64
         replies = [door.hear(challenge), other.hear(challenge)]
         assert replies[0] != replies[1]
@@ -80,19 +80,19 @@ def test_the_key_is_never_said(path: Path) -> None:
 
 @pytest.mark.parametrize("said", [b"", b"hello", b"1" * 63, b"1" * 65])
 def test_who_begins_with_something_else_is_hung_up_on(said: bytes) -> None:
-    assert Door(b"key").hear(said) is None
+    assert Handshake(b"key").hear(said) is None
 
 
 @pytest.mark.parametrize("answer", [b"", b"0" * 64, b"\xff" * 64])
 def test_who_has_not_the_key_is_hung_up_on(answer: bytes) -> None:
-    door = Door(b"key")
+    door = Handshake(b"key")
     assert door.hear(b"1" * 64) is not None
     assert door.hear(answer) is None
     assert not door.is_open
 
 
 def test_an_answer_of_the_exporter_is_none_of_a_caller() -> None:
-    door = Door(b"key")
+    door = Handshake(b"key")
     reply = door.hear(b"1" * 64)
     assert reply is not None
     assert door.hear(reply.split()[1]) is None

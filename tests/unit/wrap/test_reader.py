@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.telemetry.call import Outcome
-from exporter.wrap.reader import Lines, Watch
+from exporter.wrap.reader import CopyReader, Lines
 from exporter.wrap.report import Report
 
 
@@ -30,7 +30,7 @@ class Watched:
     """A watch whose notebook is read by the test; its threads are not started."""
 
     def __init__(self) -> None:
-        self.watch = Watch("files", 7, "")
+        self.watch = CopyReader("files", 7, "")
 
     def client(self, data: bytes, now: float = 0.0) -> None:
         self.watch.take(data, now, to_server=True)
@@ -152,7 +152,7 @@ def test_an_observer_that_fails_is_counted() -> None:
 
 
 def test_a_call_wakes_nobody_and_many_do() -> None:
-    watch = Watch("files", 7, "")
+    watch = CopyReader("files", 7, "")
     watch.take(call(1), 0.0, to_server=True)
     watch.relieve(100)
     assert not watch._news.is_set()

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from exporter.wrap import loopback, report
-from exporter.wrap.receiver import Reception
+from exporter.wrap.receiver import ReportServer
 from exporter.wrap.report import MAX_REPORT, Report
-from exporter.wrap.wrapped_server import Guest, Names
+from exporter.wrap.wrapped_server import Names, WrappedServer
 from tests.support.fakes import Books, settle
 
 Ask = Callable[[bytes], Awaitable[bytes]]
@@ -21,7 +21,7 @@ Ask = Callable[[bytes], Awaitable[bytes]]
 
 async def visit(path: Path, books: Books, talk: Callable[[Ask], Awaitable[None]]) -> None:
     names = Names(books.metrics, {"files": books.observer}.get, lambda _: books.observer)
-    reception = Reception(str(path), books.metrics, lambda: Guest(names, books.metrics))
+    reception = ReportServer(str(path), books.metrics, lambda: WrappedServer(names, books.metrics))
     await reception.open()
     reader, writer = await asyncio.open_unix_connection(path)
 
@@ -59,7 +59,7 @@ def test_strangers_at_the_port_are_hung_up_on_and_count_nothing(
     monkeypatch.setattr(loopback, "PATIENCE", 0.05)
     books, path = Books(), tmp_path / "s.port"
     names = Names(books.metrics, {"files": books.observer}.get, lambda _: books.observer)
-    reception = Reception(str(path), books.metrics, lambda: Guest(names, books.metrics))
+    reception = ReportServer(str(path), books.metrics, lambda: WrappedServer(names, books.metrics))
     told = report.encode(Report("files", dropped=1))
 
     async def visit() -> None:

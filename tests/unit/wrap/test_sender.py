@@ -10,9 +10,9 @@ import pytest
 
 from exporter.telemetry.call import Call, Outcome
 from exporter.wrap import report, unix_socket
-from exporter.wrap.buffer import Notebook
+from exporter.wrap.buffer import ReportBuffer
 from exporter.wrap.report import Report
-from exporter.wrap.sender import Courier
+from exporter.wrap.sender import ReportSender
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ class Host:
         self._socket.close()
 
 
-def with_calls(count: int) -> Notebook:
-    notebook = Notebook("files", 7)
+def with_calls(count: int) -> ReportBuffer:
+    notebook = ReportBuffer("files", 7)
     for _ in range(count):
         notebook.finished(Call("ping", Outcome.OK, 0.1))
     return notebook
@@ -51,7 +51,7 @@ def with_calls(count: int) -> Notebook:
 def test_the_introduction_comes_first_then_the_news(
     listener: socket.socket, tmp_path: Path
 ) -> None:
-    courier = Courier(str(tmp_path / "s"), with_calls(3))
+    courier = ReportSender(str(tmp_path / "s"), with_calls(3))
     courier.start()
     host = Host(listener)
     first = host.hear()
@@ -66,7 +66,7 @@ def test_the_introduction_comes_first_then_the_news(
 def test_what_was_not_acknowledged_is_told_to_the_next(
     listener: socket.socket, tmp_path: Path
 ) -> None:
-    courier = Courier(str(tmp_path / "s"), with_calls(3))
+    courier = ReportSender(str(tmp_path / "s"), with_calls(3))
     courier.start()
     dying = Host(listener)
     dying.hear()
@@ -85,7 +85,7 @@ def test_what_was_not_acknowledged_is_told_to_the_next(
 def test_a_report_on_which_everybody_hangs_up_is_dropped_and_counted(
     listener: socket.socket, tmp_path: Path
 ) -> None:
-    courier = Courier(str(tmp_path / "s"), with_calls(3))
+    courier = ReportSender(str(tmp_path / "s"), with_calls(3))
     courier.start()
     for _ in range(3):
         host = Host(listener)
@@ -106,7 +106,7 @@ def test_a_report_on_which_everybody_hangs_up_is_dropped_and_counted(
 def test_the_end_does_not_wait_for_an_exporter_that_hangs(
     listener: socket.socket, tmp_path: Path
 ) -> None:
-    courier = Courier(str(tmp_path / "s"), with_calls(3))
+    courier = ReportSender(str(tmp_path / "s"), with_calls(3))
     courier.start()
     host = Host(listener)
     host.hear()
@@ -117,7 +117,7 @@ def test_the_end_does_not_wait_for_an_exporter_that_hangs(
 
 
 def test_without_an_exporter_the_end_comes_at_once(tmp_path: Path) -> None:
-    courier = Courier(str(tmp_path / "nobody"), with_calls(3))
+    courier = ReportSender(str(tmp_path / "nobody"), with_calls(3))
     courier.start()
     courier.close(patience=10)
     assert not courier._thread.is_alive()

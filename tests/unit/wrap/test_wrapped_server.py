@@ -10,7 +10,7 @@ from exporter.telemetry.call import Outcome
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.wrap.report import Finished, Page, Report, Session
-from exporter.wrap.wrapped_server import Guest, Names
+from exporter.wrap.wrapped_server import Names, WrappedServer
 from tests.support.fakes import Books
 
 TOOLS = json.dumps({"id": 1, "result": {"tools": [{"name": "act"}]}}).encode()
@@ -24,8 +24,8 @@ class Hall:
         self.configured: dict[str, Observer] = {"files": self.books.observer}
         self.names = Names(self.books.metrics, self.configured.get, self._make, limit)
 
-    def guest(self) -> Guest:
-        return Guest(self.names, self.books.metrics)
+    def guest(self) -> WrappedServer:
+        return WrappedServer(self.names, self.books.metrics)
 
     def value(self, name: str, server: str = "files", **labels: str) -> float | None:
         return self.books.value(name, **{"server": server, **labels})

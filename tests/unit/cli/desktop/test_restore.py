@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cli.desktop import restore, rewrite
-from exporter.cli.desktop.rewrite import Route
+from exporter.cli.desktop.rewrite import ExporterRoute
 from exporter.config import jsonc
 from tests.unit.cli.desktop.test_rewrite import FILES, REMOTES, ROUTE, entries, text_of
 
 
-def rewritten(text: str, route: Route = ROUTE) -> str:
+def rewritten(text: str, route: ExporterRoute = ROUTE) -> str:
     return rewrite.apply(text, rewrite.find(text, route))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.cli.desktop import rewrite
-from exporter.cli.desktop.rewrite import Route
+from exporter.cli.desktop.rewrite import ExporterRoute
 from exporter.config import jsonc
 from tests.support.paths import TESTDATA
 
@@ -29,14 +29,14 @@ REMOTES = {
     )
 }
 ISOLATED = ("/opt/bin/python", "-E", "-P", "-m", "exporter")
-ROUTE = Route([PROGRAM], REMOTES, ISOLATED)
+ROUTE = ExporterRoute([PROGRAM], REMOTES, ISOLATED)
 
 
 def text_of(path: Path) -> str:
     return path.read_bytes().decode()
 
 
-def rewritten(text: str, route: Route = ROUTE) -> str:
+def rewritten(text: str, route: ExporterRoute = ROUTE) -> str:
     return rewrite.apply(text, rewrite.find(text, route))
 
 
@@ -82,7 +82,7 @@ def test_a_second_time_changes_nothing(path: Path) -> None:
     once = rewritten(text_of(path))
     assert once != text_of(path)
     assert rewritten(once) == once
-    assert rewritten(once, Route(["/elsewhere/mcp-exporter"], REMOTES)) == once
+    assert rewritten(once, ExporterRoute(["/elsewhere/mcp-exporter"], REMOTES)) == once
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

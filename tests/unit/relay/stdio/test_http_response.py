@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from exporter.protocol.jsonrpc import Id
-from exporter.relay.stdio.http_response import KEEP_ALIVE, Answer, Clocks
+from exporter.relay.stdio.http_response import KEEP_ALIVE, ResponseTimers, StdioResponse
 from exporter.transport.http.head import Headers
 from tests.support.fakes import (
     Downstream,
@@ -29,14 +29,14 @@ class Owner:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.gone: list[Answer] = []
-        self.expired: list[Answer] = []
+        self.gone: list[StdioResponse] = []
+        self.expired: list[StdioResponse] = []
         self.paused: list[bool] = []
 
-    def answer_gone(self, answer: Answer) -> None:
+    def answer_gone(self, answer: StdioResponse) -> None:
         self.gone.append(answer)
 
-    def answer_expired(self, answer: Answer) -> None:
+    def answer_expired(self, answer: StdioResponse) -> None:
         self.expired.append(answer)
 
     def answer_paused(self, paused: bool) -> None:
@@ -59,8 +59,8 @@ class Post:
         self.client.say(post(b"{}", b"/files/mcp", *fields))
         self.owner = Owner()
         (request,) = app.requests
-        clocks = Clocks(timeout, virtual_loop())
-        self.answer = Answer(request, self.owner, clocks, ids, (), headers)
+        clocks = ResponseTimers(timeout, virtual_loop())
+        self.answer = StdioResponse(request, self.owner, clocks, ids, (), headers)
 
     @property
     def reply(self) -> Reply:

@@ -13,7 +13,7 @@ from exporter.protocol.jsonrpc import CAPABILITIES_KEY, VERSION_KEY
 from exporter.relay.stdio import upstream as stdio_upstream
 from exporter.relay.stdio.upstream import Backoff, StdioUpstream
 from exporter.transport.http.request import Request
-from exporter.transport.process.child import Owner
+from exporter.transport.process.child import ChildOwner
 from exporter.transport.process.reaper import Reaper
 from tests.support.fakes import (
     Books,
@@ -41,7 +41,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
     """The children that were started, in order."""
     started: list[FakeChild] = []
 
-    def start(_: Server, owner: Owner, *rest: Any) -> FakeChild:
+    def start(_: Server, owner: ChildOwner, *rest: Any) -> FakeChild:
         started.append(FakeChild(owner, rest[-1]))
         return started[-1]
 

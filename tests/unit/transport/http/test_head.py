@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.transport.http.head import LONGEST, Headers, Memory, ReplyHead, RequestHead, head_of
+from exporter.transport.http.head import (
+    LONGEST,
+    HeadCache,
+    Headers,
+    ReplyHead,
+    RequestHead,
+    head_of,
+)
 from exporter.transport.http.request import Request
 from tests.support.fakes import Downstream, Scribe, on_fake_time, settle
 
@@ -39,7 +46,7 @@ def test_what_the_parser_might_read_otherwise_is_not_remembered(
 
 
 def test_a_memory_is_bounded_and_begins_anew() -> None:
-    memory: Memory[int] = Memory(3)
+    memory: HeadCache[int] = HeadCache(3)
     for number in range(5):
         memory.keep(b"%d" % number, number)
     assert [memory.get(b"%d" % number) for number in range(5)] == [None, None, None, 3, 4]

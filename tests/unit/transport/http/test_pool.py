@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.transport.http.head import Headers, ReplyHead
-from exporter.transport.http.pool import KEEP_IDLE, MAX_HEAD, Flight, Pool
+from exporter.transport.http.pool import KEEP_IDLE, MAX_HEAD, PendingRequest, Pool
 from tests.support.fakes import Network, on_fake_time, settle, virtual_loop
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -67,7 +67,7 @@ class Upstream(Network):
         super().__init__()
         self.pool = Pool("http://server:8000/mcp", self.loop)
 
-    async def send(self) -> tuple[Reader, Flight]:
+    async def send(self) -> tuple[Reader, PendingRequest]:
         reader = Reader()
         flight = self.pool.send(REQUEST, reader)
         if not self.delay:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.request import Request
-from exporter.transport.http.server import Connection, Listener
+from exporter.transport.http.server import Connection, HttpServer
 from tests.support.fakes import (
     Downstream,
     FakeTransport,
@@ -690,7 +690,7 @@ def over_a_socket(
     """Run a conversation over a real connection on loopback."""
 
     async def run() -> None:
-        listener = Listener(app, asyncio.get_running_loop(), ListenerLimits(body_bytes=1000))
+        listener = HttpServer(app, asyncio.get_running_loop(), ListenerLimits(body_bytes=1000))
         host, port = await listener.open("127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(host, port)
         try:
@@ -759,7 +759,7 @@ def test_a_slow_reader_holds_the_server_back_and_gets_everything() -> None:
 def test_an_address_that_is_taken_is_an_error() -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        first, second = Listener(Echo(), loop), Listener(Echo(), loop)
+        first, second = HttpServer(Echo(), loop), HttpServer(Echo(), loop)
         host, port = await first.open("127.0.0.1", 0)
         with pytest.raises(OSError, match="address already in use"):
             await second.open(host, port)
@@ -774,7 +774,7 @@ def test_an_address_that_is_taken_is_an_error() -> None:
 @on_fake_time
 async def test_a_connection_too_many_is_told_so_and_then_closed() -> None:
     app = Scribe()
-    listener = Listener(app, asyncio.get_running_loop(), ListenerLimits(connections=1))
+    listener = HttpServer(app, asyncio.get_running_loop(), ListenerLimits(connections=1))
     listener._sweep()
     first, second = (Connection(listener) for _ in range(2))
     transports = FakeTransport(first), FakeTransport(second)
@@ -800,7 +800,7 @@ async def test_a_connection_too_many_is_told_so_and_then_closed() -> None:
 @on_fake_time
 async def test_a_flood_of_connections_is_cut_without_a_word() -> None:
     app = Scribe()
-    listener = Listener(app, asyncio.get_running_loop(), ListenerLimits(connections=1))
+    listener = HttpServer(app, asyncio.get_running_loop(), ListenerLimits(connections=1))
     for _ in range(150):
         connection = Connection(listener)
         transport = FakeTransport(connection)

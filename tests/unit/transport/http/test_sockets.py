@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from exporter.transport.http import sockets
-from exporter.transport.http.sockets import Door
+from exporter.transport.http.sockets import ListeningSockets
 from exporter.transport.http.tls import ServerTls
 from tests.support.certificates import Authority
 
@@ -58,7 +58,7 @@ def test_new_connections_see_new_certificates_and_old_ones_live_on(
     client = ssl.create_default_context(cafile=str(authority.file))
 
     async def run() -> None:
-        door = Door(asyncio.get_running_loop(), Greeter)
+        door = ListeningSockets(asyncio.get_running_loop(), Greeter)
         _, port = await door.open("127.0.0.1", 0, ServerTls(first.cert, first.key).context())
         word, reader, writer = await greeting(port, client)
         assert word == b"hello"
@@ -91,7 +91,7 @@ def test_a_closed_door_leaves_no_socket_behind(
     async def run() -> None:
         before = 0
         for renewals in (1, 20):  # what a loop opens once for itself does not count
-            door = Door(asyncio.get_running_loop(), Greeter)
+            door = ListeningSockets(asyncio.get_running_loop(), Greeter)
             await door.open("127.0.0.1", 0, None)
             for _ in range(renewals):
                 await door.renew(ServerTls(own.cert, own.key).context())
@@ -112,7 +112,7 @@ def test_where_nothing_more_can_be_opened_the_old_certificates_stay(
     client = ssl.create_default_context(cafile=str(authority.file))
 
     async def run() -> None:
-        door = Door(asyncio.get_running_loop(), Greeter)
+        door = ListeningSockets(asyncio.get_running_loop(), Greeter)
         _, port = await door.open("127.0.0.1", 0, ServerTls(own.cert, own.key).context())
         with patch.object(os, "dup", side_effect=OSError(24, "Too many open files")):
             await door.renew(None)
@@ -135,7 +135,7 @@ def test_who_never_shakes_hands_is_cut_off(
     own = authority.issue("own")
 
     async def run() -> None:
-        door = Door(asyncio.get_running_loop(), Greeter)
+        door = ListeningSockets(asyncio.get_running_loop(), Greeter)
         _, port = await door.open("127.0.0.1", 0, ServerTls(own.cert, own.key).context())
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(10):
