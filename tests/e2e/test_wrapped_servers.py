@@ -60,7 +60,7 @@ def files(npm: Foreign, tmp_path: Path) -> list[str]:
 
 
 def recorded(folder: Path, command: list[str]) -> list[str]:
-    return [sys.executable, str(ROOT / "tests" / "recorder.py"), str(folder), *command]
+    return [sys.executable, str(ROOT / "tests" / "support" / "recorder.py"), str(folder), *command]
 
 
 def passed(folder: Path) -> list[bytes]:
