@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from exporter.cli.status_source import Facts
-from exporter.telemetry.call import Outcome
+from exporter.protocol.label_values import Outcome
 
 GOOD = frozenset({Outcome.OK, Outcome.INPUT_REQUIRED})
 BAD = frozenset(

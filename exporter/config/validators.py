@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from exporter.config.document import Node, quoted
 from exporter.config.errors import ConfigError
-from exporter.protocol.spec import OTHER
+from exporter.protocol.label_values import OTHER
 
 _T = TypeVar("_T")
 

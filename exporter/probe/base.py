@@ -25,10 +25,8 @@ from exporter.probe.transcript import Transcript
 from exporter.protocol import jsonrpc
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import CAPABILITIES_KEY, CLIENT_KEY, VERSION_KEY, Message
-from exporter.protocol.spec import MODERN
-
-LEGACY = "2025-11-25"
-"""The version that the prober offers a server that does not speak the newest one."""
+from exporter.protocol.label_values import SUCCESS, UNAUTHORIZED
+from exporter.protocol.spec import DISCOVER, LEGACY, MODERN
 
 CLIENT_INFO = {"name": "mcp-exporter", "version": __version__}
 INITIALIZED = msgspec.json.encode({"jsonrpc": "2.0", "method": "notifications/initialized"})
@@ -36,9 +34,6 @@ INITIALIZED = msgspec.json.encode({"jsonrpc": "2.0", "method": "notifications/in
 DISCOVER_SHARE = 0.4
 """The part of the timeout after which a silent ``server/discover`` is followed by the older
 ``initialize``: some older servers ignore what they do not know."""
-
-SUCCESS = "success"
-UNAUTHORIZED = "unauthorized"
 
 _MAX_PAGES = 100
 _MAX_LISTING = 16 * 1024 * 1024
@@ -179,7 +174,7 @@ class Probe(ABC):
     def _compose(self, method: str, params: Mapping[str, object]) -> tuple[int, bytes]:
         self._last_id += 1
         self._waiting_for = method
-        if self.era is Era.MODERN or method == "server/discover":
+        if self.era is Era.MODERN or method == DISCOVER:
             params = {**params, "_meta": _ENVELOPE}
         body: dict[str, object] = {"jsonrpc": "2.0", "id": self._last_id, "method": method}
         if params:

@@ -12,7 +12,6 @@ from exporter.config.model import Server
 from exporter.probe.base import (
     DISCOVER_SHARE,
     INITIALIZED,
-    LEGACY,
     Era,
     Probe,
     ReachedError,
@@ -22,7 +21,7 @@ from exporter.probe.base import (
 )
 from exporter.probe.http_client import ProbeClient, Reply
 from exporter.protocol.failures import UpstreamError
-from exporter.protocol.spec import MODERN
+from exporter.protocol.spec import DISCOVER, LEGACY, MODERN
 from exporter.transport.http.head import Headers
 from exporter.transport.http.pool import Pool
 
@@ -80,8 +79,8 @@ class HttpProbe(Probe):
         return None
 
     async def _discover(self) -> Reply:
-        number, body = self._compose("server/discover", {})
-        return await self._post(body, number, _modern_headers("server/discover"))
+        number, body = self._compose(DISCOVER, {})
+        return await self._post(body, number, _modern_headers(DISCOVER))
 
     async def _rediscover(self) -> None:
         reply = await self._discover()

@@ -10,11 +10,12 @@ from time import time
 
 from exporter import __version__
 from exporter.config.model import Server
-from exporter.probe.base import UNAUTHORIZED, ReachedError
+from exporter.probe.base import ReachedError
 from exporter.probe.transcript import Transcript, describe_headers
 from exporter.protocol import jsonrpc, sse
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import Message
+from exporter.protocol.label_values import UNAUTHORIZED
 from exporter.transport.http.head import Headers, ReplyHead
 from exporter.transport.http.pool import PendingRequest, Pool
 from exporter.transport.http.upstream_headers import configured

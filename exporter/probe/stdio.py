@@ -26,6 +26,7 @@ from exporter.probe.duplex import WireProbe
 from exporter.probe.transcript import Transcript
 from exporter.protocol import errors
 from exporter.protocol.failures import Fault, UpstreamError
+from exporter.protocol.spec import DISCOVER, LISTEN
 from exporter.transport.process.child import Child, ProcessObserver
 from exporter.transport.process.reaper import Reaper
 
@@ -93,7 +94,7 @@ class StdioProbe(WireProbe):
 
     async def _ask_for_life(self) -> None:
         # Asked even of one just met: some exit as soon as they have replied to the greeting.
-        method = "server/discover" if self.era is Era.MODERN else "ping"
+        method = DISCOVER if self.era is Era.MODERN else "ping"
         message, _ = await self._ask(method, {})
         if message.error is UNSET:
             return
@@ -145,7 +146,7 @@ class StdioProbe(WireProbe):
         if self._discovery is None:
             self._silence_ends = monotonic() + self._patience * DISCOVER_SHARE
             self._wait_for_start()
-            self._discovery = self._send(*self._compose("server/discover", {}))
+            self._discovery = self._send(*self._compose(DISCOVER, {}))
         elif not self._discovery.done():
             self._dialogue.note("note", "still waiting for the reply to an earlier greeting")
         discovery = self._discovery
@@ -196,7 +197,7 @@ class StdioProbe(WireProbe):
         """At 2026-07-28 a server tells of changes only those who listen."""
         if self.identity is not None and self.identity.tells_changes:
             wanted = {"notifications": {"toolsListChanged": True}}
-            _, body = self._compose("subscriptions/listen", wanted)
+            _, body = self._compose(LISTEN, wanted)
             self._tell(body)
 
     def _write(self, body: bytes) -> None:

@@ -13,9 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-ADDED = "added"
-REMOVED = "removed"
-MODIFIED = "modified"
+from exporter.protocol.label_values import ADDED, MODIFIED, REMOVED
 
 DIFF_LENGTH = 4000
 MAX_TOOLS = 10_000

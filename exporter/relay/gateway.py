@@ -19,6 +19,7 @@ import msgspec
 from exporter.config.limits import Bounds
 from exporter.protocol import errors, jsonrpc
 from exporter.protocol.jsonrpc import Message
+from exporter.protocol.spec import INITIALIZE, LISTEN
 from exporter.relay.admission import Admission, Slots
 from exporter.relay.oauth import WELL_KNOWN
 from exporter.relay.tokens import Tokens
@@ -161,10 +162,10 @@ class Gateway:
     ) -> None:
         gates = self.admission.of(upstream.recorder.name)
         method = messages[0].method if messages else None
-        is_stream = request.method == b"GET" or method == "subscriptions/listen"
+        is_stream = request.method == b"GET" or method == LISTEN
         gate = gates.streams if is_stream else gates.requests
         full = gate.enter()
-        if full is None and method == "initialize":
+        if full is None and method == INITIALIZE:
             full = self._lack_of_room(upstream)
             if full is not None:
                 gate.leave()

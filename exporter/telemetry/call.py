@@ -1,25 +1,10 @@
-"""One finished request, as data, and the exporter's own exceptions."""
+"""One finished request, as data."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from msgspec import Struct
 
-
-class Outcome(StrEnum):
-    """How a request ended. The set is closed, and every request ends exactly once."""
-
-    OK = "ok"
-    INPUT_REQUIRED = "input_required"
-    TOOL_ERROR = "tool_error"
-    PROTOCOL_ERROR = "protocol_error"
-    TIMEOUT = "timeout"
-    UPSTREAM_ERROR = "upstream_error"
-    UNAUTHORIZED = "unauthorized"
-    CANCELLED = "cancelled"
-    CLIENT_GONE = "client_gone"
-    REJECTED = "rejected"
+from exporter.protocol.label_values import Outcome
 
 
 class Call(Struct, frozen=True, gc=False):
@@ -39,4 +24,4 @@ class Call(Struct, frozen=True, gc=False):
     result_bytes: int | None = None
     traceparent: str | None = None
     client: str | None = None
-    """The client's own name, where somebody wants to know it."""
+    """The client's own name, where it is logged."""

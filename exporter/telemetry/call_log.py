@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from exporter.telemetry.call import Call, Outcome
+from exporter.protocol.label_values import Outcome
+from exporter.telemetry.call import Call
 from exporter.telemetry.recorder import ServerRecorder
 
 log = logging.getLogger(__name__)

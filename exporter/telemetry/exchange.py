@@ -13,7 +13,9 @@ from typing import Protocol
 from msgspec import UNSET, Struct, UnsetType
 
 from exporter.protocol.jsonrpc import Id, Message
-from exporter.telemetry.call import Call, Outcome
+from exporter.protocol.label_values import Outcome
+from exporter.protocol.spec import CALL_TOOL, UNTIMED
+from exporter.telemetry.call import Call
 
 
 class Recorder(Protocol):
@@ -51,7 +53,7 @@ def _pending(message: Message, now: float, to_server: bool) -> Pending:
     method, params = message.method or "", message.params
     if params is None:
         return Pending(message.id, method, None, None, None, now, to_server)
-    tool = params.name if method == "tools/call" else None
+    tool = params.name if method == CALL_TOOL else None
     traceparent = params.meta.traceparent if params.meta is not None else None
     return Pending(message.id, method, tool, params.cursor, traceparent, now, to_server)
 
@@ -68,9 +70,6 @@ def outcome_of(reply: Message) -> Outcome:
 
 
 _REMEMBERED = 64
-
-UNTIMED = frozenset({"subscriptions/listen"})
-"""Requests that last as long as somebody listens: they are not in flight, and have no latency."""
 
 
 class Exchange:

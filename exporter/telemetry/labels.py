@@ -4,64 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from exporter.protocol.spec import OTHER
-
-METHODS = frozenset(
-    {
-        "completion/complete",
-        "elicitation/create",
-        "initialize",
-        "logging/setLevel",
-        "notifications/cancelled",
-        "notifications/elicitation/complete",
-        "notifications/initialized",
-        "notifications/message",
-        "notifications/progress",
-        "notifications/prompts/list_changed",
-        "notifications/resources/list_changed",
-        "notifications/resources/updated",
-        "notifications/roots/list_changed",
-        "notifications/subscriptions/acknowledged",
-        "notifications/tasks/status",
-        "notifications/tools/list_changed",
-        "ping",
-        "prompts/get",
-        "prompts/list",
-        "resources/list",
-        "resources/read",
-        "resources/subscribe",
-        "resources/templates/list",
-        "resources/unsubscribe",
-        "roots/list",
-        "sampling/createMessage",
-        "server/discover",
-        "subscriptions/listen",
-        "tasks/cancel",
-        "tasks/get",
-        "tasks/list",
-        "tasks/result",
-        "tasks/update",
-        "tools/call",
-        "tools/list",
-    }
-)
-"""Every method of the specification's revisions 2024-11-05 to 2026-07-28."""
-
-PROTOCOL_VERSIONS = frozenset(
-    {"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"}
-)
-"""Every published revision of the specification."""
-
-ERROR_CODES = frozenset(
-    {-32700, -32600, -32601, -32602, -32603, -32020, -32021, -32022, -32002, -32042, -32800}
-    | {-32000, -32001, 0}
-)
-"""JSON-RPC's and MCP's own codes, and those that the reference SDKs send."""
+from exporter.protocol import errors
+from exporter.protocol.label_values import OTHER
+from exporter.protocol.spec import METHODS, PROTOCOL_VERSIONS
 
 CLIENT_LENGTH = 64
 
 Overflow = Callable[[str], None]
-"""Told the label's name each time one of its values is folded into ``_other``."""
+"""Called with the label's name each time one of its values is folded into ``_other``."""
 
 
 def method_label(method: str | None) -> str:
@@ -76,7 +26,7 @@ def version_label(version: str | None) -> str:
 
 def code_label(code: float) -> str:
     """The error code as text where it is a known one, else ``other``."""
-    return str(int(code)) if code in ERROR_CODES else "other"
+    return str(int(code)) if code in errors.CODES else "other"
 
 
 class Clients:
@@ -124,7 +74,7 @@ class Tools:
         self._admitted: set[str] = set()
 
     def admit(self, names: Iterable[str]) -> list[str]:
-        """Admit the names that the server lists; answers those that are new."""
+        """Admit the names that the server lists; return those that are new."""
         fresh = []
         for name in names:
             if name in self._admitted or not self._has_room(name):

@@ -16,8 +16,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from exporter.protocol.spec import OTHER
-from exporter.telemetry.call import Outcome
+from exporter.protocol.label_values import OTHER, REJECTIONS, Outcome
 from exporter.telemetry.exposition import Exposition
 from exporter.telemetry.guard import harmless
 from exporter.telemetry.labels import Clients, ToolBudget, Tools, method_label
@@ -53,35 +52,6 @@ PROBE_FAMILIES = frozenset(
     }
 )
 """What one probe can say of a server."""
-
-REJECTIONS = (
-    "bad_envelope",
-    "bad_method",
-    "bad_origin",
-    "bad_request",
-    "body_too_large",
-    "head_too_large",
-    "id_in_use",
-    "not_json",
-    "not_jsonrpc",
-    "read_timeout",
-    "server_not_reading",
-    "stream_in_use",
-    "too_many_children",
-    "too_many_connections",
-    "too_many_requests",
-    "too_many_sessions",
-    "too_many_streams",
-    "unauthorized",
-    "unknown_path",
-    "unknown_server",
-    "unknown_session",
-    "web_busy",
-    "web_rate_limited",
-    "web_unauthorized",
-    "write_timeout",
-)
-"""Every reason of a refusal; each is there at zero, so that ``increase()`` sees the first."""
 
 Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 

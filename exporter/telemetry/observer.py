@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from exporter.protocol import jsonrpc
 from exporter.protocol.jsonrpc import Message
-from exporter.protocol.spec import LIST_CHANGED
-from exporter.telemetry.call import Outcome
+from exporter.protocol.label_values import Outcome
+from exporter.protocol.spec import CANCELLED, LIST_CHANGED, LIST_TOOLS
 from exporter.telemetry.exchange import Exchange, Pending
 
 if TYPE_CHECKING:  # a wrapped server's process has no metrics, and does without their import
@@ -155,14 +155,14 @@ class Observer:
 
     def _client_notified(self, exchange: Exchange, message: Message, now: float) -> None:
         self.recorder.notified(message.method, to_server=True)
-        if message.method == "notifications/cancelled" and message.params is not None:
+        if message.method == CANCELLED and message.params is not None:
             exchange.cancel(cast("jsonrpc.Id", message.params.request_id), now)
 
     def _server_notified(self, exchange: Exchange, message: Message, now: float) -> None:
         self.recorder.notified(message.method, to_server=False)
         if message.method == LIST_CHANGED:
             self.list_changed()
-        elif message.method == "notifications/cancelled" and message.params is not None:
+        elif message.method == CANCELLED and message.params is not None:
             exchange.cancel(cast("jsonrpc.Id", message.params.request_id), now, to_server=False)
 
     def _client_replied(self, exchange: Exchange, message: Message, size: int, now: float) -> None:
@@ -185,7 +185,7 @@ class Observer:
             if not exchange.is_late(message.id):
                 self.recorder.unparsed("unmatched_reply")
             return
-        if pending.method == "tools/list":
+        if pending.method == LIST_TOOLS:
             self.tools_heard(data, pending.cursor)
         exchange.finish(pending, message, len(data), now)
 

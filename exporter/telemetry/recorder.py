@@ -7,33 +7,22 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from exporter.protocol.spec import OTHER
-from exporter.telemetry.call import Call, Outcome
-from exporter.telemetry.exchange import UNTIMED
+from exporter.protocol.label_values import (
+    EXIT_REASONS,
+    OTHER,
+    PROBE_RESULTS,
+    TOOL_CHANGES,
+    TOOL_OUTCOMES,
+    UNPARSED,
+    Outcome,
+)
+from exporter.protocol.spec import CALL_TOOL, UNTIMED
+from exporter.telemetry.call import Call
 from exporter.telemetry.guard import harmless
 from exporter.telemetry.health import State, Transition
 from exporter.telemetry.labels import code_label, method_label, version_label
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.series import Count, Distribution, Level
-
-KNOWN_ZERO = (
-    Outcome.OK,
-    Outcome.TOOL_ERROR,
-    Outcome.PROTOCOL_ERROR,
-    Outcome.TIMEOUT,
-    Outcome.UPSTREAM_ERROR,
-)
-"""Present for every listed tool from the start: ``increase()`` must see the first failure."""
-
-PROBE_RESULTS = (
-    "success", "unauthorized", "timeout", "connect_error", "protocol_error", "process_exit",
-)  # fmt: skip
-
-UNPARSED = ("encoded", "not_json", "not_jsonrpc", "too_large", "unmatched_reply")
-
-TOOL_CHANGES = ("added", "removed", "modified")
-
-EXIT_REASONS = ("clean", "error", "signal", "killed")
 
 POSSIBLE_TRANSITIONS = (
     (State.UNKNOWN, State.OK),
@@ -183,7 +172,7 @@ class ServerRecorder:
         """The server lists these tools: their names may be labels from now on."""
         self.on_listed(tools)
         for tool in self.tools.admit(tools):
-            for outcome in KNOWN_ZERO:
+            for outcome in TOOL_OUTCOMES:
                 self.metrics.tool_calls.labels(self.name, tool, outcome)
                 self.metrics.tool_duration.labels(self.name, tool, outcome)
 
@@ -280,7 +269,7 @@ class ServerRecorder:
         self.metrics.forget(self.name)
 
     def _count(self, call: Call) -> None:
-        if call.method == "tools/call":
+        if call.method == CALL_TOOL:
             self._count_tool(call)
         else:
             count, durations = self._request(method_label(call.method), call.outcome)
@@ -316,7 +305,7 @@ class ServerRecorder:
     def _call(self, tool: str, outcome: Outcome) -> ToolSeries:
         labels, metrics = (self.name, tool, outcome), self.metrics
         kept = self._calls[tool, outcome] = (
-            *self._request("tools/call", outcome),
+            *self._request(CALL_TOOL, outcome),
             metrics.tool_calls.labels(*labels),
             metrics.tool_duration.labels(*labels),
             metrics.tool_last.labels(self.name, tool),

@@ -8,14 +8,13 @@ then, and often while there is much.
 
 from __future__ import annotations
 
-import signal
 from collections import deque
 from threading import Event, Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, cast
 
 from exporter.protocol import jsonrpc
-from exporter.telemetry.call import Outcome
+from exporter.protocol.label_values import Outcome, exit_reason
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
 from exporter.wrap.buffer import ReportBuffer
@@ -41,8 +40,6 @@ _MANY = 16
 """Copies that do not wait for the next look."""
 
 _LONG = 16 * 1024
-
-_KILL = getattr(signal, "SIGKILL", 9)
 
 
 class CopyReader:
@@ -100,7 +97,7 @@ class CopyReader:
         outcome = Outcome.CLIENT_GONE if was_asked else Outcome.UPSTREAM_ERROR
         with self._notebook.lock:
             self._observer.abandon(self._exchange, outcome, monotonic())
-        self._notebook.exited(_exit_reason(code, was_asked))
+        self._notebook.exited(exit_reason(code, was_asked))
         if self._courier is not None:
             self._courier.close(patience)
 
@@ -130,14 +127,6 @@ class CopyReader:
             return
         self._notebook.meet(messages[0])
         self._observer.client_sent(self._exchange, messages, len(line), now)
-
-
-def _exit_reason(code: int, was_asked: bool) -> str:
-    if code == -_KILL:
-        return "killed"
-    if code == 0 or was_asked:
-        return "clean"
-    return "signal" if code < 0 else "error"
 
 
 class Lines:

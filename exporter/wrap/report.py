@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct
 
-from exporter.telemetry.call import Call, Outcome
+from exporter.protocol.label_values import Outcome
+from exporter.telemetry.call import Call
 
 ACKNOWLEDGED = b"\n"
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from exporter.protocol.spec import OTHER
-from exporter.telemetry.call import Outcome
+from exporter.protocol.label_values import EXIT_REASONS, OTHER, REPLIED, UNPARSED, Outcome
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
 from exporter.wrap.report import Report, Session
@@ -20,11 +19,6 @@ MAX_NAMES = 50
 
 _NAME_LENGTH = 128
 _MAX_PID = 2**22
-_REASONS = frozenset({"too_large", "not_json", "unmatched_reply"})
-_EXITS = frozenset({"clean", "error", "signal", "killed"})
-_SIGNS_OF_LIFE = frozenset(
-    {Outcome.OK, Outcome.INPUT_REQUIRED, Outcome.TOOL_ERROR, Outcome.PROTOCOL_ERROR}
-)
 
 
 class Names:
@@ -88,7 +82,9 @@ class WrappedServer:
         self._count_calls(report, observer)
         self._count_rest(report, observer)
         if report.exit is not None and self._pid is not None:
-            recorder.process_exited(self._pid, report.exit if report.exit in _EXITS else "error")
+            recorder.process_exited(
+                self._pid, report.exit if report.exit in EXIT_REASONS else "error"
+            )
             self._pid = None
 
     def leave(self) -> None:
@@ -146,7 +142,7 @@ class WrappedServer:
             recorder.finished(call)
             if call.to_server:
                 outcomes.add(call.outcome)
-        if outcomes & _SIGNS_OF_LIFE:
+        if outcomes & REPLIED:
             observer.upstream_alive()
         if Outcome.UPSTREAM_ERROR in outcomes:
             observer.upstream_lost("the wrapped server ended before it had replied")
@@ -162,7 +158,7 @@ class WrappedServer:
         recorder.carried(max(0, report.bytes_to_client), to_server=False)
         for reason, count in report.unparsed.items():
             self._metrics.unparsed.labels(
-                recorder.name, reason if reason in _REASONS else OTHER
+                recorder.name, reason if reason in UNPARSED else OTHER
             ).inc(max(0, count))
         for count in report.failed.values():
             self._metrics.internal_errors.labels("wrap").inc(max(0, count))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from exporter.telemetry.call import Outcome
+from exporter.protocol.label_values import Outcome
 from tests.support import raw_server
 from tests.support.exporting import Exporter, Scrape, exporter, obedient
 from tests.support.raw_client import (

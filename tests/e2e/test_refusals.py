@@ -18,7 +18,7 @@ from typing import Any
 import bcrypt
 import pytest
 
-from exporter.telemetry.metrics import REJECTIONS
+from exporter.protocol.label_values import REJECTIONS
 from tests.support import raw_client, raw_server
 from tests.support.exporting import Exporter, Scrape, exporter, obedient
 from tests.support.raw_client import legacy, modern, modern_call, request

@@ -21,7 +21,7 @@ import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.telemetry.call import Outcome
+from exporter.protocol.label_values import Outcome
 from grafana.asking import ALL, CHOSEN, Prometheus, Series, Window, escaped, interpolated
 from grafana.pictures.__main__ import draw_all
 from scripts import metric_docs

@@ -56,6 +56,7 @@ PURE = {
     "protocol.failures",
     "protocol.header_encoding",
     "protocol.jsonrpc",
+    "protocol.label_values",
     "protocol.spec",
     "protocol.sse",
     "relay.http.reply_reader",
@@ -96,7 +97,6 @@ TESTED_ELSEWHERE = {
     "probe.duplex": "unit/probe/test_stdio.py",
     "probe.http_client": "unit/probe/test_http.py",
     "protocol.failures": "unit/transport/http/test_pool.py",
-    "protocol.spec": "unit/telemetry/test_labels.py",
     "telemetry.call": "unit/telemetry/test_exchange.py",
     "transport.http.parser": "unit/transport/http/test_server.py",
 }

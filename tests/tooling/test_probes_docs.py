@@ -12,9 +12,9 @@ from exporter.probe import base as probe
 from exporter.probe import history, schedule
 from exporter.probe import http_client as http_reply
 from exporter.probe import stdio as stdio_probe
+from exporter.protocol.label_values import PROBE_RESULTS, TOOL_CHANGES
 from exporter.telemetry import health_tracker
 from exporter.telemetry.health import FAILURES_TO_ERROR, State
-from exporter.telemetry.recorder import PROBE_RESULTS, TOOL_CHANGES
 from exporter.web import probe_pages
 from tests.support.paths import ROOT
 

@@ -12,18 +12,16 @@ from typing import Protocol
 from exporter.protocol import errors
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import Message
-from exporter.protocol.spec import MODERN
+from exporter.protocol.label_values import Outcome
+from exporter.protocol.spec import INITIALIZE, UNTIMED, is_modern
 from exporter.relay.http.reply_reader import BodyCopy, Copy, EventCopy, InflatedCopy
 from exporter.relay.http.sessions import HttpSession, HttpSessions
-from exporter.telemetry.call import Outcome
-from exporter.telemetry.exchange import UNTIMED, Exchange, Pending
+from exporter.telemetry.exchange import Exchange, Pending
 from exporter.telemetry.observer import Observer
 from exporter.transport.deadlines import Deadlines
 from exporter.transport.http.head import ReplyHead, field_lines, status_line
 from exporter.transport.http.pool import PendingRequest, Pool
 from exporter.transport.http.request import Request
-
-_MODERN = MODERN.encode()
 
 
 class HttpServerContext(Protocol):
@@ -329,7 +327,7 @@ class Relay:
         if self._request.method == b"DELETE":
             return
         message = self._messages[0] if self._messages else None
-        initialize = message if message and message.method == "initialize" else None
+        initialize = message if message and message.method == INITIALIZE else None
         sessions, now = self._upstream.sessions, monotonic()
         self._session = sessions.find(self._session_id, now) or sessions.open(
             self._session_id, self._exchange, initialize, now
@@ -356,7 +354,9 @@ class Relay:
             self._flight.pause(paused)
 
     def _is_modern(self) -> bool:
-        return (self._request.header(b"mcp-protocol-version") or b"") >= _MODERN
+        first = self._messages[0] if self._messages else None
+        version = first.protocol_version if first is not None else None
+        return is_modern(self._request.header(b"mcp-protocol-version"), version)
 
     def _is_listening(self) -> bool:
         return any(message.method in UNTIMED for message in self._messages)

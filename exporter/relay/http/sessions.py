@@ -7,7 +7,7 @@ lived. A session is over with its DELETE, with a 404 that names it, or when it i
 from __future__ import annotations
 
 from exporter.protocol.jsonrpc import Message
-from exporter.telemetry.call import Outcome
+from exporter.protocol.label_values import Outcome
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.recorder import ServerRecorder
 

@@ -16,11 +16,11 @@ from urllib.parse import urljoin, urlsplit
 from exporter.config.model import Server
 from exporter.protocol import errors, sse
 from exporter.protocol.jsonrpc import Message
+from exporter.protocol.label_values import Outcome
 from exporter.relay.http.relay import Relay
 from exporter.relay.http.sessions import HttpSession
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl
-from exporter.telemetry.call import Outcome
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
 from exporter.transport.http.head import ReplyHead

@@ -14,13 +14,11 @@ import msgspec
 from exporter.protocol import errors, jsonrpc
 from exporter.protocol.header_encoding import decoded
 from exporter.protocol.jsonrpc import CAPABILITIES_KEY, VERSION_KEY, Message
-from exporter.protocol.spec import MODERN
+from exporter.protocol.spec import CALL_TOOL, INITIALIZE, MODERN
 from exporter.transport.http.request import Request
 
-LEGACY_VERSIONS = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
-
 _NAMED_BY = {
-    "tools/call": "name",
+    CALL_TOOL: "name",
     "prompts/get": "name",
     "resources/read": "uri",
     "tasks/get": "taskId",
@@ -34,7 +32,7 @@ STATUS_OF_CODE = {
     errors.INVALID_REQUEST: 400,
     errors.INVALID_PARAMS: 400,
     errors.HEADER_MISMATCH: 400,
-    -32021: 400,
+    errors.MISSING_CAPABILITY: 400,
     errors.UNSUPPORTED_VERSION: 400,
     errors.METHOD_NOT_FOUND: 404,
 }
@@ -53,14 +51,6 @@ class Violation:
     def status(self) -> int:
         """The HTTP status that goes with it."""
         return STATUS_OF_CODE.get(self.code, 200)
-
-
-def is_modern(request: Request, message: Message | None) -> bool:
-    """Whether a request is of the era without sessions; unknown versions count as newer."""
-    version = request.header(b"mcp-protocol-version")
-    if version is not None:
-        return version not in LEGACY_VERSIONS
-    return message is not None and message.protocol_version is not None
 
 
 def check(request: Request, message: Message) -> Violation | None:
@@ -127,7 +117,7 @@ def _check_version(message: Message) -> Violation | None:
 
 
 def _check_method(message: Message) -> Violation | None:
-    if message.method != "initialize":
+    if message.method != INITIALIZE:
         return None
     return Violation(errors.METHOD_NOT_FOUND, f"initialize is not a method of {MODERN}")
 

@@ -16,8 +16,9 @@ from msgspec import UNSET
 from exporter.protocol import errors, jsonrpc
 from exporter.protocol.failures import UpstreamError
 from exporter.protocol.jsonrpc import Id, Message
+from exporter.protocol.label_values import Outcome
+from exporter.protocol.spec import CANCELLED, PROGRESS
 from exporter.relay.stdio.http_response import ResponseTimers, StdioResponse
-from exporter.telemetry.call import Outcome
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
 from exporter.transport.http.head import Headers
@@ -71,7 +72,7 @@ class StdioSession:
             return
         begun = self._observer.client_sent(self._exchange, messages, len(request.body), now)
         for message in messages:
-            if message.method == "notifications/cancelled" and message.params is not None:
+            if message.method == CANCELLED and message.params is not None:
                 self._cancel(message.params.request_id)
         answer = None
         if asked:
@@ -213,7 +214,7 @@ class StdioSession:
         With one request in flight it belongs to that one; with several, to the stream that the
         client keeps for such messages, or else to the latest request.
         """
-        if message.method == "notifications/progress" and message.params is not None:
+        if message.method == PROGRESS and message.params is not None:
             answer = self._tokens.get(message.params.progress_token)
             if answer is not None and answer.is_open:
                 return answer

@@ -17,17 +17,16 @@ from msgspec import UNSET
 from exporter.protocol import errors, jsonrpc
 from exporter.protocol.failures import UpstreamError
 from exporter.protocol.jsonrpc import SUBSCRIPTION_KEY, Id, Message
+from exporter.protocol.label_values import Outcome
+from exporter.protocol.spec import DISCOVER, LISTEN
 from exporter.relay.stdio.envelope import STATUS_OF_CODE
 from exporter.relay.stdio.http_response import ResponseTimers, StdioResponse
 from exporter.relay.stdio.session import one_line
-from exporter.telemetry.call import Outcome
 from exporter.telemetry.exchange import Exchange, Pending
 from exporter.telemetry.observer import Observer
 from exporter.transport.http.request import Request
 from exporter.transport.process.child import Child
 
-LISTEN = "subscriptions/listen"
-DISCOVER = "server/discover"
 DISCOVER_TIMEOUT = 5.0
 """Seconds: an older server may leave what it does not know unanswered."""
 

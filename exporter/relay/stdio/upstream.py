@@ -17,12 +17,13 @@ from msgspec import UNSET
 from exporter.config.model import Server
 from exporter.protocol import errors
 from exporter.protocol.jsonrpc import Id, Message
+from exporter.protocol.label_values import Outcome
+from exporter.protocol.spec import DISCOVER, INITIALIZE, is_modern
 from exporter.relay.stdio import envelope
 from exporter.relay.stdio.envelope import Violation
 from exporter.relay.stdio.param_headers import ParamHeaders
 from exporter.relay.stdio.session import StdioSession
-from exporter.relay.stdio.shared import DISCOVER, SharedChild
-from exporter.telemetry.call import Outcome
+from exporter.relay.stdio.shared import SharedChild
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
 from exporter.transport.http.request import Request
@@ -67,7 +68,8 @@ class StdioUpstream:
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
         """Serve one POST, GET or DELETE."""
         first = messages[0] if messages else None
-        if envelope.is_modern(request, first):
+        version = first.protocol_version if first is not None else None
+        if is_modern(request.header(b"mcp-protocol-version"), version):
             self._handle_modern(request, messages)
         elif request.method == b"POST":
             self._handle_post(request, messages)
@@ -120,7 +122,7 @@ class StdioUpstream:
             self._refuse(request, 400, errors.INVALID_REQUEST, "this is not a JSON-RPC message")
             return
         session_id = request.header(b"mcp-session-id")
-        if session_id is None and messages[0].is_request and messages[0].method == "initialize":
+        if session_id is None and messages[0].is_request and messages[0].method == INITIALIZE:
             self._open_session(request, messages)
             return
         session = self._session(request, messages[0])

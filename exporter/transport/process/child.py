@@ -19,6 +19,7 @@ from typing import Protocol, cast
 from exporter.config.model import Server
 from exporter.config.redact import Redactor
 from exporter.protocol.failures import Fault, UpstreamError
+from exporter.protocol.label_values import exit_reason
 from exporter.transport.process import spawn
 from exporter.transport.process.reaper import Reaper
 
@@ -102,7 +103,6 @@ class Child(asyncio.SubprocessProtocol):
         self._err_size = 0
         self._quota = StderrQuota(_STDERR_LINES_A_SECOND)
         self._stopping = False
-        self._killed = False
         self._exited: asyncio.Future[None] = self._loop.create_future()
         self._birth = self._loop.create_task(self._spawn())
         self._stop_task: asyncio.Task[None] | None = None
@@ -173,7 +173,7 @@ class Child(asyncio.SubprocessProtocol):
         """The process has ended; what it wrote last may still be in the pipe."""
         code = self._transport.get_returncode() if self._transport else None
         self._reaper.forget(self._pid)
-        self._ledger.process_exited(self._pid, _exit_reason(code, self._stopping, self._killed))
+        self._ledger.process_exited(self._pid, exit_reason(code, self._stopping))
         text = _describe_exit(code)
         level = logging.INFO if self._stopping or code == 0 else logging.WARNING
         extra = {"server": self.server.name, "pid": self._pid, "use": self._use}
@@ -222,7 +222,6 @@ class Child(asyncio.SubprocessProtocol):
             self._transport.close()
 
     def _kill_group(self, sign: signal.Signals) -> None:
-        self._killed = self._killed or (sign is signal.SIGKILL and not self._exited.done())
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self._pid:
                 os.killpg(self._pid, sign)
@@ -301,14 +300,6 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
     """The environment of a child: a few harmless variables, and what is configured."""
     kept = {name: value for name, value in os.environ.items() if name in INHERITED}
     return {**kept, **own}
-
-
-def _exit_reason(code: int | None, asked: bool, killed: bool) -> str:
-    if killed:
-        return "killed"
-    if asked or code == 0:
-        return "clean"  # whatever code a server ends with that was asked to
-    return "signal" if code is not None and code < 0 else "error"
 
 
 def _describe_exit(code: int | None) -> str:

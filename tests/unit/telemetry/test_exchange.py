@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from exporter.protocol.jsonrpc import Message
-from exporter.telemetry.call import Call, Outcome
-from exporter.telemetry.exchange import UNTIMED, Exchange, Pending, outcome_of
+from exporter.protocol.label_values import Outcome
+from exporter.protocol.spec import UNTIMED
+from exporter.telemetry.call import Call
+from exporter.telemetry.exchange import Exchange, Pending, outcome_of
 from tests.support.fakes import (
     Books,
     encoded,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.protocol import errors
+from exporter.protocol.spec import METHODS
 from exporter.telemetry.labels import (
-    ERROR_CODES,
-    METHODS,
     Clients,
     ToolBudget,
     Tools,
@@ -49,7 +49,7 @@ def test_a_protocol_version_is_a_published_one_or_other() -> None:
 
 
 def test_a_code_is_a_known_one_or_other() -> None:
-    assert {code_label(code) for code in ERROR_CODES} == {str(code) for code in ERROR_CODES}
+    assert {code_label(code) for code in errors.CODES} == {str(code) for code in errors.CODES}
     assert code_label(-32600.0) == "-32600"
     assert code_label(-32600.5) == "other"
     assert code_label(404) == "other"

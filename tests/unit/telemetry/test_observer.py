@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import LIST_CHANGED
-from exporter.telemetry.call import Outcome
 from exporter.telemetry.exchange import Exchange, Pending
 from tests.support.fakes import Books, encoded, error, notification, parsed, request, result
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from exporter.telemetry.call import Call, Outcome
+from exporter.protocol.label_values import Outcome
+from exporter.telemetry.call import Call
 from exporter.wrap import report
 from exporter.wrap.buffer import CALLS_A_REPORT, ReportBuffer
 from exporter.wrap.report import Report

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.telemetry.call import Outcome
+from exporter.protocol.label_values import Outcome
 from exporter.wrap.reader import CopyReader, Lines
 from exporter.wrap.report import Report
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec import Raw
 
-from exporter.telemetry.call import Call, Outcome
+from exporter.protocol.label_values import Outcome
+from exporter.telemetry.call import Call
 from exporter.wrap import report
 from exporter.wrap.report import Finished, Page, Report, Session
 

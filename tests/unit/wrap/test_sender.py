@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.telemetry.call import Call, Outcome
+from exporter.protocol.label_values import Outcome
+from exporter.telemetry.call import Call
 from exporter.wrap import report, unix_socket
 from exporter.wrap.buffer import ReportBuffer
 from exporter.wrap.report import Report

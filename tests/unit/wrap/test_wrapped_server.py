@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from msgspec import Raw
 
-from exporter.telemetry.call import Outcome
+from exporter.protocol.label_values import UNPARSED, Outcome
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.wrap.report import Finished, Page, Report, Session
@@ -147,3 +148,11 @@ def test_replies_and_losses_are_signs_for_the_servers_health() -> None:
     guest.report(opening(calls=[called(), called(Outcome.TOOL_ERROR)]))
     guest.report(Report("files", calls=[called(Outcome.UPSTREAM_ERROR)]))
     assert signs == ["alive", "the wrapped server ended before it had replied"]
+
+
+@pytest.mark.parametrize("reason", UNPARSED)
+def test_what_a_wrapped_server_did_not_understand_is_counted_by_its_reason(reason: str) -> None:
+    hall = Hall()
+    hall.guest().report(Report("files", unparsed={reason: 2, "invented": 1}))
+    assert hall.value("mcp_exporter_unparsed_messages_total", reason=reason) == 2
+    assert hall.value("mcp_exporter_unparsed_messages_total", reason="_other") == 1

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from exporter.config.model import Server
+from exporter.protocol.jsonrpc import VERSION_KEY
+from exporter.protocol.spec import UNTIMED
 from exporter.relay.gateway import Gateway
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl
-from exporter.telemetry.exchange import UNTIMED
 from tests.support.fakes import (
     Books,
     Downstream,
@@ -527,10 +528,17 @@ async def test_a_subscription_and_a_get_stream_have_no_deadline() -> None:
     await scene.upstream.close()
 
 
+@pytest.mark.parametrize(
+    ("headers", "params"),
+    [([MODERN], {}), ([], {"_meta": {VERSION_KEY: "2026-07-28"}})],
+    ids=["by its header", "by its envelope"],
+)
 @on_fake_time
-async def test_a_modern_client_that_closes_its_stream_cancels() -> None:
+async def test_a_modern_client_that_closes_its_stream_cancels(
+    headers: list[tuple[bytes, bytes]], params: dict[str, Any]
+) -> None:
     scene = Scene()
-    client = await scene.post(request(1), MODERN)
+    client = await scene.post(request(1, **params), *headers)
     client.lose(None)
     await settle()
     assert scene.connections[0].is_aborted

@@ -158,27 +158,6 @@ def test_initialize_is_no_method_of_this_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "expected"),
-    [
-        *((version, False) for version in ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")),
-        ("2026-07-28", True),
-        ("2027-01-01", True),
-        ("nonsense", True),
-    ],
-)
-def test_the_header_decides_the_era(version: str, expected: bool) -> None:
-    found = bare_request(MCP_Protocol_Version=version)
-    assert envelope.is_modern(found, None) is expected
-    assert envelope.is_modern(found, message.read(modern().body)) is expected
-
-
-def test_without_the_header_the_envelope_decides_the_era() -> None:
-    assert envelope.is_modern(bare_request(), message.read(modern().body))
-    assert not envelope.is_modern(bare_request(), message.read(encoded(request(1))))
-    assert not envelope.is_modern(bare_request(), None)
-
-
-@pytest.mark.parametrize(
     ("error_code", "status"),
     [
         *((known, 400) for known in (-32700, -32600, -32602, -32020, -32021, -32022)),

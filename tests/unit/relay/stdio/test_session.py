@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from exporter.protocol import jsonrpc
+from exporter.protocol.label_values import Outcome
 from exporter.relay.stdio.session import StdioSession, one_line
-from exporter.telemetry.call import Outcome
 from exporter.transport.process.child import Child
 from tests.support.fakes import (
     Books,

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from exporter.protocol import jsonrpc
 from exporter.protocol.jsonrpc import CAPABILITIES_KEY, SUBSCRIPTION_KEY, VERSION_KEY
+from exporter.protocol.label_values import Outcome
 from exporter.relay.stdio.shared import DISCOVER_TIMEOUT, SharedChild
-from exporter.telemetry.call import Outcome
 from exporter.transport.process.child import Child
 from tests.support.fakes import (
     Books,
