@@ -17,19 +17,20 @@ from pathlib import Path
 
 import msgspec
 
-from bench import figures, nginx, slopes
-from bench.bars import verdicts
-from bench.cells import ERAS, PAYLOADS, SESSIONS, Entrant, plan
+from bench import nginx
 from bench.contenders import ALL, Contender, Exporter, Nginx, Peer, Proxy
-from bench.figures import MILLION, Figures
-from bench.machine import describe, nginx_version
+from bench.load.scrapes import Scraper
+from bench.load.usage import memory_of, peak_memory_of, pin
 from bench.page import Footprint, Run
 from bench.peers import version
+from bench.plan import ERAS, PAYLOADS, SESSIONS, Traits, plan
+from bench.report.bars import verdicts
+from bench.report.machine import describe, nginx_version
+from bench.report.tables import Book, tables
 from bench.rounds import Rounds
-from bench.scrapes import Scraper
-from bench.stage import Stage, StageError
-from bench.tables import Book, tables
-from bench.usage import memory_of, peak_memory_of, pin
+from bench.scenarios import figures, slopes
+from bench.scenarios.figures import MILLION, Figures
+from bench.testbed import Testbed, TestbedError
 from scripts.debian import UnavailableError
 from scripts.environment import say
 
@@ -93,17 +94,17 @@ class Bench:
 
     def _rounds(self) -> None:
         given = self._given
-        with Stage() as stage:
-            pin(stage.rest)
-            contenders = list(self._started(stage))
+        with Testbed() as testbed:
+            pin(testbed.rest)
+            contenders = list(self._started(testbed))
             cells = plan(
-                [entrant(each) for each in contenders], given.sessions, given.payloads, given.eras
+                [traits(each) for each in contenders], given.sessions, given.payloads, given.eras
             )
             webs = [contender.web for contender in contenders if isinstance(contender, Exporter)]
             time.sleep(0 if given.smoke else figures.SETTLING)
             proxies = [contender for contender in contenders if isinstance(contender, Proxy)]
             idle = {proxy.name: memory(proxy, memory_of) for proxy in proxies}
-            rounds = Rounds(stage, contenders, given.seconds)
+            rounds = Rounds(testbed, contenders, given.seconds)
             with Scraper(webs, 1.0 if given.smoke else 5.0) as scraper:
                 rounds.run(cells, given.rounds)
             self.run.memory = {
@@ -116,19 +117,19 @@ class Bench:
         if scraper.failure:
             self.run.failures.append(f"a scrape: {scraper.failure}")
 
-    def _started(self, stage: Stage) -> Iterator[Contender]:
+    def _started(self, testbed: Testbed) -> Iterator[Contender]:
         """Start who is wanted and can be had; say who cannot."""
-        backend = stage.backend(stage.rest)
+        backend = testbed.backend(testbed.rest)
         for kind in ALL:
             contender = kind()
             if self._given.only and contender.name not in self._given.only:
                 continue
             try:
-                contender.start(stage, backend)
+                contender.start(testbed, backend)
             except UnavailableError as reason:
                 self.run.skipped[contender.name] = str(reason)
                 say(f"without {contender.name}: {reason}")
-            except StageError as reason:
+            except TestbedError as reason:
                 self._failed(contender.name, reason)
             else:
                 self._name(contender)
@@ -143,15 +144,15 @@ class Bench:
     def _figures(self) -> None:
         found, given = self.run.figures, self._given
         rounds, seconds = given.rounds, given.seconds
-        steps: dict[str, Callable[[Stage], None]] = {
-            "start": lambda stage: figures.start(stage, found, 1 if given.smoke else 5),
+        steps: dict[str, Callable[[Testbed], None]] = {
+            "start": lambda testbed: figures.start(testbed, found, 1 if given.smoke else 5),
             "recording": lambda _: figures.recording(found),
-            "idle memory": lambda stage: figures.idle_memory(stage, found),
-            "tools": lambda stage: figures.tools(stage, found, rounds, 2 * seconds),
-            "scrapes": lambda stage: figures.scraping(stage, found, rounds + 2, 2 * seconds),
-            "overhead": lambda stage: figures.overhead(stage, found, rounds, seconds),
-            "memory": lambda stage: figures.growth(
-                stage, found, given.calls, SECONDS_FOR_A_MILLION
+            "idle memory": lambda testbed: figures.idle_memory(testbed, found),
+            "tools": lambda testbed: figures.tools(testbed, found, rounds, 2 * seconds),
+            "scrapes": lambda testbed: figures.scraping(testbed, found, rounds + 2, 2 * seconds),
+            "overhead": lambda testbed: figures.overhead(testbed, found, rounds, seconds),
+            "memory": lambda testbed: figures.growth(
+                testbed, found, given.calls, SECONDS_FOR_A_MILLION
             ),
         }
         if given.smoke:
@@ -164,19 +165,19 @@ class Bench:
             self._try(f"the cost by {name}", functools.partial(self._slope, name))
         self._try("sessions held", lambda s: self.run.held.update(slopes.sessions_held(s)))
 
-    def _slope(self, name: str, stage: Stage) -> None:
+    def _slope(self, name: str, testbed: Testbed) -> None:
         measure = slopes.SLOPES[name]
-        self.run.slopes[name] = measure(stage, self._given.rounds, self._given.seconds)
+        self.run.slopes[name] = measure(testbed, self._given.rounds, self._given.seconds)
 
-    def _try(self, name: str, step: Callable[[Stage], None]) -> None:
+    def _try(self, name: str, step: Callable[[Testbed], None]) -> None:
         say(f"measuring {name}")
         try:
-            with Stage() as stage:
-                pin(stage.rest)
-                step(stage)
+            with Testbed() as testbed:
+                pin(testbed.rest)
+                step(testbed)
         except UnavailableError as reason:
             self.run.skipped[name] = str(reason)
-        except (StageError, OSError, ValueError) as error:
+        except (TestbedError, OSError, ValueError) as error:
             self._failed(name, error)
 
     def _failed(self, name: str, error: Exception) -> None:
@@ -184,11 +185,9 @@ class Bench:
         say(self.run.failures[-1])
 
 
-def entrant(contender: Contender) -> Entrant:
+def traits(contender: Contender) -> Traits:
     payloads = tuple(name for name in PAYLOADS if name != "SSE" or contender.streams)
-    return Entrant(
-        contender.name, contender.transport, contender.eras, contender.is_brief, payloads
-    )
+    return Traits(contender.name, contender.transport, contender.eras, contender.is_brief, payloads)
 
 
 def memory(proxy: Proxy, measure: Callable[[int], float]) -> float:

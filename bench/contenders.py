@@ -12,10 +12,12 @@ from time import monotonic
 import msgspec
 
 from bench import nginx, peers
-from bench.answers import LEGACY, MODERN
-from bench.load import Job
-from bench.stage import ROOT, Stage, family_of, free_address
+from bench.load.generator import Job
+from bench.servers.answers import LEGACY, MODERN
+from bench.testbed import Testbed, family_of
 from tests.support.certificates import Authority, Pair
+from tests.support.paths import ROOT
+from tests.support.running import free_address
 
 
 class Contender(ABC):
@@ -31,8 +33,8 @@ class Contender(ABC):
     """Whether it is measured in fewer cells: large results and streams at 16 sessions alone."""
 
     @abstractmethod
-    def start(self, stage: Stage, backend: tuple[str, int]) -> None:
-        """Start it in front of a backend. Raises ``StageError`` and ``UnavailableError``."""
+    def start(self, testbed: Testbed, backend: tuple[str, int]) -> None:
+        """Start it in front of a backend. Raises ``TestbedError`` and ``UnavailableError``."""
 
     def processes(self) -> list[int]:
         """The processes that are the proxy, without the servers behind it."""
@@ -48,9 +50,9 @@ class Direct(Contender):
 
     name = "direct"
 
-    def start(self, stage: Stage, backend: tuple[str, int]) -> None:  # noqa: ARG002
+    def start(self, testbed: Testbed, backend: tuple[str, int]) -> None:  # noqa: ARG002
         # It has the processor that the proxies have in the other runs.
-        self._address, self._process = stage.backend(stage.measured)
+        self._address, self._process = testbed.backend(testbed.measured)
 
     def job(self, job: Job) -> Job:
         watched = {"backend": [self._process]}
@@ -63,9 +65,9 @@ class DirectStdio(Contender):
     name = "direct stdio"
     transport = "stdio"
 
-    def start(self, stage: Stage, backend: tuple[str, int]) -> None:  # noqa: ARG002
-        place = [] if stage.measured is None else ["--cpu", str(stage.measured)]
-        self._child = [sys.executable, "-m", "bench.line_server", *place]
+    def start(self, testbed: Testbed, backend: tuple[str, int]) -> None:  # noqa: ARG002
+        place = [] if testbed.measured is None else ["--cpu", str(testbed.measured)]
+        self._child = [sys.executable, "-m", "bench.servers.stdio_server", *place]
 
     def job(self, job: Job) -> Job:
         return msgspec.structs.replace(job, command=self._child)
@@ -74,25 +76,25 @@ class DirectStdio(Contender):
 class Proxy(Contender):
     """A process with an address of its own."""
 
-    def start(self, stage: Stage, backend: tuple[str, int]) -> None:
-        self.prepare(stage, backend)
+    def start(self, testbed: Testbed, backend: tuple[str, int]) -> None:
+        self.prepare(testbed, backend)
         began = monotonic()
-        self.launch(stage)
-        stage.await_port(self.process, self.name, self.address)
+        self.launch(testbed)
+        testbed.await_port(self.process, self.name, self.address)
         self.seconds_to_listen = monotonic() - began
 
-    def prepare(self, stage: Stage, backend: tuple[str, int]) -> None:
+    def prepare(self, testbed: Testbed, backend: tuple[str, int]) -> None:
         """Do everything but start it. Raises ``UnavailableError``."""
         self.address = free_address()
         self._backend = backend
-        self._command = self.command(stage)
+        self._command = self.command(testbed)
 
-    def launch(self, stage: Stage) -> None:
+    def launch(self, testbed: Testbed) -> None:
         """Start it, and wait for nothing."""
-        self.process = stage.start(self.name, self._command, stage.measured)
+        self.process = testbed.start(self.name, self._command, testbed.measured)
 
     @abstractmethod
-    def command(self, stage: Stage) -> list[str]:
+    def command(self, testbed: Testbed) -> list[str]:
         """What starts it."""
 
     @property
@@ -116,8 +118,8 @@ class Nginx(Proxy):
 
     name = "nginx"
 
-    def command(self, stage: Stage) -> list[str]:
-        folder = stage.folder / self.name.replace(" ", "-")
+    def command(self, testbed: Testbed) -> list[str]:
+        folder = testbed.folder / self.name.replace(" ", "-")
         folder.mkdir(exist_ok=True)
         file = folder / "nginx.conf"
         file.write_text(self.configuration(folder))
@@ -137,9 +139,9 @@ class NginxTls(Nginx):
     name = "nginx TLS"
     is_brief = True
 
-    def prepare(self, stage: Stage, backend: tuple[str, int]) -> None:
-        self._authority, self._certificate = certificate(stage.folder, "nginx")
-        super().prepare(stage, backend)
+    def prepare(self, testbed: Testbed, backend: tuple[str, int]) -> None:
+        self._authority, self._certificate = certificate(testbed.folder, "nginx")
+        super().prepare(testbed, backend)
 
     def configuration(self, folder: Path) -> str:
         files = (self._certificate.cert, self._certificate.key)
@@ -160,13 +162,13 @@ class Exporter(Proxy):
     settings: Mapping[str, object] = {}
     """More of the configuration than the servers."""
 
-    def command(self, stage: Stage) -> list[str]:
+    def command(self, testbed: Testbed) -> list[str]:
         self.web = free_address()
-        file = stage.folder / f"{self.name}.json"
-        file.write_text(json.dumps({**self.settings, "servers": self.servers(stage)}))
+        file = testbed.folder / f"{self.name}.json"
+        file.write_text(json.dumps({**self.settings, "servers": self.servers(testbed)}))
         return exporter_command(file, self.address, self.web)
 
-    def servers(self, stage: Stage) -> dict[str, object]:  # noqa: ARG002
+    def servers(self, testbed: Testbed) -> dict[str, object]:  # noqa: ARG002
         """What it stands in front of; calls go to ``bench``."""
         return {"bench": {"url": f"http://{self._backend[0]}/mcp"}}
 
@@ -181,10 +183,10 @@ class ExporterTls(Exporter):
     name = "exporter TLS"
     is_brief = True
 
-    def command(self, stage: Stage) -> list[str]:
-        self._authority, own = certificate(stage.folder, "exporter")
+    def command(self, testbed: Testbed) -> list[str]:
+        self._authority, own = certificate(testbed.folder, "exporter")
         files = [f"--mcp.tls-cert-file={own.cert}", f"--mcp.tls-key-file={own.key}"]
-        return [*super().command(stage), *files]
+        return [*super().command(testbed), *files]
 
     @property
     def url(self) -> str:
@@ -200,8 +202,8 @@ class ExporterStdio(Exporter):
     name = "exporter stdio"
     transport = "stdio"
 
-    def servers(self, stage: Stage) -> dict[str, object]:
-        command, *arguments = stage.child()
+    def servers(self, testbed: Testbed) -> dict[str, object]:
+        command, *arguments = testbed.child()
         return {"bench": {"command": command, "args": arguments}}
 
 
@@ -223,9 +225,9 @@ class Peer(Proxy):
     package = ""
     is_brief = True
 
-    def child(self, stage: Stage) -> list[str]:
+    def child(self, testbed: Testbed) -> list[str]:
         """The server behind, which outlives a change of its environment."""
-        return ["env", f"PYTHONPATH={ROOT}", *stage.child()]
+        return ["env", f"PYTHONPATH={ROOT}", *testbed.child()]
 
 
 class McpProxy(Peer):
@@ -236,11 +238,11 @@ class McpProxy(Peer):
     transport = "stdio"
     eras = (LEGACY,)
 
-    def command(self, stage: Stage) -> list[str]:
+    def command(self, testbed: Testbed) -> list[str]:
         host, _, port = self.address.partition(":")
         program = str(peers.provide(self.package) / "mcp-proxy")
         where = [f"--host={host}", f"--port={port}", "--log-level=WARNING"]
-        return [program, *where, "--", *self.child(stage)]
+        return [program, *where, "--", *self.child(testbed)]
 
 
 class FastMcp(Peer):
@@ -249,12 +251,12 @@ class FastMcp(Peer):
     name = "fastmcp"
     package = "fastmcp"
 
-    def command(self, stage: Stage) -> list[str]:
+    def command(self, testbed: Testbed) -> list[str]:
         program = str(peers.provide(self.package) / "python")
         script = str(ROOT / "bench" / "peers" / "fastmcp_proxy.py")
-        return [program, script, self.address.partition(":")[2], *self.target(stage)]
+        return [program, script, self.address.partition(":")[2], *self.target(testbed)]
 
-    def target(self, stage: Stage) -> list[str]:  # noqa: ARG002
+    def target(self, testbed: Testbed) -> list[str]:  # noqa: ARG002
         """The server behind."""
         return [f"http://{self._backend[0]}/mcp"]
 
@@ -265,8 +267,8 @@ class FastMcpStdio(FastMcp):
     name = "fastmcp stdio"
     transport = "stdio"
 
-    def target(self, stage: Stage) -> list[str]:
-        return self.child(stage)
+    def target(self, testbed: Testbed) -> list[str]:
+        return self.child(testbed)
 
 
 class Mcpo(Peer):
@@ -277,13 +279,13 @@ class Mcpo(Peer):
     eras = (LEGACY,)
     streams = False
 
-    def command(self, stage: Stage) -> list[str]:
+    def command(self, testbed: Testbed) -> list[str]:
         host, _, port = self.address.partition(":")
         program = str(peers.provide(self.package) / "mcpo")
         where = [f"--host={host}", f"--port={port}", "--log-level=WARNING"]
-        return [program, *where, *self.target(stage)]
+        return [program, *where, *self.target(testbed)]
 
-    def target(self, stage: Stage) -> list[str]:  # noqa: ARG002
+    def target(self, testbed: Testbed) -> list[str]:  # noqa: ARG002
         """The server behind."""
         return ["--server-type=streamable-http", "--", f"http://{self._backend[0]}/mcp"]
 
@@ -301,8 +303,8 @@ class McpoStdio(Mcpo):
     name = "mcpo stdio"
     transport = "stdio"
 
-    def target(self, stage: Stage) -> list[str]:
-        return ["--", *self.child(stage)]
+    def target(self, testbed: Testbed) -> list[str]:
+        return ["--", *self.child(testbed)]
 
 
 ALL: tuple[type[Contender], ...] = (

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import msgspec
 
-from bench.answers import LEGACY
-from bench.bars import verdicts
-from bench.cells import ERAS, PAYLOADS, Row
-from bench.figures import Figures
-from bench.machine import load
-from bench.slopes import Held, Slope
-from bench.stage import ROOT
-from bench.tables import TIMES, Book, cpu, micro, other, rate, table, tables, times, whole
+from bench.plan import ERAS, PAYLOADS, Row
+from bench.report.bars import verdicts
+from bench.report.machine import load
+from bench.report.tables import TIMES, Book, cpu, micro, other, rate, table, tables, times, whole
+from bench.scenarios.figures import Figures
+from bench.scenarios.slopes import Held, Slope
+from bench.servers.answers import LEGACY
+from tests.support.paths import ROOT
 
 STDIO = "exporter stdio"
 BEHIND = {
@@ -179,7 +179,7 @@ def read(path: Path) -> Run:
 def main() -> int:
     run = read(RESULTS / "rows.json")
     PAGE.write_text(written(PAGE.read_text(), parts(run)))
-    from bench.plots import draw  # draws with a library that is slow to load
+    from bench.report.plots import draw  # draws with a library that is slow to load
 
     draw(run.slopes, PAGE.parent / "pictures")
     return 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,9 @@ from typing import Any
 import psutil
 import requests
 
+from tests.support.paths import ROOT
+from tests.support.running import free_address
+
 INTERVAL = 5.0
 TIMEOUT = 2.0
 JITTER = 0.1
@@ -38,8 +40,6 @@ STDIO = {"legacy": 10, "exits_at_start": 5}
 MAX_LATE = 1.0
 MAX_CORE = 0.10
 MAX_GROWTH = 0.02
-
-ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Measured:
 
 
 class Run:
-    """An exporter in front of the crowd, for as long as it is measured."""
+    """An exporter in front of the servers, for as long as it is measured."""
 
     def __init__(self, folder: Path, urls: dict[str, str]) -> None:
         self.log = folder / "exporter.log"
@@ -139,10 +139,10 @@ def lateness(seen: dict[str, list[float]], since: float) -> float:
 
 
 @contextmanager
-def crowd() -> Iterator[tuple[dict[str, str], subprocess.Popen[str]]]:
+def probed_servers() -> Iterator[tuple[dict[str, str], subprocess.Popen[str]]]:
     """The HTTP servers; their URLs."""
     counts = [f"{mode}={count}" for mode, count in HTTP.items()]
-    command = [sys.executable, "-m", "bench.crowd", *counts]
+    command = [sys.executable, "-m", "bench.servers.probed_servers", *counts]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:
         try:
@@ -175,12 +175,6 @@ def wait_for_start(run: Run) -> None:
     raise SystemExit(f"the exporter did not start:\n{run.log.read_text()[-2000:]}")
 
 
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
 def average(values: list[float]) -> float:
     return sum(values) / len(values)
 
@@ -195,7 +189,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     seconds = parser.parse_args().minutes * 60
-    with tempfile.TemporaryDirectory() as folder, crowd() as (urls, servers):
+    with tempfile.TemporaryDirectory() as folder, probed_servers() as (urls, servers):
         run = Run(Path(folder), urls)
         try:
             began = time.monotonic()

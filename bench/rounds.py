@@ -8,18 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from bench.cells import Cell, Row, turns
 from bench.contenders import Contender
-from bench.load import PATIENCE, Job, Measured
-from bench.stage import ROOT, Stage, StageError
+from bench.load.generator import PATIENCE, Job, Measured
+from bench.plan import Cell, Row, turns
+from bench.testbed import Testbed, TestbedError
 from scripts.environment import say
+from tests.support.paths import ROOT
 
 
 def execute(job: Job) -> Measured:
-    """Do a job in a process of its own. Raises ``StageError`` with what it says."""
+    """Do a job in a process of its own. Raises ``TestbedError`` with what it says."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "bench.load"],
+            [sys.executable, "-m", "bench.load.generator"],
             input=msgspec.json.encode(job),
             capture_output=True,
             cwd=ROOT,
@@ -27,17 +28,17 @@ def execute(job: Job) -> Measured:
             timeout=3 * PATIENCE + job.seconds,
         )
     except subprocess.TimeoutExpired as error:
-        raise StageError(str(error)) from None
+        raise TestbedError(str(error)) from None
     if done.returncode:
-        raise StageError(done.stderr.decode()[-1000:].strip())
+        raise TestbedError(done.stderr.decode()[-1000:].strip())
     return msgspec.json.decode(done.stdout, type=Measured)
 
 
 class Rounds:
     """Measures cells in turns, and keeps what failed apart."""
 
-    def __init__(self, stage: Stage, contenders: Iterable[Contender], seconds: float) -> None:
-        self._stage = stage
+    def __init__(self, testbed: Testbed, contenders: Iterable[Contender], seconds: float) -> None:
+        self._testbed = testbed
         self._contenders: Mapping[str, Contender] = {each.name: each for each in contenders}
         self._seconds = seconds
         self.rows: list[Row] = []
@@ -48,7 +49,7 @@ class Rounds:
         for number, cell in turns(cells, rounds):
             try:
                 measured = execute(self._job(cell))
-            except StageError as error:
+            except TestbedError as error:
                 self.failures.append(f"{cell}: {error}")
                 say(self.failures[-1])
             else:
@@ -62,6 +63,6 @@ class Rounds:
             sessions=cell.sessions,
             seconds=self._seconds,
             warm_up=min(0.4, self._seconds / 3),
-            processor=self._stage.rest,
+            processor=self._testbed.rest,
         )
         return self._contenders[cell.contender].job(job)

@@ -11,19 +11,19 @@ import msgspec
 import pytest
 
 from bench import nginx
-from bench.answers import EVENTS, LARGE, LEGACY, MODERN, answer
-from bench.bars import Bar, bars, verdicts
-from bench.cells import Cell, Entrant, Row, plan, takes_part, turns
-from bench.figures import Figures
-from bench.load import Measured, last_event, quantile
+from bench.load.generator import Measured, last_event, quantile
+from bench.load.messages import FIRST_ID, TOKEN, Http, Talk, WrongReplyError
+from bench.load.usage import Cpu, difference
 from bench.page import PAGE, RESULTS, parts, written
 from bench.page import read as load_run
 from bench.peers import LOCKS, RENEWAL, version
-from bench.plots import plot
-from bench.slopes import Slope
-from bench.tables import TIMES, Book, cpu, micro, p50, table, tables
-from bench.talk import FIRST_ID, TOKEN, Http, Talk, WrongReplyError
-from bench.usage import Cpu, difference
+from bench.plan import Cell, Row, Traits, plan, takes_part, turns
+from bench.report.bars import Bar, bars, verdicts
+from bench.report.plots import plot
+from bench.report.tables import TIMES, Book, cpu, micro, p50, table, tables
+from bench.scenarios.figures import Figures
+from bench.scenarios.slopes import Slope
+from bench.servers.answers import EVENTS, LARGE, LEGACY, MODERN, answer
 from exporter.protocol.jsonrpc import read
 
 TALKS = [Talk(), Talk(size=LARGE), Talk(is_streamed=True), Talk(tools=3)]
@@ -158,8 +158,8 @@ def test_a_quantile_is_the_nearest_rank() -> None:
 
 
 def test_cells_of_one_place_stand_together_and_peers_do_less() -> None:
-    own = Entrant("exporter", "http", (LEGACY, MODERN))
-    peer = Entrant("peer", "http", (LEGACY,), is_brief=True, payloads=("small", "100 KiB"))
+    own = Traits("exporter", "http", (LEGACY, MODERN))
+    peer = Traits("peer", "http", (LEGACY,), is_brief=True, payloads=("small", "100 KiB"))
     cells = plan([own, peer])
     places = [each.place for each in cells]
     assert len({*places}) == 18

@@ -8,7 +8,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import Self
 from urllib.parse import urlsplit
 
-from bench.talk import Http, Talk, WrongReplyError
+from bench.load.messages import Http, Talk, WrongReplyError
 
 SECONDS_TO_REPLY = 30.0
 

@@ -20,18 +20,18 @@ from typing import Self
 
 import psutil
 
-from bench.usage import processors
+from bench.load.usage import processors
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 SECONDS_TO_START = 60.0
 SECONDS_TO_END = 15.0
 
 
-class StageError(Exception):
+class TestbedError(Exception):
     """Something could not be started; the message is the reason."""
 
 
-class Stage:
+class Testbed:
     """Starts processes, and ends them all at its end."""
 
     def __init__(self) -> None:
@@ -74,17 +74,17 @@ class Stage:
 
     def backend(self, processor: int | None, tools: int = 10) -> tuple[str, int]:
         """Start a server over HTTP; its address and its process."""
-        command = [sys.executable, "-m", "bench.backend", f"--tools={tools}"]
+        command = [sys.executable, "-m", "bench.servers.http_server", f"--tools={tools}"]
         process = self.start("backend", command, processor, speaks=True)
         line = process.stdout.readline() if process.stdout else b""
         if not line:
-            raise StageError(f"the backend did not start:\n{self.log('backend').read_text()}")
+            raise TestbedError(f"the backend did not start:\n{self.log('backend').read_text()}")
         return f"127.0.0.1:{json.loads(line)['port']}", process.pid
 
     def child(self, tools: int = 10) -> list[str]:
         """The command of a server over stdio that is beside what is measured."""
         place = [] if self.rest is None else ["--cpu", str(self.rest)]
-        return [sys.executable, "-m", "bench.line_server", "--tools", str(tools), *place]
+        return [sys.executable, "-m", "bench.servers.stdio_server", "--tools", str(tools), *place]
 
     def await_port(self, process: subprocess.Popen[bytes], name: str, address: str) -> None:
         """Wait until somebody listens."""
@@ -97,7 +97,7 @@ class Stage:
                 time.sleep(0.02)
             else:
                 return
-        raise StageError(f"{name} did not start:\n{self.log(name).read_text()[-2000:]}")
+        raise TestbedError(f"{name} did not start:\n{self.log(name).read_text()[-2000:]}")
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
         """End a process, and what it started."""
@@ -143,9 +143,3 @@ def _kill(member: psutil.Process) -> None:
         member.kill()
     except psutil.NoSuchProcess:
         return
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"

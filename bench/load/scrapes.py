@@ -20,7 +20,6 @@ class Scraper:
         self._interval = interval
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.scrapes = 0
         self.failure: Exception | None = None
 
     def __enter__(self) -> Self:
@@ -43,10 +42,7 @@ class Scraper:
 
     def _scrape(self, address: str) -> None:
         try:
-            requests.get(
-                f"http://{address}/metrics", headers=HEADERS, timeout=10
-            ).raise_for_status()
+            reply = requests.get(f"http://{address}/metrics", headers=HEADERS, timeout=10)
+            reply.raise_for_status()
         except requests.RequestException as error:
             self.failure = error
-        else:
-            self.scrapes += 1

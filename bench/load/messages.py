@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bench.answers import LEGACY, MODERN, name_of
+from bench.servers.answers import LEGACY, MODERN, name_of
 
 FIRST_ID = 100_000_000
 """All ids have as many digits, so that all requests are equally long."""

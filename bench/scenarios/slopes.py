@@ -12,14 +12,14 @@ from statistics import median
 import msgspec
 import psutil
 
-from bench.client import Caller
 from bench.contenders import Exporter, ExporterStdio
-from bench.figures import ManyTools, proxy_cpu
-from bench.load import Job
+from bench.load.client import Caller
+from bench.load.generator import Job
+from bench.load.messages import Talk
+from bench.load.scrapes import Scraper
 from bench.rounds import execute
-from bench.scrapes import Scraper
-from bench.stage import Stage
-from bench.talk import Talk
+from bench.scenarios.figures import ManyTools, proxy_cpu
+from bench.testbed import Testbed
 
 TOOLS = (10, 100, 300, 1000)
 SERVERS = (1, 10, 50, 200)
@@ -53,44 +53,44 @@ class ManyServers(Exporter):
         self.count = count
         self.name = f"exporter with {count} servers"
 
-    def servers(self, stage: Stage) -> dict[str, object]:  # noqa: ARG002
+    def servers(self, testbed: Testbed) -> dict[str, object]:  # noqa: ARG002
         names = ["bench", *(f"server-{number}" for number in range(1, self.count))]
         return {name: {"url": f"http://{self._backend[0]}/mcp"} for name in names}
 
 
-def with_tools(stage: Stage, rounds: int, seconds: float) -> Slope:
+def with_tools(testbed: Testbed, rounds: int, seconds: float) -> Slope:
     """Calls of all tools in turn."""
     exporters = [ManyTools(tools) for tools in TOOLS]
     for exporter in exporters:
-        exporter.start(stage, stage.backend(stage.rest, exporter.tools))
+        exporter.start(testbed, testbed.backend(testbed.rest, exporter.tools))
     talks = [Talk(tools=tools) for tools in TOOLS]
-    return _over(stage, exporters, TOOLS, talks, rounds, seconds)
+    return _over(testbed, exporters, TOOLS, talks, rounds, seconds)
 
 
-def with_servers(stage: Stage, rounds: int, seconds: float) -> Slope:
+def with_servers(testbed: Testbed, rounds: int, seconds: float) -> Slope:
     """Calls of one server among others that are only probed."""
-    backend = stage.backend(stage.rest)
+    backend = testbed.backend(testbed.rest)
     exporters = [ManyServers(count) for count in SERVERS]
     for exporter in exporters:
-        exporter.start(stage, backend)
-    return _over(stage, exporters, SERVERS, [Talk()] * len(SERVERS), rounds, seconds)
+        exporter.start(testbed, backend)
+    return _over(testbed, exporters, SERVERS, [Talk()] * len(SERVERS), rounds, seconds)
 
 
-def with_sessions(stage: Stage, rounds: int, seconds: float) -> Slope:
+def with_sessions(testbed: Testbed, rounds: int, seconds: float) -> Slope:
     """More and more sessions, each with a call in flight."""
-    exporter = _one(stage)
-    jobs = [exporter.job(_job(stage, Talk(), sessions, seconds)) for sessions in SESSIONS]
-    return _slope(stage, SESSIONS, [(exporter, job) for job in jobs], rounds)
+    exporter = _one(testbed)
+    jobs = [exporter.job(_job(testbed, Talk(), sessions, seconds)) for sessions in SESSIONS]
+    return _slope(testbed, SESSIONS, [(exporter, job) for job in jobs], rounds)
 
 
-def with_size(stage: Stage, rounds: int, seconds: float) -> Slope:
+def with_size(testbed: Testbed, rounds: int, seconds: float) -> Slope:
     """Results of more and more characters, at 16 sessions."""
-    exporter = _one(stage)
-    jobs = [exporter.job(_job(stage, Talk(size=size), 16, seconds)) for size in SIZES]
-    return _slope(stage, SIZES, [(exporter, job) for job in jobs], rounds)
+    exporter = _one(testbed)
+    jobs = [exporter.job(_job(testbed, Talk(size=size), 16, seconds)) for size in SIZES]
+    return _slope(testbed, SIZES, [(exporter, job) for job in jobs], rounds)
 
 
-SLOPES: dict[str, Callable[[Stage, int, float], Slope]] = {
+SLOPES: dict[str, Callable[[Testbed, int, float], Slope]] = {
     "tools": with_tools,
     "servers": with_servers,
     "sessions": with_sessions,
@@ -98,14 +98,14 @@ SLOPES: dict[str, Callable[[Stage, int, float], Slope]] = {
 }
 
 
-def _one(stage: Stage) -> Exporter:
+def _one(testbed: Testbed) -> Exporter:
     exporter = Exporter()
-    exporter.start(stage, stage.backend(stage.rest))
+    exporter.start(testbed, testbed.backend(testbed.rest))
     return exporter
 
 
 def _over(
-    stage: Stage,
+    testbed: Testbed,
     exporters: Sequence[Exporter],
     points: Sequence[int],
     talks: Sequence[Talk],
@@ -114,14 +114,14 @@ def _over(
 ) -> Slope:
     """One exporter for each point."""
     pairs = [
-        (exporter, exporter.job(_job(stage, talk, 16, seconds)))
+        (exporter, exporter.job(_job(testbed, talk, 16, seconds)))
         for exporter, talk in zip(exporters, talks, strict=True)
     ]
-    return _slope(stage, points, pairs, rounds)
+    return _slope(testbed, points, pairs, rounds)
 
 
 def _slope(
-    stage: Stage, points: Sequence[int], pairs: Sequence[tuple[Exporter, Job]], rounds: int
+    testbed: Testbed, points: Sequence[int], pairs: Sequence[tuple[Exporter, Job]], rounds: int
 ) -> Slope:
     exporters = list({exporter.name: exporter for exporter, _ in pairs}.values())
     spent: list[list[float]] = [[] for _ in points]
@@ -133,17 +133,17 @@ def _slope(
                 spent[index].append(proxy_cpu(execute(job)))
                 memory[index] = resident(exporter)
     for exporter in exporters:
-        stage.end(exporter.process)
+        testbed.end(exporter.process)
     return Slope([float(point) for point in points], [median(each) for each in spent], memory)
 
 
-def _job(stage: Stage, talk: Talk, sessions: int, seconds: float) -> Job:
-    return Job(talk=talk, sessions=sessions, seconds=seconds, processor=stage.rest)
+def _job(testbed: Testbed, talk: Talk, sessions: int, seconds: float) -> Job:
+    return Job(talk=talk, sessions=sessions, seconds=seconds, processor=testbed.rest)
 
 
-def held(stage: Stage, exporter: Exporter) -> Held:
+def held(testbed: Testbed, exporter: Exporter) -> Held:
     """Open sessions that each made a call, and see what is there more than before."""
-    exporter.start(stage, stage.backend(stage.rest))
+    exporter.start(testbed, testbed.backend(testbed.rest))
     time.sleep(SETTLING)
     Caller(exporter.url, Talk()).open().leave()
     process = psutil.Process(exporter.process.pid)
@@ -161,13 +161,13 @@ def held(stage: Stage, exporter: Exporter) -> Held:
     )
     for caller in callers:
         caller.close()
-    stage.end(exporter.process)
+    testbed.end(exporter.process)
     return result
 
 
-def sessions_held(stage: Stage) -> dict[str, Held]:
+def sessions_held(testbed: Testbed) -> dict[str, Held]:
     """Of a session over HTTP, and of one with a child of its own."""
-    return {"http": held(stage, Exporter()), "stdio": held(stage, ExporterStdio())}
+    return {"http": held(testbed, Exporter()), "stdio": held(testbed, ExporterStdio())}
 
 
 def resident(exporter: Exporter) -> float:

@@ -1,4 +1,6 @@
-"""Makes calls in a closed loop and measures them: ``python -m bench.load`` with a job as its input.
+"""Makes calls in a closed loop and measures them.
+
+``python -m bench.load.generator`` reads a job from its standard input.
 
 Every session has a connection of its own that it keeps, and makes its next call when the reply to
 the last one is there and right. What is measured lies between two moments, after a warm-up.
@@ -20,8 +22,8 @@ import httptools
 import msgspec
 import uvloop
 
-from bench.talk import NOTIFICATION, Http, Talk, WrongReplyError
-from bench.usage import Cpu, children_of, cpu_by_process, cpu_of_machine, difference, pin
+from bench.load.messages import NOTIFICATION, Http, Talk, WrongReplyError
+from bench.load.usage import Cpu, children_of, cpu_by_process, cpu_of_machine, difference, pin
 
 PATIENCE = 60.0
 """Seconds that sessions are given to begin, or to end."""

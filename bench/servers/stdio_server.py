@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from bench.answers import answer
+from bench.servers.answers import answer
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bench.answers import LEGACY
-from bench.figures import MILLION, Figures
-from bench.tables import TIMES, Book, cpu, table
+from bench.report.tables import TIMES, Book, cpu, table
+from bench.scenarios.figures import MILLION, Figures
+from bench.servers.answers import LEGACY
 
 HEADINGS = ("figure", "measured", "bar", "stretch", "verdict")
 

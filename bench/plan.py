@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from bench.answers import LARGE, LEGACY, MODERN
-from bench.load import Measured
-from bench.talk import Talk
+from bench.load.generator import Measured
+from bench.load.messages import Talk
+from bench.servers.answers import LARGE, LEGACY, MODERN
 
 PAYLOADS = {"small": Talk(), "100 KiB": Talk(size=LARGE), "SSE": Talk(is_streamed=True)}
 SESSIONS = (1, 16, 64)
@@ -38,7 +38,7 @@ class Cell(msgspec.Struct, frozen=True):
         return f"{self.contender}, {self.payload}, {self.era}, {self.sessions} sessions"
 
 
-class Entrant(msgspec.Struct, frozen=True):
+class Traits(msgspec.Struct, frozen=True):
     """What the plan has to know of a contender."""
 
     name: str
@@ -58,28 +58,28 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def plan(
-    entrants: Sequence[Entrant],
+    entrants: Sequence[Traits],
     sessions: Sequence[int] = SESSIONS,
     payloads: Sequence[str] = tuple(PAYLOADS),
     eras: Sequence[str] = ERAS,
 ) -> list[Cell]:
     """All cells, those that are compared side by side."""
     return [
-        Cell(entrant.name, transport, era, payload, count)
+        Cell(traits.name, transport, era, payload, count)
         for transport in ("http", "stdio")
         for era in eras
         for payload in payloads
         for count in sessions
-        for entrant in entrants
-        if entrant.transport == transport and takes_part(entrant, era, payload, count)
+        for traits in entrants
+        if traits.transport == transport and takes_part(traits, era, payload, count)
     ]
 
 
-def takes_part(entrant: Entrant, era: str, payload: str, sessions: int) -> bool:
+def takes_part(traits: Traits, era: str, payload: str, sessions: int) -> bool:
     """Whether somebody is measured there."""
-    if era not in entrant.eras or payload not in entrant.payloads:
+    if era not in traits.eras or payload not in traits.payloads:
         return False
-    return not entrant.is_brief or payload == "small" or (sessions == 16 and era == LEGACY)
+    return not traits.is_brief or payload == "small" or (sessions == 16 and era == LEGACY)
 
 
 def turns(cells: Sequence[Cell], rounds: int) -> Iterator[tuple[int, Cell]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bench.slopes import Slope
+from bench.scenarios.slopes import Slope
 
 LABELS = {
     "tools": "tools of the server, all called in turn",

@@ -11,15 +11,15 @@ from statistics import median
 import msgspec
 import requests
 
-from bench.answers import MODERN
-from bench.client import Caller
 from bench.contenders import Direct, Exporter, Nginx
-from bench.load import Job, Measured
+from bench.load.client import Caller
+from bench.load.generator import Job, Measured
+from bench.load.messages import Talk
+from bench.load.scrapes import HEADERS, Scraper
+from bench.load.usage import cpu_of, memory_of
 from bench.rounds import execute
-from bench.scrapes import HEADERS, Scraper
-from bench.stage import Stage
-from bench.talk import Talk
-from bench.usage import cpu_of, memory_of
+from bench.servers.answers import MODERN
+from bench.testbed import Testbed
 
 SETTLING = 12.0
 """Seconds until the first probes and scrapes are over."""
@@ -63,27 +63,27 @@ class ThreeServers(Exporter):
 
     name = "exporter with 3 servers"
 
-    def servers(self, stage: Stage) -> dict[str, object]:
-        command, *arguments = stage.child()
+    def servers(self, testbed: Testbed) -> dict[str, object]:
+        command, *arguments = testbed.child()
         http = {"url": f"http://{self._backend[0]}/mcp"}
         return {"bench": http, "second": http, "third": {"command": command, "args": arguments}}
 
 
-def idle_memory(stage: Stage, figures: Figures) -> None:
+def idle_memory(testbed: Testbed, figures: Figures) -> None:
     """Resident memory of the exporter alone, after the first probes and scrapes."""
     exporter = ThreeServers()
-    exporter.start(stage, stage.backend(stage.rest))
+    exporter.start(testbed, testbed.backend(testbed.rest))
     with Scraper([exporter.web], 5.0):
         time.sleep(SETTLING)
     figures.idle_memory = memory_of(exporter.process.pid)
-    stage.end(exporter.process)
+    testbed.end(exporter.process)
 
 
-def growth(stage: Stage, figures: Figures, calls: int, seconds: float) -> None:
+def growth(testbed: Testbed, figures: Figures, calls: int, seconds: float) -> None:
     """Memory after so many calls less that after the first few, or what a time has room for."""
     exporter = Exporter()
-    exporter.start(stage, stage.backend(stage.rest))
-    job = exporter.job(Job(sessions=16, seconds=min(20.0, seconds / 4), processor=stage.rest))
+    exporter.start(testbed, testbed.backend(testbed.rest))
+    job = exporter.job(Job(sessions=16, seconds=min(20.0, seconds / 4), processor=testbed.rest))
     with Scraper([exporter.web], 5.0):
         execute(job)
         before, done, deadline = memory_of(exporter.process.pid), 0, time.monotonic() + seconds
@@ -91,48 +91,48 @@ def growth(stage: Stage, figures: Figures, calls: int, seconds: float) -> None:
             done += execute(job).calls
     figures.growth = memory_of(exporter.process.pid) - before
     figures.calls = done
-    stage.end(exporter.process)
+    testbed.end(exporter.process)
 
 
-def start(stage: Stage, figures: Figures, times: int = 5) -> None:
+def start(testbed: Testbed, figures: Figures, times: int = 5) -> None:
     """From the start of the process to the first reply to a call, in turn with nginx."""
-    backend = stage.backend(stage.rest)
-    exporters = [first_call(stage, Exporter(), backend) for _ in range(times)]
+    backend = testbed.backend(testbed.rest)
+    exporters = [first_call(testbed, Exporter(), backend) for _ in range(times)]
     figures.start = median(taken for taken, _ in exporters)
     figures.start_cpu = median(spent for _, spent in exporters)
-    figures.nginx_start = median(first_call(stage, Nginx(), backend)[0] for _ in range(times))
+    figures.nginx_start = median(first_call(testbed, Nginx(), backend)[0] for _ in range(times))
 
 
 def first_call(
-    stage: Stage, proxy: Exporter | Nginx, backend: tuple[str, int]
+    testbed: Testbed, proxy: Exporter | Nginx, backend: tuple[str, int]
 ) -> tuple[float, float]:
     """Seconds until a call that is tried again and again has its reply; processor time by then."""
-    proxy.prepare(stage, backend)
+    proxy.prepare(testbed, backend)
     began = time.perf_counter()
-    proxy.launch(stage)
+    proxy.launch(testbed)
     Caller(proxy.url, Talk(era=MODERN)).insist()
     taken, used = time.perf_counter() - began, cpu_of(proxy.processes()).total
-    stage.end(proxy.process)
+    testbed.end(proxy.process)
     return taken, used
 
 
 def recording(figures: Figures) -> None:
     """What one call costs in the books."""
-    command = [sys.executable, "-m", "bench.recording"]
+    command = [sys.executable, "-m", "bench.scenarios.recording"]
     seconds = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     figures.recording, figures.reading = seconds["recording"], seconds["reading"]
 
 
-def tools(stage: Stage, figures: Figures, rounds: int, seconds: float) -> None:
+def tools(testbed: Testbed, figures: Figures, rounds: int, seconds: float) -> None:
     """Calls/s at 1,000 tools against 10, both called in turn."""
     few, many = ManyTools(10), ManyTools(1000)
     for exporter in (few, many):
-        exporter.start(stage, stage.backend(stage.rest, exporter.tools))
+        exporter.start(testbed, testbed.backend(testbed.rest, exporter.tools))
     with Scraper([few.web, many.web], 5.0):
         time.sleep(SETTLING)
         pairs = [
             tuple(
-                execute(exporter.job(spread(stage, exporter.tools, 16, seconds)))
+                execute(exporter.job(spread(testbed, exporter.tools, 16, seconds)))
                 for exporter in (few, many)
             )
             for _ in range(rounds)
@@ -140,20 +140,20 @@ def tools(stage: Stage, figures: Figures, rounds: int, seconds: float) -> None:
     figures.tools_rate = median(b.calls / b.seconds / (a.calls / a.seconds) for a, b in pairs)
     figures.tools_cpu = median(proxy_cpu(b) / proxy_cpu(a) for a, b in pairs)
     for exporter in (few, many):
-        stage.end(exporter.process)
+        testbed.end(exporter.process)
 
 
-def scraping(stage: Stage, figures: Figures, rounds: int, seconds: float) -> None:
+def scraping(testbed: Testbed, figures: Figures, rounds: int, seconds: float) -> None:
     """p99 with a scrape every second against p99 without, with 200 tools."""
     exporter = ManyTools(200)
-    exporter.start(stage, stage.backend(stage.rest, exporter.tools))
+    exporter.start(testbed, testbed.backend(testbed.rest, exporter.tools))
     with Scraper([exporter.web], 5.0):
         time.sleep(SETTLING)
     for sessions in (1, 16):
-        job = exporter.job(spread(stage, exporter.tools, sessions, seconds))
+        job = exporter.job(spread(testbed, exporter.tools, sessions, seconds))
         ratios = [scraped(exporter, job) / execute(job).p99 for _ in range(rounds)]
         figures.scraped_p99[str(sessions)] = median(ratios)
-    stage.end(exporter.process)
+    testbed.end(exporter.process)
 
 
 def scraped(exporter: Exporter, job: Job) -> float:
@@ -162,13 +162,13 @@ def scraped(exporter: Exporter, job: Job) -> float:
         return execute(job).p99
 
 
-def overhead(stage: Stage, figures: Figures, rounds: int, seconds: float) -> None:
+def overhead(testbed: Testbed, figures: Figures, rounds: int, seconds: float) -> None:
     """The exporter's own word for the time it takes, and the difference seen from outside."""
-    backend = stage.backend(stage.rest)
+    backend = testbed.backend(testbed.rest)
     direct, exporter = Direct(), Exporter()
-    direct.start(stage, backend)
-    exporter.start(stage, backend)
-    job = Job(sessions=1, seconds=seconds, processor=stage.rest)
+    direct.start(testbed, backend)
+    exporter.start(testbed, backend)
+    job = Job(sessions=1, seconds=seconds, processor=testbed.rest)
     inside, outside = [], []
     for _ in range(rounds):
         alone = execute(direct.job(job)).mean
@@ -178,7 +178,7 @@ def overhead(stage: Stage, figures: Figures, rounds: int, seconds: float) -> Non
         inside.append((after[0] - before[0]) / (after[1] - before[1]))
         outside.append(through - alone)
     figures.overhead_inside, figures.overhead_outside = median(inside), median(outside)
-    stage.end(exporter.process)
+    testbed.end(exporter.process)
 
 
 def spent(web: str) -> tuple[float, float]:
@@ -191,9 +191,9 @@ def spent(web: str) -> tuple[float, float]:
     return sum(sums), sum(counts)
 
 
-def spread(stage: Stage, tools: int, sessions: int, seconds: float) -> Job:
+def spread(testbed: Testbed, tools: int, sessions: int, seconds: float) -> Job:
     """A job that calls all tools in turn."""
-    return Job(talk=Talk(tools=tools), sessions=sessions, seconds=seconds, processor=stage.rest)
+    return Job(talk=Talk(tools=tools), sessions=sessions, seconds=seconds, processor=testbed.rest)
 
 
 def proxy_cpu(measured: Measured) -> float:

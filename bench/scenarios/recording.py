@@ -1,4 +1,4 @@
-"""What it costs to record one call: ``python -m bench.recording`` says seconds as JSON.
+"""What it costs to record one call: ``python -m bench.scenarios.recording`` says seconds as JSON.
 
 A request and its reply, read already, go through the exchange into the metrics, with all that is
 counted on the way: in flight, duration, outcome, bytes, time inside the exporter.
@@ -12,8 +12,8 @@ import sys
 from statistics import median
 from time import thread_time
 
-from bench.answers import answer
-from bench.talk import FIRST_ID, Talk
+from bench.load.messages import FIRST_ID, Talk
+from bench.servers.answers import answer
 from exporter.protocol.jsonrpc import Message, read
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.metrics import Metrics

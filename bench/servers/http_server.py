@@ -1,6 +1,7 @@
 """An MCP server over HTTP that costs as little as Python can: what is behind a measured proxy.
 
-``python -m bench.backend`` says its port as one line of JSON, and ends with its standard input.
+``python -m bench.servers.http_server`` says its port as one line of JSON, and ends with its
+standard input.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import cast
 import httptools
 import uvloop
 
-from bench.answers import answer
-from bench.usage import pin
+from bench.load.usage import pin
+from bench.servers.answers import answer
 
 _JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b\r\n%b"
 _STREAM = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
-from bench.cells import Cell, Row
+from bench.plan import Cell, Row
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 

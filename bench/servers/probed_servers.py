@@ -1,7 +1,7 @@
-"""A crowd of MCP servers in one process, half of them dead; it notes when each was probed.
+"""Many MCP servers in one process, half of them dead; it notes when each was probed.
 
-``python -m bench.crowd COUNTS`` with ``mode=number`` for each mode; says where they listen as one
-line of JSON, and what it noted as another one when its input ends.
+``python -m bench.servers.probed_servers COUNTS`` with ``mode=number`` for each mode; says where
+they listen as one line of JSON, and what it noted as another one when its input ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 MODERN = "2026-07-28"
-INFO = {"name": "crowd", "version": "1"}
+INFO = {"name": "probed", "version": "1"}
 TOOLS = [{"name": f"tool_{number}", "inputSchema": {"type": "object"}} for number in range(1)]
 
 Json = dict[str, Any]

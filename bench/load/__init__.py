@@ -1,0 +1,1 @@
+"""Clients that call, and what a process uses meanwhile."""
