@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from bench import nginx
-from bench.contenders import ALL, Contender, Exporter, Nginx, Peer, Proxy
+from bench.contenders import ALL, Before, BeforeStdio, Contender, Exporter, Nginx, Peer, Proxy
 from bench.load.scrapes import Scraper
 from bench.load.usage import memory_of, peak_memory_of, pin
 from bench.page import Footprint, Run
@@ -62,6 +62,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.5, help="for each cell in each round")
     parser.add_argument("--calls", type=int, default=MILLION, help="over which memory may grow")
+    parser.add_argument(
+        "--before", type=Path, metavar="CHECKOUT", help="measure another checkout's exporter beside"
+    )
     parser.add_argument("--output", type=Path, help="a folder for the rows and the tables")
     given = parser.parse_args()
     return smoke(given) if given.smoke else given
@@ -120,10 +123,7 @@ class Bench:
     def _started(self, testbed: Testbed) -> Iterator[Contender]:
         """Start who is wanted and can be had; say who cannot."""
         backend = testbed.backend(testbed.rest)
-        for kind in ALL:
-            contender = kind()
-            if self._given.only and contender.name not in self._given.only:
-                continue
+        for contender in self._wanted():
             try:
                 contender.start(testbed, backend)
             except UnavailableError as reason:
@@ -134,6 +134,14 @@ class Bench:
             else:
                 self._name(contender)
                 yield contender
+
+    def _wanted(self) -> Iterator[Contender]:
+        given = self._given
+        yield from (kind() for kind in ALL if not given.only or kind.name in given.only)
+        if given.before:
+            for earlier in (Before(), BeforeStdio()):
+                earlier.checkout = given.before
+                yield earlier
 
     def _name(self, contender: Contender) -> None:
         if isinstance(contender, Nginx):

@@ -207,6 +207,34 @@ class ExporterStdio(Exporter):
         return {"bench": {"command": command, "args": arguments}}
 
 
+class Before(Exporter):
+    """The exporter of another checkout, to be compared with this one in the same run."""
+
+    name = "before"
+    checkout = Path()
+
+    def command(self, testbed: Testbed) -> list[str]:
+        return _of_checkout(self.checkout, super().command(testbed))
+
+
+class BeforeStdio(ExporterStdio):
+    """The same in front of a server over stdio."""
+
+    name = "before stdio"
+    checkout = Path()
+
+    def command(self, testbed: Testbed) -> list[str]:
+        return _of_checkout(self.checkout, super().command(testbed))
+
+
+def _of_checkout(checkout: Path, command: list[str]) -> list[str]:
+    """The command with the modules of another checkout."""
+    python, _, module, *arguments = command
+    path = f"import sys; sys.path.insert(0, {str(checkout.resolve())!r})"
+    run = f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    return [python, "-c", f"{path}; {run}", *arguments]
+
+
 def certificate(folder: Path, name: str) -> tuple[Path, Pair]:
     """The file of an authority, and what it issued to a server of this machine."""
     authority = Authority(folder, f"{name}-authority")
