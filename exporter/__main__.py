@@ -6,12 +6,12 @@ import sys
 def main() -> int:
     """Run a command; ``wrap`` without loading the others, for its client waits."""
     if sys.argv[1:2] == ["wrap"]:
-        from exporter.wrap import process as wrap
+        from exporter.wrap import process
 
-        return wrap.main(sys.argv[2:])
-    from exporter.cli import main as cli
+        return process.main(sys.argv[2:])
+    from exporter.cli.main import main as run
 
-    return cli.main()
+    return run()
 
 
 if __name__ == "__main__":

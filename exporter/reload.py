@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from exporter.config import model as config
 from exporter.config.errors import ConfigError
+from exporter.config.load import load_config
 from exporter.config.model import Config
 from exporter.servers import ServerSet
 from exporter.telemetry.metrics import Metrics
@@ -45,7 +45,7 @@ class Reloader:
     def reload(self) -> str:
         """Read the file again; answers what changed. Raises ``ConfigError``: all stays as it is."""
         try:
-            loaded = config.load(self._path, self._environ)
+            loaded = load_config(self._path, self._environ)
             put_rest_into_force = self._prepare()
         except ConfigError as error:
             self._metrics.reload_successful.set(0)

@@ -31,7 +31,7 @@ class Flags:
     def __call__(self, flag: str, default: str, text: str, metavar: str) -> None:
         """A flag with a text for its value."""
         value = os.environ.get(_variable(flag), default)
-        text = f"{text} (default {default})"
+        text = f"{text} (default: {default})" if default else text
         action = self._parser.add_argument(flag, default=value, help=text, metavar=metavar)
         if metavar in ("FILE", "PATH"):
             complete_files(action)
@@ -44,7 +44,7 @@ class Flags:
         )
         complete_files(action)
 
-    def choice(self, flag: str, choices: tuple[str, ...], default: str) -> None:
+    def choice(self, flag: str, choices: tuple[str, ...], default: str, text: str) -> None:
         """A flag with a closed set of values."""
         given = os.environ.get(_variable(flag), default)
 
@@ -54,7 +54,7 @@ class Flags:
                 raise ConfigError(f"{_variable(flag)}: {text!r} is not one of {known}")
             return text
 
-        text = f"(default {default})"
+        text = f"{text} (default: {default})"
         self._parser.add_argument(flag, default=given, type=one, choices=choices, help=text)
 
     def switch(self, flag: str, text: str) -> None:

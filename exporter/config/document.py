@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import Any
 
 import yaml
 
+from exporter.config import jsonc
 from exporter.config.errors import ConfigError
-
-_T = TypeVar("_T")
+from exporter.config.jsonc import MAX_DEPTH, JsonError, Value
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -29,6 +28,9 @@ _KINDS = {
     "null": "null",
     "timestamp": "a date",
 }
+_TOO_DEEP = "nested too deeply"
+_TAB = r"'\t'"
+_JSON_KINDS = {bool: "bool", int: "int", float: "float", type(None): "null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,7 @@ def read(
     empty text lacks.
 
     Raises ConfigError where the text is neither."""
-    try:
-        raw = _Json(text, source).document() if _is_json(text, source) else _yaml(text, source)
-    except RecursionError:
-        raise ConfigError(one_line(f"{source}: nested too deeply; flatten it")) from None
+    raw = _JsonNodes(text, source).document() if _is_json(text, source) else _yaml(text, source)
     if raw is None:
         raise ConfigError(one_line(f"{source}: is empty; add {wanted}"))
     return Node(source, "", raw.start_mark.line + 1, raw, expand)
@@ -171,18 +170,28 @@ def _is_json(text: str, source: str) -> bool:
     return suffix in (".json", ".jsonc") or text.lstrip().startswith(("{", "//", "/*"))
 
 
+class _Loader(yaml.SafeLoader):
+    """Composes nodes to a depth that never meets Python's own limit."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
 def _yaml(text: str, source: str) -> yaml.Node | None:
     try:
-        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+        node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        mend = (
-            "indent with spaces"
-            if "'\\t'" in str(error.problem)
-            else "check it and its indentation"
-        )
-        problem = f"{error.problem or error.context}; {mend}"
+        problem = _mended(str(error.problem or error.context))
         raise ConfigError(one_line(f"{source}:{line}: not valid YAML: {problem}")) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -191,99 +200,52 @@ def _yaml(text: str, source: str) -> yaml.Node | None:
     return node
 
 
-class _Json:
-    """Reads JSON with comments and trailing commas, as VS Code does, into YAML's nodes.
-
-    YAML itself cannot stand in: comments, tabs, U+2028 and surrogate pairs differ."""
-
-    _SPACE = re.compile(r"(?:[ \t\r\n]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
-    _LITERAL = re.compile(
-        r"(?P<bool>true|false)|(?P<null>null)|(?P<int>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)", re.ASCII
+def _mended(problem: str) -> str:
+    if problem == _TOO_DEEP:
+        return f"{problem}; flatten it"
+    return (
+        f"{problem}; {'indent with spaces' if _TAB in problem else 'check it and its indentation'}"
     )
+
+
+class _JsonNodes:
+    """Turns a JSON text into YAML's nodes, so that both are read alike from there on."""
 
     def __init__(self, text: str, source: str) -> None:
         self._text = text
         self._source = source
-        self._at = 0
         self._breaks = [match.start() for match in re.finditer("\n", text)]
-        self._decoder = json.JSONDecoder()
 
     def document(self) -> yaml.Node | None:
-        if self._peek() == "":
+        if jsonc.is_empty(self._text):
             return None
-        node = self._value()
-        if self._peek() != "":
-            raise self._error("expected the end of the file; remove what follows")
-        return node
-
-    def _value(self) -> yaml.Node:
-        opening = self._peek()
-        mark = self._mark()
-        if opening == "{":
-            return yaml.MappingNode(f"{_TAG}map", self._members("}", self._pair), mark, mark)
-        if opening == "[":
-            return yaml.SequenceNode(f"{_TAG}seq", self._members("]", self._value), mark, mark)
-        return self._string() if opening == '"' else self._literal()
-
-    def _pair(self) -> tuple[yaml.Node, yaml.Node]:
-        if self._peek() != '"':
-            raise self._error("expected a name in double quotes")
-        key = self._string()
-        if self._peek() != ":":
-            raise self._error('expected ":" after the name')
-        self._at += 1
-        return key, self._value()
-
-    def _members(self, closing: str, member: Callable[[], _T]) -> list[_T]:
-        found = []
-        self._at += 1
-        while self._peek() != closing:
-            found.append(member())
-            if self._peek() == ",":
-                self._at += 1
-            elif self._peek() != closing:
-                raise self._error(f'expected "," or "{closing}"')
-        self._at += 1
-        return found
-
-    def _string(self) -> yaml.Node:
-        mark = self._mark()
         try:
-            value, self._at = self._decoder.raw_decode(self._text, self._at)
-        except json.JSONDecodeError as error:
-            self._at = error.pos
-            raise self._error(_string_problem(error.msg)) from None
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise self._error(
-                "half a character in a string; write both halves, or the character itself"
-            )
-        return yaml.ScalarNode(f"{_TAG}str", value, mark, mark)
+            return self._node(jsonc.read(self._text, strict=True))
+        except JsonError as problem:
+            raise self._error(problem.line, problem.problem) from None
 
-    def _literal(self) -> yaml.Node:
-        mark = self._mark()
-        match = self._LITERAL.match(self._text, self._at)
-        if match is None:
-            raise self._error("expected a value; put text in double quotes")
-        self._at = match.end()
-        return yaml.ScalarNode(f"{_TAG}{match.lastgroup}", match[0], mark, mark)
+    def _node(self, value: Value) -> yaml.Node:
+        mark = yaml.Mark(self._source, value.start, self._line(value.start) - 1, 0, None, 0)
+        if value.members is not None:
+            pairs = [(self._node(name), self._node(member)) for name, member in value.pairs]
+            return yaml.MappingNode(f"{_TAG}map", pairs, mark, mark)
+        if value.items is not None:
+            items = [self._node(item) for item in value.items]
+            return yaml.SequenceNode(f"{_TAG}seq", items, mark, mark)
+        if isinstance(value.plain, str):
+            return yaml.ScalarNode(f"{_TAG}str", self._whole(value), mark, mark)
+        kind = _JSON_KINDS[type(value.plain)]
+        return yaml.ScalarNode(f"{_TAG}{kind}", self._text[value.start : value.end], mark, mark)
 
-    def _peek(self) -> str:
-        """The next character that means something, "" at the end."""
-        space = self._SPACE.match(self._text, self._at)
-        self._at = space.end() if space else self._at
-        return self._text[self._at : self._at + 1]
+    def _whole(self, value: Value) -> str:
+        text = str(value.plain)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            problem = "half a character in a string; write both halves, or the character itself"
+            raise self._error(self._line(value.start), problem)
+        return text
 
-    def _mark(self) -> yaml.Mark:
-        return yaml.Mark(self._source, self._at, self._line() - 1, 0, None, 0)
+    def _line(self, at: int) -> int:
+        return bisect_left(self._breaks, at) + 1
 
-    def _line(self) -> int:
-        return bisect_left(self._breaks, self._at) + 1
-
-    def _error(self, problem: str) -> ConfigError:
-        return ConfigError(one_line(f"{self._source}:{self._line()}: not valid JSON: {problem}"))
-
-
-def _string_problem(message: str) -> str:
-    if "escape" in message:
-        return "an escape that JSON does not know; write \\\\ for a backslash"
-    return "a string does not end on its line; close it, or write \\n for a line break"
+    def _error(self, line: int, problem: str) -> ConfigError:
+        return ConfigError(one_line(f"{self._source}:{line}: not valid JSON: {problem}"))

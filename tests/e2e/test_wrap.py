@@ -100,13 +100,13 @@ LISTENING = (
 
 DEAF = """
 import signal, sys
-from exporter import wrap
-load = wrap._watch
+from exporter.wrap import process
+load = process._watch
 def watch(*given):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     return load(*given)
-wrap._watch = watch
-sys.exit(wrap.main(sys.argv[1:]))
+process._watch = watch
+sys.exit(process.main(sys.argv[1:]))
 """
 """``wrap`` whose main thread does not wake up for a signal: it comes to another one."""
 

@@ -14,7 +14,8 @@ from exporter.cli.desktop import rewrite
 from exporter.cli.desktop.rewrite import ExporterRoute
 from exporter.config import jsonc
 from exporter.config.errors import ConfigError
-from exporter.config.model import Config, parse
+from exporter.config.load import parse_config
+from exporter.config.model import Config
 from exporter.protocol import header_encoding, sse
 from exporter.protocol import jsonrpc as message
 from exporter.relay.stdio.param_headers import ParamHeaders
@@ -82,7 +83,7 @@ def read_configuration(data: bytes) -> None:
     for source in ("mcp.json", "mcp.yml"):
         complaint = ""
         try:
-            assert isinstance(parse(text, source, {"HOME": "/home"}), Config)
+            assert isinstance(parse_config(text, source, {"HOME": "/home"}), Config)
         except ConfigError as problem:
             complaint = str(problem)
         assert complaint.isprintable(), complaint

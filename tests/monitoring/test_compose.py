@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from exporter.config import model as config
+from exporter.config.load import load_config
 from scripts import compose_check
 from scripts.compose_stack import CheckError
 from tests.support.paths import ROOT
@@ -207,7 +207,7 @@ def test_the_check_knows_every_service_and_every_port() -> None:
 
 
 def test_the_check_expects_the_servers_of_the_configuration() -> None:
-    configured = config.load(ROOT / "deploy/compose.exporter.yml", {}).servers
+    configured = load_config(ROOT / "deploy/compose.exporter.yml", {}).servers
     assert set(configured) == compose_check.MCP_SERVERS
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from demo import configuration
-from exporter.config import model as config
+from exporter.config.load import load_config
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "prometheus"
@@ -120,7 +120,7 @@ def test_the_sources_are_left_as_they_were(
 def test_the_exporter_accepts_its_configuration(tmp_path: Path) -> None:
     file = tmp_path / "exporter.yml"
     file.write_text(yaml.safe_dump(configuration.exporter("python", ROOT, "127.0.0.1:1006")))
-    loaded = config.load(file, {})
+    loaded = load_config(file, {})
     assert sorted(loaded.servers) == ["echo", "files"]
 
 

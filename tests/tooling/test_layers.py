@@ -37,7 +37,7 @@ ONLY_IN = {
     },
     "httptools": {"transport.http.pool", "transport.http.parser"},
     "psutil": {"telemetry.process_usage"},
-    "uvloop": {"cli.main"},
+    "uvloop": {"cli.serve"},
     "yaml": {"config.document", "config.redacted"},
     "bcrypt": {"web.passwords"},
     "mcp": {"cli.call"},
@@ -49,6 +49,7 @@ ONLY_IN = {
 PURE = {
     "config.client_keys",
     "config.document",
+    "config.jsonc",
     "config.limits",
     "config.validators",
     "probe.tool_inventory",
@@ -87,13 +88,10 @@ GUARDS = {
 """Where everything may be caught: observation must not hurt traffic."""
 
 TESTED_ELSEWHERE = {
-    "__main__": "unit/cli/test_main.py",
-    "cli.access_flags": "unit/cli/test_main.py",
-    "cli.flags": "unit/cli/test_main.py",
     "cli.status": "e2e/test_status.py",
     "cli.status_source": "e2e/test_status.py",
-    "config.errors": "unit/config/test_model.py",
-    "config.limits": "unit/config/test_model.py",
+    "config.errors": "unit/config/test_load.py",
+    "config.limits": "unit/config/test_load.py",
     "probe.duplex": "unit/probe/test_stdio.py",
     "probe.http_client": "unit/probe/test_http.py",
     "protocol.failures": "unit/transport/http/test_pool.py",

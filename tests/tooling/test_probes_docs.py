@@ -7,7 +7,8 @@ from dataclasses import fields
 
 import pytest
 
-from exporter.config.model import ProbeSettings, parse_duration
+from exporter.config.model import ProbeSettings
+from exporter.config.validators import parse_duration
 from exporter.probe import base as probe
 from exporter.probe import history, schedule
 from exporter.probe import http_client as http_reply

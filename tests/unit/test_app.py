@@ -20,8 +20,8 @@ import uvloop
 from exporter import app as app_module
 from exporter.access import AccessFiles
 from exporter.app import App, Settings, _taken, is_loopback
-from exporter.config import model as config
 from exporter.config.errors import ConfigError
+from exporter.config.load import load_config
 from tests.support.fakes import Reply, parse_replies, post, request
 
 CONFIG = """
@@ -70,7 +70,7 @@ def file(tmp_path: Path) -> Path:
 
 def make(file: Path, mcp_port: int = 0, web_port: int = 0) -> App:
     settings = Settings(file, "127.0.0.1", mcp_port, "127.0.0.1", web_port)
-    return App(config.load(file, {}), settings, "abc123")
+    return App(load_config(file, {}), settings, "abc123")
 
 
 @asynccontextmanager
@@ -221,7 +221,7 @@ def test_tokens_that_others_can_read_on_the_way_are_warned_of(
     async def story() -> None:
         access = AccessFiles(tokens=tokens)
         settings = Settings(file, host, 0, "127.0.0.1", 0, access=access)
-        app = App(config.load(file, {}), settings)
+        app = App(load_config(file, {}), settings)
         try:
             await app.start()
         finally:

@@ -9,8 +9,8 @@ from typing import cast
 
 import pytest
 
-from exporter.config import model as config
 from exporter.config.errors import ConfigError
+from exporter.config.load import load_config
 from exporter.config.model import Config
 from exporter.reload import Reloader
 from exporter.servers import Difference, ServerSet
@@ -51,7 +51,7 @@ class Scene:
             self.prepare,
         )
         path.write_text(ONE)
-        self.reloader.start(config.load(path, {}))
+        self.reloader.start(load_config(path, {}))
 
     def reload(self, text: str) -> str:
         self.path.write_text(text)

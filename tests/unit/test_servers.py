@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter.config import model as config
+from exporter.config.load import parse_config
 from exporter.config.model import Server
 from exporter.probe.history import History
 from exporter.relay.gateway import Gateway
@@ -61,7 +61,7 @@ class Scene:
     def apply(self, *servers: str, probe: str = "probe: {enabled: false}") -> tuple[Any, ...]:
         """Serve these; answers who was added, changed and removed."""
         text = f"{{servers: {{{', '.join(servers)}}}, {probe}}}"
-        difference = self.fleet.apply(config.parse(text, "mcp.yml", {}))
+        difference = self.fleet.apply(parse_config(text, "mcp.yml", {}))
         return difference.added, difference.changed, difference.removed
 
     def open(self) -> tuple[bytes, FakeChild]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from exporter.cli import main as cli
+from exporter.cli.main import parser
 from exporter.systemd import SystemdNotifier
 from tests.support.exporting import exporter, obedient
 from tests.support.paths import ROOT
@@ -110,7 +110,7 @@ def unit() -> configparser.ConfigParser:
 def test_the_unit_starts_the_command_as_it_is(unit: configparser.ConfigParser) -> None:
     program, *words = shlex.split(unit["Service"]["ExecStart"])
     assert program.endswith("/mcp-exporter")
-    given = vars(cli.parser().parse_args(words))
+    given = vars(parser().parse_args(words))
     assert given["config.file"] == "/etc/mcp-exporter/config.yml"
     assert given["wrap.socket"] == ""
 

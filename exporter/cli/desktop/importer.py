@@ -16,8 +16,8 @@ from urllib.parse import quote
 from exporter.cli.desktop import locations, restore, rewrite
 from exporter.cli.desktop.locations import ClientFile
 from exporter.cli.desktop.rewrite import ExporterRoute, Found
-from exporter.config import model as config
 from exporter.config.errors import ConfigError
+from exporter.config.load import load_config, parse_config
 
 _MARK = ".mcp-exporter-"
 
@@ -182,7 +182,7 @@ def _remotes(wishes: ImportOptions) -> dict[str, tuple[str, str]]:
     """The URL of each remote server that the exporter serves, and the exporter's own for it."""
     if not wishes.config_file.exists():
         return {}
-    loaded = config.load(wishes.config_file, os.environ)
+    loaded = load_config(wishes.config_file, os.environ)
     return {
         name: (server.url, f"http://{wishes.mcp_address}/{quote(name)}/{_place(server.transport)}")
         for name, server in loaded.servers.items()
@@ -220,7 +220,7 @@ def _write_config(files: Iterable[ClientFile], wishes: ImportOptions) -> None:
 
 def _is_usable(name: str, entry: Mapping[str, object], wishes: ImportOptions) -> bool:
     try:
-        config.parse(_configuration({name: entry}), str(wishes.config_file), os.environ)
+        parse_config(_configuration({name: entry}), str(wishes.config_file), os.environ)
     except ConfigError as problem:
         _say(f"{name}: left alone, for the exporter could not use it: {problem}")
         return False

@@ -136,7 +136,7 @@ def _insert_arguments(text: str, entry: Value, own: Sequence[str]) -> Edit:
     args, command = entry.get("args"), entry.members["command"]  # type: ignore[index]
     words = [quoted(word) for word in own]
     if args is None:
-        gap = _gap(text, entry.keys["command"])
+        gap = _gap(text, entry.start_of("command"))
         return Edit(command.end, command.end, f',{gap}"args": [{", ".join(words)}]')
     if not args.items:
         return Edit(args.start + 1, args.start + 1, ", ".join(words))

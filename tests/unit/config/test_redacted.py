@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import yaml
 
-from exporter.config import model as config
 from exporter.config import redacted
+from exporter.config.load import parse_config
 
 SECRET = "s3cr3t-value"
 TEXT = f"""
@@ -25,7 +25,7 @@ limits: {{clients: 7}}
 
 
 def shown() -> str:
-    return redacted.render(config.parse(TEXT, "mcp.yml", {}))
+    return redacted.render(parse_config(TEXT, "mcp.yml", {}))
 
 
 def test_no_secret_is_shown() -> None:

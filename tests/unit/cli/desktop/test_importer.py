@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.main import main
-from exporter.config import model as config
+from exporter.config.load import load_config
 from tests.support.paths import TESTDATA
 
 FILES = sorted((TESTDATA / "clients").iterdir())
@@ -116,7 +116,7 @@ def test_the_exporter_is_told_of_remote_servers_once(tmp_path: Path, told: list[
     entry = {"type": "http", "url": "https://x.example/mcp", "headers": {"Authorization": "B c"}}
     path.write_text(json.dumps({"servers": {"a b": entry}}))
     main(["import", str(path), "--write", *told])
-    server = config.load(own, {}).servers["a b"]
+    server = load_config(own, {}).servers["a b"]
     assert (server.url, dict(server.headers)) == (entry["url"], entry["headers"])
     assert stat.S_IMODE(own.stat().st_mode) == 0o600
     changed = json.loads(path.read_text())["servers"]["a b"]
@@ -159,7 +159,7 @@ def test_a_remote_server_that_cannot_be_relayed_keeps_no_other_from_it(
     good = {"url": "https://y.example/mcp"}
     path.write_text(json.dumps({"servers": {"asked": asked, "good": good}}))
     assert main(["import", str(path), "--write", *told]) == 0
-    assert list(config.load(own, {}).servers) == ["good"]
+    assert list(load_config(own, {}).servers) == ["good"]
     changed = json.loads(path.read_text())["servers"]
     assert changed["asked"] == asked
     assert changed["good"]["url"] == "http://127.0.0.1:6279/good/mcp"

@@ -1,0 +1,116 @@
+"""``mcp-exporter serve``: from its flags to a running exporter, until a signal stops it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.cli import access_flags
+from exporter.cli.flags import ENVIRONMENT, Flags, address
+from exporter.config.load import load_config
+from exporter.config.model import Config
+from exporter.telemetry import logs
+from exporter.wrap import unix_socket
+from exporter.wrap.process import SOCKET_FLAG
+
+if TYPE_CHECKING:
+    from exporter.app import Settings
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add its flags."""
+    flag = Flags(parser)
+    flag(
+        "--config.file",
+        "mcp-exporter.yml",
+        "the configuration, YAML or JSON; empty: wrapped servers alone",
+        "FILE",
+    )
+    flag("--mcp.listen-address", "127.0.0.1:6279", "where MCP clients connect", "HOST:PORT")
+    flag("--web.listen-address", "127.0.0.1:6280", "where Prometheus scrapes", "HOST:PORT")
+    flag(
+        "--web.external-url",
+        "",
+        "how clients reach the MCP listener, if not by its address; OAuth metadata names it",
+        "URL",
+    )
+    access_flags.add(flag)
+    flag.switch(
+        "--mcp.allow-unauthenticated",
+        "allow an --mcp.listen-address that other machines can reach without tokens or client "
+        "certificates: anybody there may then call every tool",
+    )
+    flag(
+        SOCKET_FLAG,
+        unix_socket.default_path(),
+        "where wrapped servers report; empty: nowhere",
+        "PATH",
+    )
+    flag.choice(
+        "--log.level", ("debug", "info", "warning", "error"), "info", "the least that is logged"
+    )
+    flag.choice("--log.format", ("text", "json"), "text", "of each line")
+    flag.switch("--log.calls", "log a line for each request; never arguments or results")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until a signal comes. Raises ``ConfigError``."""
+    from exporter.app import Settings, is_loopback
+
+    given = vars(arguments)
+    logs.configure(given["log.level"], given["log.format"])
+    mcp = address("--mcp.listen-address", given["mcp.listen_address"])
+    web = address("--web.listen-address", given["web.listen_address"])
+    access = access_flags.read(given)
+    is_guarded = access.guards_mcp or given["mcp.allow_unauthenticated"]
+    access_flags.check(mcp[0], is_loopback=is_loopback(mcp[0]), is_guarded=is_guarded)
+    path = Path(given["config.file"])
+    settings = Settings(
+        path,
+        *mcp,
+        *web,
+        external_url=given["web.external_url"] or None,
+        wrap_socket=given["wrap.socket"],
+        access=access,
+        logs_calls=given["log.calls"],
+    )
+    loaded = load_config(path, os.environ) if given["config.file"] else Config(servers={})
+    with asyncio.Runner(loop_factory=fast_loop()) as runner:
+        runner.run(_run(loaded, settings))
+    return 0
+
+
+def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's loop, where there is uvloop."""
+    try:
+        import uvloop
+    except ImportError:  # not on Windows, nor on PyPy: asyncio's own loop does
+        return None
+    # Names are looked up on threads; with four of them, as many dead name servers hold up all.
+    os.environ.setdefault("UV_THREADPOOL_SIZE", "32")
+    return uvloop.new_event_loop
+
+
+async def _run(loaded: Config, settings: Settings) -> None:
+    from exporter.app import App
+
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    app = App(loaded, settings, os.environ.get(ENVIRONMENT + "REVISION", ""))
+    handlers = {"SIGINT": stopped.set, "SIGTERM": stopped.set, "SIGHUP": app.hang_up}
+    for name, handler in handlers.items():
+        # Windows has none of this: there Ctrl-C cancels this task.
+        with contextlib.suppress(AttributeError, NotImplementedError):
+            loop.add_signal_handler(getattr(signal, name), handler)
+    try:
+        await app.start()
+        await stopped.wait()
+    finally:
+        await app.stop()

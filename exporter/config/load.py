@@ -1,0 +1,223 @@
+"""Reads a YAML or JSON file into the configuration.
+
+Any MCP client's own file is valid as it is; docs/configuration.md is the grammar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from exporter.config import client_keys, document, validators
+from exporter.config.client_keys import Transport
+from exporter.config.document import Node, quoted
+from exporter.config.errors import ConfigError
+from exporter.config.model import Config, Limits, ProbeSettings, Server, Values
+from exporter.config.variables import Variables, workspace
+
+_SERVER_KEYS = ("command", "args", "env", "envFile", "cwd", "url", "headers", "type")
+_STDIO_KEYS = ("args", "cwd", "envFile")
+_OWN_KEYS = ("probe", "timeout", "idle_timeout")
+
+
+def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read and validate the file. Raises ConfigError, always one line."""
+    return parse_config(document.load(path), str(path), environ, document.load)
+
+
+def parse_config(
+    text: str,
+    source: str,
+    environ: Mapping[str, str],
+    read_file: Callable[[Path], str] | None = None,
+) -> Config:
+    """The configuration that `text` says. `source` names the file in complaints and is where
+    relative paths start; `read_file` serves `envFile` and `${file:…}`. Raises ConfigError."""
+    variables = Variables(environ, workspace(Path(source)), read_file or _no_file)
+    root = document.read(text, source, variables.expand)
+    top = root.mapping()
+    validators.refuse_unknown(
+        top, ("mcpServers", "servers", "limits", *_OWN_KEYS), client_keys.FILE_KEYS
+    )
+    defaults = Server(
+        name="",
+        transport="stdio",
+        timeout=validators.optional(top, "timeout", validators.duration, 300.0),
+        idle_timeout=validators.optional(top, "idle_timeout", validators.duration, 1800.0),
+        probe=_probe(top.get("probe"), ProbeSettings()),
+    )
+    return Config(
+        servers=MappingProxyType(_servers(root, top, defaults, variables)),
+        limits=_limits(top.get("limits")),
+    )
+
+
+def _servers(
+    root: Node, top: Mapping[str, Node], defaults: Server, variables: Variables
+) -> dict[str, Server]:
+    if "mcpServers" in top and "servers" in top:
+        raise top["servers"].error('"mcpServers" is there too; keep one of the two')
+    listed = top.get("mcpServers") or top.get("servers")
+    if listed is None:
+        raise root.error('no servers; add a "servers" mapping of names to servers')
+    entries = {} if listed.kind == "null" else listed.mapping()
+    if not entries:
+        raise listed.error("no servers; add at least one")
+    found = {
+        name: _server(name, node, defaults, variables)
+        for name, node in entries.items()
+        if not _switched_off(validators.present(node))
+    }
+    if not found:
+        raise listed.error("every server is disabled; enable at least one")
+    return found
+
+
+def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Server:
+    validators.check_name(name, node)
+    given = validators.present(node)
+    validators.refuse_unknown(
+        given, (*_SERVER_KEYS, *_OWN_KEYS), client_keys.ALIASES | client_keys.SERVER_KEYS
+    )
+    common = replace(
+        defaults,
+        name=name,
+        timeout=validators.optional(given, "timeout", validators.request_timeout, defaults.timeout),
+        idle_timeout=validators.optional(
+            given, "idle_timeout", validators.duration, defaults.idle_timeout
+        ),
+        probe=_probe(given.get("probe"), defaults.probe),
+    )
+    address = validators.only_one(given, client_keys.URL_KEYS)
+    if address is not None and "command" in given:
+        raise node.error(
+            f'has both "command" and {quoted(validators.last(address))}; keep one of the two'
+        )
+    if address is not None:
+        return _http_server(given, address, common)
+    if "command" not in given:
+        raise node.error('has neither "command" nor "url"; add one of the two')
+    return _stdio_server(given, common, variables)
+
+
+def _stdio_server(given: Mapping[str, Node], common: Server, variables: Variables) -> Server:
+    _check_transport(given, stdio=True)
+    validators.refuse_filled(given, ("headers",), 'has no effect beside "command"; remove it')
+    cwd = validators.optional(given, "cwd", validators.filled, "")
+    args = given["args"].items() if "args" in given else []
+    return replace(
+        common,
+        command=validators.filled(given["command"]),
+        args=tuple(argument.text() for argument in args),
+        env=Values(_environment(given, variables)),
+        cwd=str(variables.workspace / cwd) if cwd else None,
+    )
+
+
+def _http_server(given: Mapping[str, Node], address: Node, common: Server) -> Server:
+    transport = _check_transport(given, stdio=False)
+    validators.refuse_filled(
+        given, _STDIO_KEYS, f"has no effect beside {quoted(validators.last(address))}; remove it"
+    )
+    headers = given["headers"].mapping() if "headers" in given else {}
+    return replace(
+        common,
+        transport=transport,
+        url=validators.url(address),
+        headers=Values(validators.headers(headers)),
+    )
+
+
+def _environment(given: Mapping[str, Node], variables: Variables) -> dict[str, str]:
+    values = {}
+    if "envFile" in given:
+        path = validators.filled(given["envFile"])
+        try:
+            values = variables.read_env_file(path)
+        except ConfigError as problem:
+            raise given["envFile"].error(str(problem)) from None
+    for name, node in (given["env"].mapping() if "env" in given else {}).items():
+        if not name or "=" in name or not name.isprintable():
+            raise node.error('cannot name a variable; use letters, digits and "_"')
+        if node.kind == "null":
+            values.pop(name, None)  # VS Code: the variable is not set
+        else:
+            # A number is taken as it was written: VS Code's files have them.
+            values[name] = node.scalar() if node.kind == "a number" else node.text()
+    return values
+
+
+def _check_transport(given: Mapping[str, Node], *, stdio: bool) -> Transport:
+    node = validators.only_one(given, client_keys.TRANSPORT_KEYS)
+    if node is None:
+        return "stdio" if stdio else "http"
+    transport = client_keys.TRANSPORTS.get(node.text().lower())
+    if transport is None:
+        raise node.error(
+            f'{quoted(node.text())} is not a transport; write "stdio", "http" or "sse"'
+        )
+    if (transport == "stdio") != stdio:
+        wrong, key = ("stdio", "command") if transport == "stdio" else (transport, "url")
+        raise node.error(f'{quoted(wrong)} needs "{key}"; change the one or the other')
+    return transport
+
+
+def _probe(node: Node | None, default: ProbeSettings) -> ProbeSettings:
+    settings = replace(default, **_settings(node, _PROBE_READERS))
+    if node is not None and settings.timeout >= settings.interval:
+        raise node.error(
+            f"the timeout ({settings.timeout:g}s) must be below the interval "
+            f"({settings.interval:g}s); change one of them"
+        )
+    return settings
+
+
+def _limits(node: Node | None) -> Limits:
+    return replace(Limits(), **_settings(node, _LIMIT_READERS))
+
+
+def _settings(node: Node | None, readers: Mapping[str, Callable[[Node], Any]]) -> dict[str, Any]:
+    given = {} if node is None or node.kind == "null" else validators.present(node)
+    validators.refuse_unknown(given, readers, ())
+    return {key: read(given[key]) for key, read in readers.items() if key in given}
+
+
+_PROBE_READERS: Mapping[str, Callable[[Node], Any]] = {
+    "enabled": validators.boolean,
+    "interval": validators.positive_duration,
+    "timeout": validators.positive_duration,
+    "list_interval": validators.positive_duration,
+    "passive": validators.boolean,
+}
+_LIMIT_READERS: Mapping[str, Callable[[Node], Any]] = {
+    "request_bytes": validators.size_in_bytes,
+    "observed_bytes": validators.size_in_bytes,
+    "header_bytes": validators.size_in_bytes,
+    "connections": validators.count,
+    "requests_per_server": validators.count,
+    "requests_total": validators.count,
+    "streams_per_server": validators.count,
+    "streams_total": validators.count,
+    "sessions_per_server": validators.count,
+    "children_per_server": validators.count,
+    "read_timeout": validators.positive_duration,
+    "write_timeout": validators.positive_duration,
+    "keep_alive": validators.positive_duration,
+    "tools_per_server": validators.count,
+    "tools_total": validators.count,
+    "clients": validators.count,
+}
+
+
+def _switched_off(given: Mapping[str, Node]) -> bool:
+    return any(
+        key in given and validators.boolean(given[key]) is off
+        for key, off in client_keys.SWITCHES.items()
+    )
+
+
+def _no_file(path: Path) -> str:
+    raise document.file_error(path, "no files can be read here; write the values out")

@@ -1,0 +1,66 @@
+"""``check`` and ``probe``: what a configuration says, in words and exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.cli.main import main
+from tests.unit.cli.conftest import complaint
+
+
+def test_check_says_what_a_configuration_holds(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(config)]) == 0
+    assert (
+        capsys.readouterr().out == f"{config}: 2 servers, all valid\n  demo: stdio\n  other: http\n"
+    )
+
+
+def test_check_of_a_bad_configuration_is_one_line_and_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.yml"
+    path.write_text("servers: {demo: {comand: cat}}\n")
+    line = complaint(capsys, "check", str(path))
+    assert str(path) in line
+    assert 'did you mean "command"?' in line
+
+
+@pytest.mark.parametrize("command", ["check", "probe"])
+def test_a_file_that_is_not_there_is_said_so(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "none.yml"
+    line = complaint(capsys, command, str(path))
+    assert line == f"{path}: cannot be read: no such file or directory; check the path"
+
+
+def test_a_probe_of_an_unknown_server_names_those_that_are_known(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = complaint(capsys, "probe", str(config), "nobody")
+    assert line == f"{config}: there is no server 'nobody'; it has: demo, other"
+
+
+def test_a_server_that_is_lost_makes_probe_fail(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["probe", str(config), "other"]) == 1
+    assert "connect_error" in capsys.readouterr().out
+
+
+def test_check_needs_none_of_what_serve_needs(config: Path) -> None:
+    script = (
+        "import sys; from exporter.cli.main import main; main(['check', sys.argv[1]]);"
+        "print([name for name in ('httptools', 'mcp', 'prometheus_client', 'uvloop')"
+        " if name in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(config)], check=True, capture_output=True, text=True
+    )
+    assert ended.stdout.splitlines()[-1] == "[]"
