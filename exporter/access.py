@@ -56,5 +56,5 @@ def _context(tls: ServerTls | None) -> ssl.SSLContext | None:
     return tls.context() if tls is not None else None
 
 
-NOBODY_ASKED = AccessFiles()
+UNRESTRICTED = AccessFiles()
 """Everybody may come in, without TLS."""

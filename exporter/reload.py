@@ -3,60 +3,74 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from exporter.config.errors import ConfigError
 from exporter.config.load import load_config
 from exporter.config.model import Config
+from exporter.listeners import Listeners
 from exporter.servers import ServerSet
+from exporter.systemd import SystemdNotifier
 from exporter.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 
 class Reloader:
-    """Holds the configuration that is in force.
-
-    ``prepare`` reads what else there is to read, or raises ``ConfigError``; what it answers
-    puts that into force.
-    """
+    """Holds the configuration that is in force."""
 
     def __init__(
         self,
         path: Path,
         environ: Mapping[str, str],
         metrics: Metrics,
-        fleet: ServerSet,
-        apply_limits: Callable[[Config], None],
-        prepare: Callable[[], Callable[[], None]],
+        servers: ServerSet,
+        listeners: Listeners,
+        notifier: SystemdNotifier,
     ) -> None:
         self._path = path
         self._environ = environ
         self._metrics = metrics
-        self._fleet = fleet
-        self._apply_limits = apply_limits
-        self._prepare = prepare
+        self._servers = servers
+        self._listeners = listeners
+        self._notifier = notifier
 
     def start(self, loaded: Config) -> None:
         """Put the first configuration into force."""
         self._put_into_force(loaded)
 
     def reload(self) -> str:
-        """Read the file again; answers what changed. Raises ``ConfigError``: all stays as it is."""
+        """Read all files again; returns what changed.
+
+        Raises ``ConfigError``: then all stays as it is.
+        """
+        self._notifier.reloading()
+        try:
+            return self._reload()
+        finally:
+            self._notifier.ready(self.status)
+
+    @property
+    def status(self) -> str:
+        """One line for whoever supervises this process."""
+        count = len(self._servers.names)
+        return f"Relays to {count} server{'s' if count != 1 else ''}"
+
+    def _reload(self) -> str:
         try:
             loaded = load_config(self._path, self._environ)
-            put_rest_into_force = self._prepare()
+            renew_access = self._listeners.prepare()
         except ConfigError as error:
             self._metrics.reload_successful.set(0)
             log.error("configuration not reloaded", extra={"reason": str(error)})
             raise
-        put_rest_into_force()
+        renew_access()
         return self._put_into_force(loaded)
 
     def _put_into_force(self, loaded: Config) -> str:
-        self._apply_limits(loaded)
-        difference = self._fleet.apply(loaded)
+        self._listeners.apply_limits(loaded.limits)
+        difference = self._servers.apply(loaded)
         self.config = loaded
         self._metrics.reload_successful.set(1)
         self._metrics.reload_timestamp.set(self._metrics.clock())

@@ -55,7 +55,13 @@ class ServerSet:
     """Adds, replaces and removes servers while the others go on undisturbed."""
 
     def __init__(
-        self, metrics: Metrics, gateway: Gateway, history: History, reaper: Reaper, own_url: OwnUrl
+        self,
+        metrics: Metrics,
+        gateway: Gateway,
+        history: History,
+        reaper: Reaper,
+        own_url: OwnUrl,
+        recorder_type: type[ServerRecorder] = ServerRecorder,
     ) -> None:
         self._metrics = metrics
         self._gateway = gateway
@@ -65,7 +71,7 @@ class ServerSet:
         self._loop = asyncio.get_running_loop()
         self._watched: dict[str, ServerRuntime] = {}
         self._leaving: set[asyncio.Task[None]] = set()
-        self.recorder_type: type[ServerRecorder] = ServerRecorder
+        self._recorder_type = recorder_type
 
     def apply(self, config: Config) -> Difference:
         """Serve what the configuration says. Whoever is unchanged keeps sessions and children."""
@@ -94,7 +100,7 @@ class ServerSet:
 
     def wrapped(self, name: str) -> Observer:
         """An observer for a server that is not configured, but reports from where it runs."""
-        recorder = self.recorder_type(self._metrics, name, "stdio")
+        recorder = self._recorder_type(self._metrics, name, "stdio")
         server = Server(name, "stdio", probe=ProbeSettings(enabled=False))
         return self._observe(server, recorder)[2]
 
@@ -133,7 +139,7 @@ class ServerSet:
         await asyncio.gather(*closing, *self._leaving, return_exceptions=True)
 
     def _add(self, server: Server, observed_bytes: int) -> ServerRuntime:
-        recorder = self.recorder_type(self._metrics, server.name, server.transport)
+        recorder = self._recorder_type(self._metrics, server.name, server.transport)
         vitals, prober, observer = self._observe(server, recorder)
         upstream: HttpUpstream | StdioUpstream
         if server.transport == "stdio":

@@ -99,11 +99,11 @@ def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _run(loaded: Config, settings: Settings) -> None:
-    from exporter.app import App
+    from exporter.app import build
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    app = App(loaded, settings, os.environ.get(ENVIRONMENT + "REVISION", ""))
+    app = build(loaded, settings, os.environ.get(ENVIRONMENT + "REVISION", ""))
     handlers = {"SIGINT": stopped.set, "SIGTERM": stopped.set, "SIGHUP": app.hang_up}
     for name, handler in handlers.items():
         # Windows has none of this: there Ctrl-C cancels this task.

@@ -75,19 +75,27 @@ class Rejection:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
+RefusalObserver = Callable[[None, str | None, str], None]
+
+
 class Gateway:
     """The application behind the MCP listener."""
 
     def __init__(
-        self, metrics: Metrics, is_loopback: bool, external_url: str | None = None
+        self,
+        metrics: Metrics,
+        is_loopback: bool,
+        external_url: str | None = None,
+        *,
+        on_refused: RefusalObserver | None = None,
     ) -> None:
+        """``on_refused`` is told of requests that were refused and were for no known server."""
         self._own_host = _origin_host((external_url or "").encode()) or None
         self._metrics = metrics
         self._is_loopback = is_loopback
         self._tokens: Tokens | None = None
         self.admission = Admission(Bounds())
-        self.on_refused: Callable[[None, str | None, str], None] = _ignored
-        """Told of requests that were refused and were for no known server."""
+        self._on_refused = on_refused
         self.upstreams: dict[str, ServerHandler] = {}
         self._known: dict[bytes, ServerHandler] = {}
         self._plan = object()
@@ -286,7 +294,8 @@ class Gateway:
         method = message.method if message else None
         if upstream is None:
             self._metrics.rejected(method, refused.reason)
-            self.on_refused(None, method, refused.reason)
+            if self._on_refused is not None:
+                self._on_refused(None, method, refused.reason)
         else:
             upstream.recorder.rejected(method, refused.reason)
         identity = message.id if message is not None else None
@@ -313,10 +322,6 @@ _FOREIGN = Rejection(403, "bad_origin", "the Host or Origin of this request is n
 _NO_METADATA = Rejection(
     404, "unknown_path", "the token is the exporter's own: there is no OAuth behind it"
 )
-
-
-def _ignored(server: None, method: str | None, reason: str) -> None:
-    """Nobody wants to know."""
 
 
 def _crowded(room: Slots) -> Rejection:

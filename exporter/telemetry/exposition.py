@@ -24,6 +24,20 @@ PAUSE = 0.0002
 """Seconds between two stretches."""
 
 
+Encoder = Callable[[Any], bytes]
+
+
+def encoder(accept: str) -> tuple[Encoder, str]:
+    """What writes a registry in the format that a client accepts, and that format's media type.
+
+    The text format is for everybody, also where the header makes no sense.
+    """
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # a version that is no number
+        return choose_encoder("")
+
+
 class Exposition:
     """Everything that a scrape shows: families of our own, and the library's collectors.
 
@@ -50,7 +64,7 @@ class Exposition:
 
         With ``names`` of samples, no others.
         """
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = encoder(accept)
         if names:
             some: bytes = encode(self._everything.restricted_registry(names))
             return iter([some]), content_type

@@ -23,7 +23,10 @@ Serve = Callable[[Request], None]
 
 
 class PageAccess:
-    """Stands before the pages; a new one is made with each reload. ``count`` is told refusals."""
+    """Who may see the pages; a new one is made with each reload.
+
+    ``count`` is told the reason of each refusal.
+    """
 
     def __init__(self, config: WebConfig, count: Callable[[str], None]) -> None:
         self._config = config
@@ -34,9 +37,8 @@ class PageAccess:
         self._waiting: set[asyncio.Task[None]] = set()
 
     def enter(self, request: Request, serve: Serve) -> None:
-        """Serve the request, now or later, or refuse it."""
-        if self._config.headers:
-            request = Dressed(request, self._config.headers)
+        """Serve the request, now or when its password was checked, or refuse it."""
+        request.extra_headers = self._config.headers
         if self._bucket is not None and not self._bucket.take(monotonic()):
             self._refuse(request, 429, "web_rate_limited", b"Too many requests\n")
             return
@@ -54,7 +56,7 @@ class PageAccess:
         return not self._config.allowed_names.isdisjoint(names_of(certificate or {}))
 
     def retire(self) -> None:
-        """Another gate stands here from now on; whoever waits still gets an answer."""
+        """Take no new requests; those whose passwords are being checked are still answered."""
         self._pool.shutdown(wait=False)
 
     def close(self) -> None:
@@ -64,7 +66,7 @@ class PageAccess:
     def _check(self, request: Request, serve: Serve, passwords: Passwords) -> None:
         presented = request.header(b"authorization")
         if presented is None:
-            self._refuse_stranger(request)
+            self._demand_password(request)
         elif passwords.remembers(presented):
             serve(request)
         elif len(self._waiting) >= MOST_WAITING:
@@ -72,7 +74,7 @@ class PageAccess:
             self._refuse(request, 503, "web_busy", text, [(b"Retry-After", b"1")])
         else:
             loop = asyncio.get_running_loop()
-            # Begun here and now: the gate may retire before a task runs for the first time.
+            # Begun here and now: this may be retired before a task runs for the first time.
             checked = loop.run_in_executor(self._pool, passwords.check, presented)
             work = self._answer_later(request, serve, passwords, presented, checked)
             task = loop.create_task(work)
@@ -92,9 +94,9 @@ class PageAccess:
             if not request.closed:
                 serve(request)
         else:
-            self._refuse_stranger(request)
+            self._demand_password(request)
 
-    def _refuse_stranger(self, request: Request) -> None:
+    def _demand_password(self, request: Request) -> None:
         challenge = [(b"WWW-Authenticate", b'Basic realm="mcp-exporter", charset="UTF-8"')]
         self._refuse(request, 401, "web_unauthorized", b"Unauthorized\n", challenge)
 
@@ -128,29 +130,6 @@ class Bucket:
             return False
         self._tokens -= 1
         return True
-
-
-class Dressed(Request):
-    """A request whose reply bears further headers, unless the page sets them itself."""
-
-    __slots__ = ("_added", "_bare")
-
-    def __init__(self, bare: Request, added: tuple[tuple[bytes, bytes], ...]) -> None:
-        super().__init__(bare._wire)  # noqa: SLF001  it is one and the same request
-        self._bare = bare
-        self._added = added
-        self.method, self.target, self.headers = bare.method, bare.target, bare.headers
-        bare.on_gone = self.gone
-
-    def respond(
-        self, status: int, body: bytes, content_type: bytes, headers: Headers | None = None
-    ) -> None:
-        """Send a whole reply."""
-        own = headers or []
-        names = {name for name, _ in own}
-        self.closed = True
-        further = [field for field in self._added if field[0] not in names]
-        self._bare.respond(status, body, content_type, [*own, *further])
 
 
 def names_of(certificate: dict[str, Any]) -> set[str]:

@@ -7,10 +7,10 @@ call in flight would wait for it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import threading
-import zlib
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qs
@@ -20,20 +20,25 @@ from exporter.probe.history import History
 from exporter.telemetry.exposition import Exposition
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.request import Request
-from exporter.transport.http.server import HttpServer
+from exporter.transport.http.server import Application, HttpServer
 from exporter.web import pages
 from exporter.web.auth import PageAccess
 from exporter.web.config import WebConfig
+from exporter.web.liveness import Liveness
 from exporter.web.pages import ServerSummary
 from exporter.web.probe_pages import HTML, HTML_HEADERS, TEXT, ProbePages, ProbeSource
+from exporter.web.scrape import ScrapeReply, accepts_gzip, gzipped
 
 T = TypeVar("T")
 
+LIMITS = ListenerLimits(body_bytes=64 * 1024, idle_timeout=120.0, connections=100)
+"""Of the scrape listener: it has a handful of clients, and each may be given a long page."""
+
+log = logging.getLogger(__name__)
+
 
 class Exporter(ProbeSource, Protocol):
-    """What the pages want to know of the exporter, and what they can tell it."""
-
-    is_ready: bool
+    """What the pages show of the exporter, and what they can have it do."""
 
     def rows(self) -> Iterable[ServerSummary]:
         """The servers."""
@@ -53,13 +58,13 @@ class Web:
         exposition: Exposition,
         exporter: Exporter,
         history: History,
+        liveness: Liveness,
     ) -> None:
         self._exposition = exposition
         self._exporter = exporter
         self._history = history
+        self._liveness = liveness
         self._reloads: set[asyncio.Task[None]] = set()
-        self.gate: PageAccess | None = None
-        """Who stands before the pages; ``None``: nobody."""
         probe_pages = ProbePages(exporter, history)
         self._pages: dict[bytes, Callable[[Request], None]] = {
             b"/": self._landing,
@@ -72,11 +77,21 @@ class Web:
         }
 
     def handle(self, request: Request) -> None:
-        """Serve one page, to whom it may be shown."""
-        if self.gate is None:
+        """Serve one page. Whatever is wrong with a page, its client is answered."""
+        try:
             self._serve(request)
-        else:
-            self.gate.enter(request, self._serve)
+        except Exception:
+            log.exception(
+                "a page could not be made", extra={"path": request.path.decode("latin-1")}
+            )
+            if request.started:
+                request.abort()
+            else:
+                request.respond(500, b"This page could not be made; see the log\n", TEXT)
+
+    def refuse(self, request: Request, status: int, reason: str) -> None:
+        """Answer what broke the rules of HTTP or a limit."""
+        request.respond(status, reason.encode() + b"\n", TEXT)
 
     def _serve(self, request: Request) -> None:
         page = self._pages.get(request.path)
@@ -90,18 +105,11 @@ class Web:
         else:
             page(request)
 
-    def refuse(self, request: Request, status: int, reason: str) -> None:
-        """Answer what broke the rules of HTTP or a limit."""
-        request.respond(status, reason.encode() + b"\n", TEXT)
-
     def _healthy(self, request: Request) -> None:
-        request.respond(200, b"mcp-exporter is healthy\n", TEXT)
+        _respond_state(request, "healthy", self._liveness.unhealthy())
 
     def _ready(self, request: Request) -> None:
-        if self._exporter.is_ready:
-            request.respond(200, b"mcp-exporter is ready\n", TEXT)
-        else:
-            request.respond(503, b"mcp-exporter is not ready\n", TEXT)
+        _respond_state(request, "ready", self._liveness.unready())
 
     def _config(self, request: Request) -> None:
         request.respond(200, self._exporter.shown_config().encode(), TEXT)
@@ -122,30 +130,36 @@ class Web:
         try:
             changes = await asyncio.wrap_future(self._exporter.reload())
         except ConfigError as error:
-            request.respond(500, f"{error}\n".encode(), TEXT)
+            status, text = 500, str(error)
+        except Exception:
+            log.exception("configuration not reloaded")
+            status, text = 500, "The reload failed in itself; see the log"
         else:
-            request.respond(200, f"The configuration was reloaded: {changes}\n".encode(), TEXT)
+            status, text = 200, f"The configuration was reloaded: {changes}"
+        if not request.closed:
+            request.respond(status, f"{text}\n".encode(), TEXT)
 
     def _metrics(self, request: Request) -> None:
         accept = (request.header(b"accept") or b"").decode("latin-1")
         names = parse_qs(request.query.decode("latin-1")).get("name[]", ())
         pieces, content_type = self._exposition.render(accept, names)
-        headers = [(b"Vary", b"Accept, Accept-Encoding")]
-        if b"gzip" in (request.header(b"accept-encoding") or b""):
-            pieces = _gzipped(pieces)
+        headers = [(b"Content-Type", content_type.encode()), (b"Vary", b"Accept, Accept-Encoding")]
+        if accepts_gzip(request.header(b"accept-encoding") or b""):
+            pieces = gzipped(pieces)
             headers.append((b"Content-Encoding", b"gzip"))
-        request.respond(200, b"".join(pieces), content_type.encode(), headers)
+        ScrapeReply(request, pieces).start(headers)
 
     def _landing(self, request: Request) -> None:
         page = pages.landing(self._exporter.rows(), self._history.records())
         request.respond(200, page.encode(), HTML, HTML_HEADERS)
 
 
-def _gzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    packer = zlib.compressobj(level=3, wbits=31)
-    for piece in pieces:
-        yield packer.compress(piece)
-    yield packer.flush()
+def _respond_state(request: Request, state: str, problem: str | None) -> None:
+    status = 200 if problem is None else 503
+    text = (
+        f"mcp-exporter is {state}" if problem is None else f"mcp-exporter is not {state}: {problem}"
+    )
+    request.respond(status, f"{text}\n".encode(), TEXT)
 
 
 def _is_own_page(request: Request) -> bool:
@@ -155,66 +169,75 @@ def _is_own_page(request: Request) -> bool:
 
 
 class WebThread:
-    """Runs a listener beside the loop that relays."""
+    """Runs a listener beside the loop that relays, and lets in who may see its pages.
 
-    def __init__(self, web: Web, count: Callable[[str], None]) -> None:
-        self._web = web
+    ``count`` is told the reason of each refusal.
+    """
+
+    def __init__(self, count: Callable[[str], None]) -> None:
         self._count = count
         self._loop = asyncio.new_event_loop()
-        self._listener: HttpServer | None = None
+        self._pages: Application | None = None
+        self._access: PageAccess | None = None
+        self._listener = HttpServer(self, self._loop, LIMITS, is_welcome=self._is_welcome)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
     def open(
         self,
+        pages: Application,
         host: str,
         port: int,
         config: WebConfig | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> tuple[str, int]:
-        """Start to listen; answers the address in use. Raises ``OSError``."""
+        """Serve the pages; returns the address in use. Raises ``OSError``."""
+        self._pages = pages
+        self._demand(config)
         self._thread.start()
-        return self._call(self._open(host, port, config, tls)).result()
+        return self._call(self._listener.open(host, port, tls)).result()
 
     def renew(self, config: WebConfig | None, tls: ssl.SSLContext | None) -> None:
         """Demand something else from now on. Returns at once."""
         self._call(self._renew(config, tls))
 
     def close(self) -> None:
-        """Stop to listen, and end the thread."""
-        if not self._thread.is_alive():
-            self._loop.close()
-            return
-        if not self._thread.is_alive():
-            return
-        if self._listener is not None:
+        """Stop listening, and end the thread."""
+        if self._thread.is_alive():
             self._call(self._listener.close(grace=1.0)).result()
-        if self._web.gate is not None:
-            self._web.gate.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+            if self._access is not None:
+                self._access.close()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
         self._loop.close()
 
-    async def _open(
-        self, host: str, port: int, config: WebConfig | None, tls: ssl.SSLContext | None
-    ) -> tuple[str, int]:
-        limits = ListenerLimits(body_bytes=64 * 1024, idle_timeout=120.0)
-        self._listener = HttpServer(self._web, self._loop, limits)
-        self._listener.is_welcome = self._is_welcome
-        self._set_gate(config)
-        return await self._listener.open(host, port, tls)
+    # The application of the listener
+
+    def handle(self, request: Request) -> None:
+        """Serve one page to whom it may be shown."""
+        pages = self._pages
+        if pages is None:
+            request.respond(503, b"There are no pages yet\n", b"text/plain; charset=utf-8")
+        elif self._access is None:
+            pages.handle(request)
+        else:
+            self._access.enter(request, pages.handle)
+
+    def refuse(self, request: Request, status: int, reason: str) -> None:
+        """Answer what broke the rules of HTTP or a limit."""
+        request.respond(status, reason.encode() + b"\n", TEXT)
 
     async def _renew(self, config: WebConfig | None, tls: ssl.SSLContext | None) -> None:
-        self._set_gate(config)
-        if self._listener is not None and not self._listener.draining:
-            await self._listener.door.renew(tls)
+        self._demand(config)
+        await self._listener.renew(tls)
 
-    def _set_gate(self, config: WebConfig | None) -> None:
-        before, self._web.gate = self._web.gate, PageAccess(config, self._count) if config else None
+    def _demand(self, config: WebConfig | None) -> None:
+        before = self._access
+        self._access = PageAccess(config, self._count) if config is not None else None
         if before is not None:
             before.retire()
 
     def _is_welcome(self, transport: asyncio.BaseTransport) -> bool:
-        return self._web.gate is None or self._web.gate.is_welcome(transport)
+        return self._access is None or self._access.is_welcome(transport)
 
     def _call(self, work: Coroutine[object, object, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)

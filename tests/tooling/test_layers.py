@@ -81,6 +81,8 @@ GUARDS = {
     "telemetry.guard",
     "telemetry.observer",
     "telemetry.recorder",
+    "web.scrape",
+    "web.server",
     "wrap.process",
     "wrap.reader",
     "wrap.receiver",

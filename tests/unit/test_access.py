@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.access import NOBODY_ASKED, AccessFiles
+from exporter.access import UNRESTRICTED, AccessFiles
 from exporter.config.errors import ConfigError
 from exporter.transport.http import tls
 from tests.support.certificates import Authority
@@ -15,10 +15,10 @@ TOKEN = "0123456789abcdef"
 
 
 def test_without_files_everybody_may_come_in() -> None:
-    credentials = NOBODY_ASKED.read()
+    credentials = UNRESTRICTED.read()
     assert credentials.tokens is None
     assert credentials.mcp_tls is None
-    assert not NOBODY_ASKED.guards_mcp
+    assert not UNRESTRICTED.guards_mcp
 
 
 def test_tokens_and_client_certificates_guard_but_a_certificate_alone_does_not(

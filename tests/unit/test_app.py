@@ -19,9 +19,10 @@ import uvloop
 
 from exporter import app as app_module
 from exporter.access import AccessFiles
-from exporter.app import App, Settings, _taken, is_loopback
+from exporter.app import App, Settings, build, is_loopback
 from exporter.config.errors import ConfigError
 from exporter.config.load import load_config
+from exporter.listeners import taken
 from tests.support.fakes import Reply, parse_replies, post, request
 
 CONFIG = """
@@ -70,7 +71,7 @@ def file(tmp_path: Path) -> Path:
 
 def make(file: Path, mcp_port: int = 0, web_port: int = 0) -> App:
     settings = Settings(file, "127.0.0.1", mcp_port, "127.0.0.1", web_port)
-    return App(load_config(file, {}), settings, "abc123")
+    return build(load_config(file, {}), settings, "abc123")
 
 
 @asynccontextmanager
@@ -144,8 +145,9 @@ def test_nothing_is_left_of_an_exporter_that_stopped(
 def test_an_exporter_that_stops_is_not_ready(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with running(file, caplog) as exporter:
-            exporter.app.is_ready = False
-            assert (await exporter.get("/-/ready"))[0] == 503
+            exporter.app.liveness.phase = "draining"
+            reply = await exporter.get("/-/ready")
+            assert reply == (503, "mcp-exporter is not ready: it is draining\n")
             assert (await exporter.get("/-/healthy"))[0] == 200
 
     play(story)
@@ -175,7 +177,7 @@ def test_an_address_that_is_taken_is_said_so_and_nothing_is_left(file: Path, lis
 
 def test_a_name_that_is_not_found_is_said_so() -> None:
     error = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-    text = str(_taken("--web.listen-address", "nowhere", 1, error))
+    text = str(taken("--web.listen-address", "nowhere", 1, error))
     assert "cannot listen on nowhere:1: Name or service not known" in text
 
 
@@ -221,7 +223,7 @@ def test_tokens_that_others_can_read_on_the_way_are_warned_of(
     async def story() -> None:
         access = AccessFiles(tokens=tokens)
         settings = Settings(file, host, 0, "127.0.0.1", 0, access=access)
-        app = App(load_config(file, {}), settings)
+        app = build(load_config(file, {}), settings)
         try:
             await app.start()
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +12,18 @@ import pytest
 
 from exporter.config.errors import ConfigError
 from exporter.config.load import load_config
-from exporter.config.model import Config
+from exporter.config.model import Config, Limits
+from exporter.listeners import Listeners
 from exporter.reload import Reloader
 from exporter.servers import Difference, ServerSet
+from exporter.systemd import SystemdNotifier
 from tests.support.fakes import Books
 
 ONE = "servers: {one: {command: cat}}\n"
 TWO = "servers: {one: {command: cat}, two: {command: '${COMMAND}'}}\n"
 
 
-class FakeFleet:
+class FakeServerSet:
     """Keeps what it is told to serve."""
 
     def __init__(self) -> None:
@@ -31,6 +34,43 @@ class FakeFleet:
         self.served.append(list(loaded.servers))
         return Difference([name for name in loaded.servers if name not in before], [], [])
 
+    @property
+    def names(self) -> list[str]:
+        return self.served[-1]
+
+
+class FakeListeners:
+    """Keeps what they are told to demand."""
+
+    def __init__(self) -> None:
+        self.limits: list[int] = []
+        self.problem: str | None = None
+        self.renewed = 0
+
+    def apply_limits(self, limits: Limits) -> None:
+        self.limits.append(limits.request_bytes)
+
+    def prepare(self) -> Callable[[], None]:
+        if self.problem is not None:
+            raise ConfigError(self.problem)
+        return self.renew
+
+    def renew(self) -> None:
+        self.renewed += 1
+
+
+class FakeNotifier:
+    """Keeps what systemd is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def reloading(self) -> None:
+        self.said.append("reloading")
+
+    def ready(self, status: str) -> None:
+        self.said.append(status)
+
 
 class Scene:
     """A file, and the exporter that reads it."""
@@ -38,17 +78,16 @@ class Scene:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.books = Books()
-        self.fleet = FakeFleet()
-        self.limits: list[int] = []
-        self.problem: str | None = None
-        self.prepared = 0
+        self.servers = FakeServerSet()
+        self.listeners = FakeListeners()
+        self.notifier = FakeNotifier()
         self.reloader = Reloader(
             path,
             {"COMMAND": "dog"},
             self.books.metrics,
-            cast(ServerSet, self.fleet),
-            lambda loaded: self.limits.append(loaded.limits.request_bytes),
-            self.prepare,
+            cast(ServerSet, self.servers),
+            cast(Listeners, self.listeners),
+            cast(SystemdNotifier, self.notifier),
         )
         path.write_text(ONE)
         self.reloader.start(load_config(path, {}))
@@ -57,14 +96,6 @@ class Scene:
         self.path.write_text(text)
         self.books.clock.advance(60)
         return self.reloader.reload()
-
-    def prepare(self) -> Callable[[], None]:
-        if self.problem is not None:
-            raise ConfigError(self.problem)
-        return self.note
-
-    def note(self) -> None:
-        self.prepared += 1
 
     @property
     def gauges(self) -> tuple[float | None, float | None]:
@@ -78,15 +109,15 @@ def scene(tmp_path: Path) -> Scene:
 
 
 def test_the_first_configuration_counts_as_loaded(scene: Scene) -> None:
-    assert scene.fleet.served == [["one"]]
+    assert scene.servers.served == [["one"]]
     assert scene.gauges == (1, 1000)
 
 
 def test_a_new_configuration_is_in_force_at_once(scene: Scene) -> None:
     text = scene.reload(TWO + "limits: {request_bytes: 7KiB}\n")
     assert text == "1 added, 0 changed, 0 removed"
-    assert scene.fleet.served[-1] == ["one", "two"]
-    assert scene.limits[-1] == 7 * 1024
+    assert scene.servers.served[-1] == ["one", "two"]
+    assert scene.listeners.limits[-1] == 7 * 1024
     assert scene.reloader.config.servers["two"].command == "dog"
     assert scene.gauges == (1, 1060)
 
@@ -99,8 +130,8 @@ def test_a_bad_configuration_changes_nothing_but_the_gauge(
     with caplog.at_level(logging.ERROR), pytest.raises(ConfigError, match=r"mcp\.yml"):
         scene.reload(text)
     assert scene.reloader.config is before
-    assert scene.fleet.served == [["one"]]
-    assert len(scene.limits) == 1
+    assert scene.servers.served == [["one"]]
+    assert len(scene.listeners.limits) == 1
     assert scene.gauges == (0, 1000)
     (record,) = caplog.records
     assert record.message == "configuration not reloaded"
@@ -122,21 +153,30 @@ def test_a_file_that_is_gone_changes_nothing(scene: Scene) -> None:
 
 
 def test_what_else_is_read_comes_into_force_with_the_configuration(scene: Scene) -> None:
-    assert scene.prepared == 0
+    assert scene.listeners.renewed == 0
     scene.reload(TWO)
-    assert scene.prepared == 1
+    assert scene.listeners.renewed == 1
 
 
 def test_where_anything_else_is_bad_nothing_comes_into_force(scene: Scene) -> None:
-    scene.problem = "tokens.yml:1: no tokens"
+    scene.listeners.problem = "tokens.yml:1: no tokens"
     with pytest.raises(ConfigError, match=r"tokens\.yml:1: no tokens"):
         scene.reload(TWO)
-    assert scene.prepared == 0
-    assert scene.fleet.served == [["one"]]
+    assert scene.listeners.renewed == 0
+    assert scene.servers.served == [["one"]]
     assert scene.gauges == (0, 1000)
 
 
 def test_where_the_configuration_is_bad_nothing_else_comes_into_force(scene: Scene) -> None:
     with pytest.raises(ConfigError):
         scene.reload("{")
-    assert scene.prepared == 0
+    assert scene.listeners.renewed == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "status"), [(TWO, "Relays to 2 servers"), ("{", "Relays to 1 server")]
+)
+def test_systemd_is_told_of_a_reload_and_of_its_end(scene: Scene, text: str, status: str) -> None:
+    with contextlib.suppress(ConfigError):
+        scene.reload(text)
+    assert scene.notifier.said == ["reloading", status]

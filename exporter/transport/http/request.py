@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from exporter.transport.http.head import (
@@ -54,6 +54,7 @@ class Request:
         "body",
         "chunked",
         "closed",
+        "extra_headers",
         "head",
         "headers",
         "keep_alive",
@@ -85,6 +86,8 @@ class Request:
         self.chunked = False
         self.closed = False
         self.refusal: tuple[int, str] | None = None
+        self.extra_headers: Sequence[tuple[bytes, bytes]] = ()
+        """What every reply bears here, unless it says that itself."""
         self.lease: Lease | None = None
         """What is given back when the reply is complete, or the client gone."""
         self.on_gone: Callable[[], None] | None = None
@@ -123,7 +126,7 @@ class Request:
         self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b""
     ) -> None:
         """Begin the reply. Without a ``Content-Length`` among the headers it is chunked."""
-        fields = list(headers)
+        fields = self._with_extra(list(headers))
         sized = status in BODYLESS or any(name.lower() == _LENGTH for name, _ in fields)
         self.start_with(status_line(status, reason) + field_lines(fields), sized)
 
@@ -183,10 +186,17 @@ class Request:
         """Send a whole reply."""
         kind = b"Content-Type: %b\r\n" % content_type if content_type else b""
         length = b"Content-Length: %d\r\n" % len(body)
-        further = field_lines(headers) if headers else b""
+        fields = self._with_extra(headers or [])
+        further = field_lines(fields) if fields else b""
         self.start_with(status_line(status) + kind + length + further, sized=True)
         self.write(body)
         self.end()
+
+    def _with_extra(self, fields: Headers) -> Headers:
+        if not self.extra_headers:
+            return fields
+        names = {name.lower() for name, _ in fields}
+        return [*fields, *(extra for extra in self.extra_headers if extra[0].lower() not in names)]
 
     def gone(self) -> None:
         """The client is gone: tell whoever serves this request."""

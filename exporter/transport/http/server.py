@@ -264,6 +264,18 @@ class Connection(asyncio.Protocol):
             self._serving.on_drain(self._paused)
 
 
+def _everybody(transport: asyncio.BaseTransport) -> bool:  # noqa: ARG001
+    return True
+
+
+def _nothing_wrong(request: Request) -> None:
+    """Everybody may send large bodies."""
+
+
+def _ignored(reason: str) -> None:
+    """Nobody wants to know."""
+
+
 class HttpServer:
     """Accepts connections on one address and hands their requests to an application."""
 
@@ -272,17 +284,22 @@ class HttpServer:
         application: Application,
         loop: asyncio.AbstractEventLoop,
         limits: ListenerLimits | None = None,
+        *,
+        screen: Callable[[Request], tuple[int, str] | None] = _nothing_wrong,
+        is_welcome: Callable[[asyncio.BaseTransport], bool] = _everybody,
+        on_cut: Callable[[str], None] = _ignored,
     ) -> None:
+        """``screen`` says why a request is refused whose large body has not come yet, or ``None``;
+        ``is_welcome`` whether a new connection is kept; ``on_cut`` is told why a connection is cut
+        in the middle of a reply."""
         self.application = application
         self.loop = loop
         self.limits = limits or ListenerLimits()
         self.heads: HeadCache[RequestHead] = HeadCache(_KNOWN_HEADS)
         self.connections: set[Connection] = set()
-        self.is_welcome: Callable[[asyncio.BaseTransport], bool] = _everybody
-        self.screen: Callable[[Request], tuple[int, str] | None] = _nothing_wrong
-        """Answers why a request is refused whose large body has not come yet, or ``None``."""
-        self.on_cut: Callable[[str], None] = _ignored
-        """Told why where a connection is cut in the middle of a reply."""
+        self.screen = screen
+        self.is_welcome = is_welcome
+        self.on_cut = on_cut
         self.draining = False
         self.door = ListeningSockets(loop, lambda: Connection(self))
         self._sweeper: asyncio.TimerHandle | None = None
@@ -295,6 +312,16 @@ class HttpServer:
         address = await self.door.open(host, port, tls)
         self._sweep()
         return address
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether new connections are accepted."""
+        return self.door.is_open
+
+    async def renew(self, tls: ssl.SSLContext | None) -> None:
+        """Show other certificates to new connections from now on."""
+        if not self.draining:
+            await self.door.renew(tls)
 
     async def drain(self, grace: float) -> None:
         """Stop accepting, and let requests end within ``grace`` seconds."""
@@ -330,15 +357,3 @@ class HttpServer:
             if connection.deadline < now and connection.is_waiting:
                 connection.expire()
         self._sweeper = self.loop.call_later(1.0, self._sweep)
-
-
-def _everybody(transport: asyncio.BaseTransport) -> bool:  # noqa: ARG001
-    return True
-
-
-def _nothing_wrong(request: Request) -> None:
-    """Everybody may send large bodies."""
-
-
-def _ignored(reason: str) -> None:
-    """Nobody wants to know."""

@@ -57,6 +57,11 @@ class ListeningSockets:
         for server in before:
             server.close()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether connections are accepted."""
+        return any(server.is_serving() for server in self._servers)
+
     def close(self) -> None:
         """Let nobody in any more."""
         for server in self._servers:

@@ -26,17 +26,17 @@ def basic(password: str) -> bytes:
 
 
 class Site:
-    """A page behind a gate."""
+    """A page that not everybody may see."""
 
     def __init__(self, config: WebConfig, headers: Headers | None = None) -> None:
         self.refused: list[str] = []
         self.served: list[Request] = []
         self.headers = headers
-        self.gate = PageAccess(config, self.refused.append)
+        self.access = PageAccess(config, self.refused.append)
         self.client = Downstream(self)
 
     def handle(self, request: Request) -> None:
-        self.gate.enter(request, self.serve)
+        self.access.enter(request, self.serve)
 
     def refuse(self, request: Request, status: int, reason: str) -> None:
         raise AssertionError((request, status, reason))
@@ -53,8 +53,8 @@ class Site:
 
     async def ask(self, path: bytes = b"/metrics", authorization: bytes | None = None) -> Reply:
         self.say(path, authorization)
-        while self.gate._waiting:
-            await asyncio.wait(self.gate._waiting)
+        while self.access._waiting:
+            await asyncio.wait(self.access._waiting)
         return self.client.replies()[-1]
 
 
@@ -85,7 +85,7 @@ async def test_with_the_password_there_is_the_page_and_the_second_time_at_once()
     site = Site(WebConfig(users=USERS))
     assert (await site.ask(authorization=basic("right"))).body == b"GET /metrics"
     site.say(authorization=basic("right"))
-    assert not site.gate._waiting
+    assert not site.access._waiting
     assert [reply.status for reply in site.client.replies()] == [200, 200]
     assert site.refused == []
 
@@ -111,7 +111,7 @@ async def test_passwords_that_wait_are_bounded_and_the_loop_goes_on() -> None:
     site = Site(WebConfig(users=USERS))
     held = threading.Event()
     for _ in range(THREADS):  # all of them are busy
-        site.gate._pool.submit(held.wait)
+        site.access._pool.submit(held.wait)
     clients = [Downstream(site) for _ in range(MOST_WAITING + 1)]
     header = b"Authorization: " + basic("right")
     for client in clients:
@@ -120,7 +120,7 @@ async def test_passwords_that_wait_are_bounded_and_the_loop_goes_on() -> None:
     assert (refused.status, refused.header(b"retry-after")) == (503, b"1")
     assert site.refused == ["web_busy"]
     held.set()
-    await asyncio.wait(site.gate._waiting)
+    await asyncio.wait(site.access._waiting)
     assert [client.replies()[0].status for client in clients[:-1]] == [200] * MOST_WAITING
 
 
@@ -129,21 +129,21 @@ async def test_a_client_that_leaves_meanwhile_is_served_nothing() -> None:
     site = Site(WebConfig(users=USERS))
     held = threading.Event()
     for _ in range(THREADS):
-        site.gate._pool.submit(held.wait)
+        site.access._pool.submit(held.wait)
     site.say(authorization=basic("right"))
     site.client.abort()
     await asyncio.sleep(0)
     held.set()
-    await asyncio.wait(site.gate._waiting)
+    await asyncio.wait(site.access._waiting)
     assert site.served == []
 
 
 @on_a_loop
-async def test_whoever_waits_for_a_gate_that_retires_still_gets_an_answer() -> None:
+async def test_a_request_whose_password_is_being_checked_is_answered_after_a_reload() -> None:
     site = Site(WebConfig(users=USERS))
     site.say(authorization=basic("right"))
-    site.gate.retire()
-    await asyncio.wait(site.gate._waiting)
+    site.access.retire()
+    await asyncio.wait(site.access._waiting)
     assert site.client.replies()[0].status == 200
 
 
@@ -208,8 +208,8 @@ class Presenting(asyncio.Transport):
 @on_a_loop
 async def test_a_certificate_must_bear_a_name(certificate: object, is_welcome: bool) -> None:
     names = frozenset({"prometheus.example", "10.0.0.1"})
-    gate = PageAccess(WebConfig(allowed_names=names), uncounted)
-    assert gate.is_welcome(Presenting(certificate)) is is_welcome
+    access = PageAccess(WebConfig(allowed_names=names), uncounted)
+    assert access.is_welcome(Presenting(certificate)) is is_welcome
     assert PageAccess(WebConfig(), uncounted).is_welcome(Presenting(certificate))
 
 

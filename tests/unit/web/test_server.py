@@ -19,16 +19,16 @@ from exporter.probe.base import ProbeResult
 from exporter.probe.explain import Explanation
 from exporter.probe.history import History, Record
 from exporter.telemetry.exposition import Exposition
+from exporter.web.liveness import Heartbeat, Liveness
 from exporter.web.pages import ServerSummary
 from exporter.web.server import Web, WebThread
-from tests.support.fakes import Downstream, Reply, on_fake_time, settle, uncounted
+from tests.support.fakes import Downstream, Reply, on_fake_time, settle, uncounted, virtual_loop
 
 
 class Exporter:
     """What the pages ask; nothing is behind it."""
 
     def __init__(self) -> None:
-        self.is_ready = True
         self.reloaded: Future[str] = Future()
 
     @property
@@ -52,20 +52,28 @@ class Exporter:
         return self.reloaded
 
 
-def build() -> tuple[Web, Exporter]:
+def build(liveness: Liveness | None = None) -> tuple[Web, Exporter]:
     registry = CollectorRegistry()
     Counter("mcp_calls", "Calls.", ["server"], registry=registry).labels("files").inc()
     Counter("mcp_other", "Others.", registry=registry)
     exporter, history = Exporter(), History()
     history.add(Record("files", 0.0, ProbeResult("success", 0.1), []))
-    return Web(Exposition(registry, [], registry), exporter, history), exporter
+    exposition = Exposition(registry, [], registry)
+    return Web(exposition, exporter, history, liveness or serving()), exporter
+
+
+def serving() -> Liveness:
+    liveness = Liveness(Heartbeat(lambda _: None, lambda _: None), lambda: True)
+    liveness.phase = "serving"
+    return liveness
 
 
 class Site:
     """The pages behind a listener."""
 
     def __init__(self) -> None:
-        self.web, self.exporter = build()
+        self.liveness = serving()
+        self.web, self.exporter = build(self.liveness)
         self.client = Downstream(self.web)
 
     def ask(self, target: str, *headers: str, method: str = "GET") -> None:
@@ -95,7 +103,10 @@ class Site:
 def test_each_path_has_its_page(path: str, status: int, text: str) -> None:
     @on_fake_time
     async def run() -> None:
-        reply = Site().get(path)
+        site = Site()
+        site.ask(path)
+        await settle()
+        reply = site.client.replies()[-1]
         assert reply.status == status
         assert text in reply.body.decode()
 
@@ -103,10 +114,33 @@ def test_each_path_has_its_page(path: str, status: int, text: str) -> None:
 
 
 @on_fake_time
-async def test_readiness_is_about_the_exporter() -> None:
+async def test_an_exporter_that_drains_is_healthy_but_not_ready() -> None:
     site = Site()
-    site.exporter.is_ready = False
+    site.liveness.phase = "draining"
+    reply = site.get("/-/ready")
+    assert (reply.status, reply.body) == (503, b"mcp-exporter is not ready: it is draining\n")
+    assert site.get("/-/healthy").status == 200
+
+
+@on_fake_time
+async def test_an_exporter_whose_loop_hangs_is_neither_healthy_nor_ready() -> None:
+    site = Site()
+    virtual_loop().clock.advance(16)
+    reply = site.get("/-/healthy")
+    text = b"mcp-exporter is not healthy: the loop that relays has not turned for 16 s\n"
+    assert (reply.status, reply.body) == (503, text)
     assert site.get("/-/ready").status == 503
+
+
+@on_fake_time
+async def test_a_page_that_cannot_be_made_is_a_line_and_a_log_entry(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site = Site()
+    site.exporter.shown_config = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+    reply = site.get("/config")
+    assert (reply.status, reply.body) == (500, b"This page could not be made; see the log\n")
+    assert caplog.records[0].message == "a page could not be made"
     assert site.get("/-/healthy").status == 200
 
 
@@ -132,7 +166,9 @@ async def test_a_request_that_breaks_the_rules_is_told_so() -> None:
 async def test_a_scraper_gets_the_format_and_the_coding_that_it_asks_for() -> None:
     site = Site()
     accept = "Accept: application/openmetrics-text;version=1.0.0"
-    reply = site.get("/metrics", accept, "Accept-Encoding: gzip")
+    site.ask("/metrics", accept, "Accept-Encoding: gzip")
+    await settle()
+    (reply,) = site.client.replies()
     assert reply.header(b"content-encoding") == b"gzip"
     assert reply.header(b"vary") == b"Accept, Accept-Encoding"
     assert gzip.decompress(reply.body).endswith(b"# EOF\n")
@@ -140,7 +176,10 @@ async def test_a_scraper_gets_the_format_and_the_coding_that_it_asks_for() -> No
 
 @on_fake_time
 async def test_a_scraper_may_ask_for_some_families_alone() -> None:
-    body = Site().get("/metrics?name[]=mcp_other_total").body
+    site = Site()
+    site.ask("/metrics?name[]=mcp_other_total")
+    await settle()
+    body = site.client.replies()[-1].body
     assert b"mcp_other_total 0.0" in body
     assert b"mcp_calls" not in body
 
@@ -181,8 +220,9 @@ def test_pages_are_served_on_a_thread_of_their_own() -> None:
             super().handle(request)
 
     web, exporter = build()
-    thread = WebThread(Watched(web._exposition, exporter, History()), uncounted)
-    host, port = thread.open("127.0.0.1", 0)
+    thread = WebThread(uncounted)
+    watched = Watched(web._exposition, exporter, History(), serving())
+    host, port = thread.open(watched, "127.0.0.1", 0)
     try:
         assert requests.get(f"http://{host}:{port}/-/healthy", timeout=10).status_code == 200
     finally:
@@ -194,11 +234,11 @@ def test_pages_are_served_on_a_thread_of_their_own() -> None:
 
 def test_an_address_that_is_taken_is_an_error_and_closing_is_safe() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        thread = WebThread(build()[0], uncounted)
+        thread = WebThread(uncounted)
         with pytest.raises(OSError, match="in use"):
-            thread.open("127.0.0.1", taken.getsockname()[1])
+            thread.open(build()[0], "127.0.0.1", taken.getsockname()[1])
         thread.close()
-    never_opened = WebThread(build()[0], uncounted)
+    never_opened = WebThread(uncounted)
     never_opened.close()
 
 

@@ -1,0 +1,91 @@
+"""Both listeners, MCP's and the scrape's: where they listen, what they bound, who may come in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable
+from functools import partial
+
+from exporter.access import AccessFiles, Credentials
+from exporter.config.errors import ConfigError
+from exporter.config.model import Limits
+from exporter.relay.gateway import Gateway
+from exporter.transport.http.parser import ListenerLimits
+from exporter.transport.http.server import Application, HttpServer
+from exporter.web.server import WebThread
+
+
+class Listeners:
+    """Opens, renews and closes the two."""
+
+    def __init__(
+        self, gateway: Gateway, mcp: HttpServer, web: WebThread, files: AccessFiles
+    ) -> None:
+        self._gateway = gateway
+        self._files = files
+        self._renewals: set[asyncio.Task[None]] = set()
+        self.mcp = mcp
+        self.web = web
+
+    async def open_mcp(self, host: str, port: int, credentials: Credentials) -> str:
+        """Listen for clients; returns the URL. Raises ``ConfigError``."""
+        tls = credentials.mcp_tls
+        try:
+            return _url(await self.mcp.open(host, port, tls), tls)
+        except OSError as error:
+            raise taken("--mcp.listen-address", host, port, error) from None
+
+    def open_web(self, pages: Application, host: str, port: int, credentials: Credentials) -> str:
+        """Listen for scrapes; returns the URL. Raises ``ConfigError``."""
+        tls = credentials.web_tls
+        try:
+            return _url(self.web.open(pages, host, port, credentials.web, tls), tls)
+        except OSError as error:
+            raise taken("--web.listen-address", host, port, error) from None
+
+    def apply_limits(self, limits: Limits) -> None:
+        """Bound both from now on."""
+        self.mcp.limits = listener_limits(limits)
+        self._gateway.admission.apply(limits)
+
+    def prepare(self) -> Callable[[], None]:
+        """Read the files that say who may come in; what is returned puts that into force.
+
+        Raises ``ConfigError``.
+        """
+        return partial(self._put_into_force, self._files.read())
+
+    def _put_into_force(self, credentials: Credentials) -> None:
+        self._gateway.tokens = credentials.tokens
+        if self._files.web is not None:
+            self.web.renew(credentials.web, credentials.web_tls)
+        if credentials.mcp_tls is not None:
+            renewal = self.mcp.renew(credentials.mcp_tls)
+            task = asyncio.get_running_loop().create_task(renewal)
+            self._renewals.add(task)
+            task.add_done_callback(self._renewals.discard)
+
+
+def listener_limits(limits: Limits) -> ListenerLimits:
+    """What the configuration's limits mean for the MCP listener."""
+    return ListenerLimits(
+        head_bytes=limits.header_bytes,
+        body_bytes=limits.request_bytes,
+        read_timeout=limits.read_timeout,
+        idle_timeout=limits.keep_alive,
+        write_timeout=limits.write_timeout,
+        connections=limits.connections,
+    )
+
+
+def taken(flag: str, host: str, port: int, error: OSError) -> ConfigError:
+    """The complaint about an address that cannot be listened on."""
+    code = error.errno or 0  # of the system; below that, a name was not found
+    reason = os.strerror(code) if code > 0 else error.strerror or str(error)
+    return ConfigError(f"{flag}: cannot listen on {host}:{port}: {reason}; choose another address")
+
+
+def _url(address: tuple[str, int], tls: ssl.SSLContext | None) -> str:
+    return "{}://{}:{}".format("http" if tls is None else "https", *address)

@@ -1,0 +1,63 @@
+"""What the listeners demand and bound comes from files and limits, and changes with them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+
+import pytest
+
+from exporter.access import AccessFiles
+from exporter.config.errors import ConfigError
+from exporter.config.model import Limits
+from exporter.listeners import Listeners, taken
+from exporter.relay.gateway import Gateway
+from exporter.transport.http.server import HttpServer
+from exporter.web.server import WebThread
+from tests.support.fakes import Books, on_fake_time, uncounted
+
+
+class Scene:
+    """Listeners that are not open yet, and a file of tokens."""
+
+    def __init__(self, tokens: Path) -> None:
+        self.tokens = tokens
+        self.gateway = Gateway(Books().metrics, is_loopback=True)
+        self.mcp = HttpServer(self.gateway, asyncio.get_running_loop())
+        self.web = WebThread(uncounted)
+        files = AccessFiles(tokens=tokens)
+        self.listeners = Listeners(self.gateway, self.mcp, self.web, files)
+
+
+@on_fake_time
+async def test_limits_reach_the_listener_and_the_gateway(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "tokens.yml")
+    scene.listeners.apply_limits(Limits(request_bytes=7, connections=3, requests_total=2))
+    assert (scene.mcp.limits.body_bytes, scene.mcp.limits.connections) == (7, 3)
+    assert scene.gateway.admission.bounds.requests_total == 2
+    scene.web.close()
+
+
+@on_fake_time
+async def test_what_was_read_is_demanded_only_when_it_is_put_into_force(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "tokens.yml")
+    scene.tokens.write_text("me: 0123456789abcdef\n")
+    put_into_force = scene.listeners.prepare()
+    assert scene.gateway.tokens is None
+    put_into_force()
+    tokens = scene.gateway.tokens
+    assert tokens is not None
+    scene.tokens.write_text("")
+    with pytest.raises(ConfigError, match="is empty"):
+        scene.listeners.prepare()
+    assert scene.gateway.tokens is tokens
+    scene.web.close()
+
+
+def test_an_address_that_cannot_be_had_is_named_with_its_flag_and_the_mend() -> None:
+    error = OSError(errno.EADDRINUSE, "in use")
+    assert str(taken("--mcp.listen-address", "127.0.0.1", 80, error)) == (
+        "--mcp.listen-address: cannot listen on 127.0.0.1:80: "
+        "Address already in use; choose another address"
+    )
