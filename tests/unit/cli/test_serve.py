@@ -104,7 +104,7 @@ def test_a_system_without_signals_stops_the_exporter_by_cancelling_it(
         with pytest.raises(asyncio.CancelledError):
             await running
 
-    monkeypatch.setattr(app, "App", App)
+    monkeypatch.setattr(app, "build", App)
     asyncio.run(run())
     assert course == ["start", "stop"]
 
