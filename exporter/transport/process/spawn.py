@@ -1,18 +1,19 @@
-"""Starts a process on three pipes, and hardly holds up the loop that relays meanwhile.
+"""Start a process on three pipes, and hardly hold up the loop that relays meanwhile.
 
-The event loops' own way forks: that copies what describes the exporter's memory, and whoever is
-relayed waits for 5 to 25 ms. ``subprocess`` uses vfork, which takes one.
+The event loops' own way forks: that copies what describes the exporter's memory, and every call
+in flight waits for 5 to 25 ms. ``subprocess`` uses vfork, which takes one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import IO, cast
+from typing import IO
 
 
 async def start(
@@ -33,12 +34,12 @@ async def start(
         return
     process = _spawn(command, env, cwd)
     try:
-        watch = os.pidfd_open(process.pid)
+        piped = PipedProcess(process, protocol, loop)
     except OSError:
         process.kill()
         process.communicate()
         raise
-    await PipedProcess(process, watch, protocol, loop).connect()
+    await piped.connect()
 
 
 def _spawn(
@@ -63,28 +64,43 @@ class PipedProcess(asyncio.SubprocessTransport):
     def __init__(
         self,
         process: subprocess.Popen[bytes],
-        watch: int,
         protocol: asyncio.SubprocessProtocol,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__()
         self._process = process
-        self._watch = watch
         self._protocol = protocol
         self._loop = loop
         self._pipes: dict[int, asyncio.BaseTransport] = {}
+        with contextlib.ExitStack() as opened:
+            self._watch = os.pidfd_open(process.pid)
+            opened.callback(os.close, self._watch)
+            self._unconnected = []
+            for stream in (process.stdin, process.stdout, process.stderr):
+                self._unconnected.append(_detach(stream))
+                opened.callback(os.close, self._unconnected[-1])
+            opened.pop_all()
 
     async def connect(self) -> None:
         """Tell the protocol of the process, of what it writes, and of its end."""
-        loop, process = self._loop, self._process
-        stdin, stdout, stderr = (
-            cast("IO[bytes]", pipe) for pipe in (process.stdin, process.stdout, process.stderr)
-        )
-        self._pipes[0], _ = await loop.connect_write_pipe(lambda: _Pipe(self._protocol, 0), stdin)
-        self._protocol.connection_made(self)
-        self._pipes[1], _ = await loop.connect_read_pipe(lambda: _Pipe(self._protocol, 1), stdout)
-        self._pipes[2], _ = await loop.connect_read_pipe(lambda: _Pipe(self._protocol, 2), stderr)
-        loop.add_reader(self._watch, self._exited)
+        try:
+            await self._connect(0, "wb")
+            self._protocol.connection_made(self)
+            await self._connect(1, "rb")
+            await self._connect(2, "rb")
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            for descriptor in self._unconnected:
+                os.close(descriptor)
+            self.close()
+            raise
+        self._loop.add_reader(self._watch, self._exited)
+
+    async def _connect(self, number: int, mode: str) -> None:
+        pipe = _pipe_file(self._loop, self._unconnected.pop(0), mode)
+        connect = self._loop.connect_write_pipe if mode == "wb" else self._loop.connect_read_pipe
+        self._pipes[number], _ = await connect(lambda: _Pipe(self._protocol, number), pipe)
 
     def get_pid(self) -> int:
         """Its id."""
@@ -130,6 +146,22 @@ class _Pipe(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The pipe is closed."""
         self._protocol.pipe_connection_lost(self._fd, exc)
+
+
+def _detach(stream: IO[bytes] | None) -> int:
+    """The descriptor of a stream, which is the caller's alone from now on."""
+    assert stream is not None  # noqa: S101
+    with stream:
+        return os.dup(stream.fileno())
+
+
+def _pipe_file(loop: asyncio.AbstractEventLoop, descriptor: int, mode: str) -> io.FileIO:
+    """A file for the loop, made so that its descriptor is closed once.
+
+    asyncio's own loops close the file. uvloop closes the descriptor, and then the file too: by
+    then another thread may have been given the same number for something else.
+    """
+    return io.FileIO(descriptor, mode, closefd=isinstance(loop, asyncio.BaseEventLoop))
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from typing import NoReturn
+from typing import IO, Any, NoReturn
 
 import psutil
 import pytest
@@ -23,7 +23,7 @@ class Witness(asyncio.SubprocessProtocol):
         self.transport: asyncio.SubprocessTransport
         self.said = {1: b"", 2: b""}
         self.ended = asyncio.Event()
-        self.closed = {1: asyncio.Event(), 2: asyncio.Event()}
+        self.closed = {fd: asyncio.Event() for fd in range(3)}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.SubprocessTransport)
@@ -40,11 +40,58 @@ class Witness(asyncio.SubprocessProtocol):
         self.ended.set()
 
 
+class OnePipe:
+    """A pipe as a loop is given it; notes when its file is closed after its descriptor was."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+        self.descriptor = pipe.fileno()
+        self.closed_twice = False
+
+    def fileno(self) -> int:
+        return self._pipe.fileno()
+
+    def close(self) -> None:
+        try:
+            self._pipe.close()
+        except OSError as error:
+            assert error.errno == errno.EBADF
+            self.closed_twice = True
+
+
+def watched(kind: type[asyncio.AbstractEventLoop]) -> type[Any]:
+    """A kind of loop that keeps the pipes that it is given."""
+
+    class Watched(kind):  # type: ignore[misc,valid-type]
+        pipes: list[OnePipe]
+
+        async def connect_read_pipe(self, protocol_factory: Any, pipe: Any) -> Any:
+            self.pipes.append(OnePipe(pipe))
+            return await super().connect_read_pipe(protocol_factory, self.pipes[-1])
+
+        async def connect_write_pipe(self, protocol_factory: Any, pipe: Any) -> Any:
+            self.pipes.append(OnePipe(pipe))
+            return await super().connect_write_pipe(protocol_factory, self.pipes[-1])
+
+    return Watched
+
+
+LOOPS = [asyncio.SelectorEventLoop, uvloop.Loop]
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
 async def run(script: str, seconds: float = 20) -> Witness:
     witness = Witness()
     await spawn.start(witness, ["sh", "-c", script], ENVIRONMENT, None)
     async with asyncio.timeout(seconds):
-        for event in (witness.ended, *witness.closed.values()):
+        for event in (witness.ended, witness.closed[1], witness.closed[2]):
             await event.wait()
     return witness
 
@@ -59,6 +106,59 @@ def test_its_words_and_its_end_are_told(
         assert witness.said == {1: b"out\n", 2: b"err\n"}
         assert witness.transport.get_returncode() == code
         witness.transport.close()
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_each_descriptor_is_closed_once(kind: type[asyncio.AbstractEventLoop]) -> None:
+    """Another thread may have been given its number by the time it is closed again."""
+    loop = watched(kind)()
+    loop.pipes = []
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(run_and_close())  # the loops open some of their own with the first
+        before = psutil.Process().num_fds()
+        runner.run(run_and_close())
+        assert len(loop.pipes) == 6
+        assert not any(pipe.closed_twice for pipe in loop.pipes)
+        assert not any(is_open(pipe.descriptor) for pipe in loop.pipes)
+        assert psutil.Process().num_fds() == before
+
+
+async def run_and_close() -> None:
+    witness = await run("echo out")
+    witness.transport.close()
+    for _ in range(3):  # the loops close a pipe in one of their next turns
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+@pytest.mark.parametrize("failing", ["connect_write_pipe", "connect_read_pipe"])
+def test_a_process_whose_pipes_cannot_be_watched_is_not_left_behind(
+    kind: type[asyncio.AbstractEventLoop], failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = watched(kind)()
+    loop.pipes = []
+
+    connect = getattr(loop, failing)
+
+    async def fail(*arguments: object) -> NoReturn:
+        transport, _ = await connect(*arguments)
+        transport.close()  # as the loops do where a pipe cannot be watched
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    async def try_it() -> None:
+        with pytest.raises(OSError, match="Cannot allocate"):
+            await spawn.start(Witness(), ["sleep", "60"], ENVIRONMENT, None)
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    before = psutil.Process().children()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(run_and_close())
+        open_before = psutil.Process().num_fds()
+        monkeypatch.setattr(loop, failing, fail)
+        runner.run(try_it())
+        assert psutil.Process().children() == before
+        assert psutil.Process().num_fds() == open_before
 
 
 def test_its_streams_are_pipes_and_its_session_its_own() -> None:
