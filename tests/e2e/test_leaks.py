@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.support import raw_server
+from tests.support.certificates import Authority
 from tests.support.exporting import Exporter, exporter, is_running, obedient
 from tests.support.paths import ROOT
 from tests.support.raw_client import (
@@ -260,6 +264,87 @@ def wait_until_quiet(exporter: Exporter, sockets: int) -> None:
         return not any(traces.gauges.values()) and traces.descriptors["socket"] <= sockets
 
     wait_for(look, PATIENCE, "the gauges are at zero, the connections closed")
+
+
+# File descriptors
+
+STRACE = ["strace", "-D", "-f", "-qq", "-e", "trace=close", "-e", "status=failed"]
+STRACE += ["-e", "signal=none", "-o"]
+"""Notes the closes that fail, and leaves the program its parent's child."""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_no_descriptor_is_closed_twice(tmp_path: Path) -> None:
+    """Another thread may have been given its number meanwhile: what it reads or writes is cut."""
+    authority = Authority(tmp_path)
+    own = authority.issue("own")
+    tls = {"cert_file": own.cert.name, "key_file": own.key.name}
+    web_config = tmp_path / "web.yml"
+    web_config.write_text(json.dumps({"tls_server_config": tls}))
+    trace = tmp_path / "closed-twice"
+    servers = {
+        "sessions": {**obedient(), "probe": {"enabled": True, "interval": "1s", "timeout": "900ms"}}
+    }
+    flags = (f"--web.config.file={web_config}", f"--wrap.socket={tmp_path / 'wrap.sock'}")
+    with exporter(tmp_path, servers, *flags, under=[*STRACE, str(trace)], idle_timeout=IDLE) as at:
+        open_and_drop(at.url("sessions"), 2 * len(WAYS))
+        for page in ("/metrics", "/probe?target=sessions", "/", "/config"):
+            get(at, page, authority)
+        for reload in range(1, 6):
+            changed = {**servers, f"other-{reload}": obedient()}
+            (tmp_path / "exporter.json").write_text(json.dumps({"servers": changed}))
+            at.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: len(at.says("configuration loaded")) > reload, PATIENCE, "it reloads")  # noqa: B023
+            get(at, "/metrics", authority)
+        threads = {thread.name for thread in Path(f"/proc/{at.pid}/task").iterdir()}
+    closed = [line for line in trace.read_text().splitlines() if line.split()[0] in threads]
+    assert closed == []
+
+
+def get(exporter: Exporter, page: str, authority: Authority) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        reply = session.get(exporter.web + page, verify=str(authority.file), timeout=60)
+    assert reply.status_code == 200
+
+
+SCRAPES = 10_000
+
+
+def test_10000_scrapes_are_answered_while_children_come_and_go(stdio: Exporter) -> None:
+    address = stdio.web.removeprefix("http://")
+    over = threading.Event()
+
+    def come_and_go() -> int:
+        count = 0
+        while not over.is_set():
+            by_delete(stdio.url("sessions"), open_session(stdio.url("sessions")))
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(2) as pool:
+        visitors = [pool.submit(come_and_go) for _ in range(2)]
+        try:
+            answers = Counter(scrape_once(address) for _ in range(SCRAPES))
+        finally:
+            over.set()
+        children = sum(visitor.result() for visitor in visitors)
+    assert answers == {200: SCRAPES}
+    assert children > 20
+
+
+def scrape_once(address: str) -> int | str:
+    """The status, or what went wrong; each on a connection of its own."""
+    connection = HTTPConnection(address, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/metrics?name[]=mcp_sessions")
+        reply = connection.getresponse()
+        reply.read()
+        return reply.status
+    except OSError as error:
+        return repr(error)
+    finally:
+        connection.close()
 
 
 # Children

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,17 +149,18 @@ def exporter(
     servers: Mapping[str, Any],
     *flags: str,
     module: str = "exporter",
+    under: Sequence[str] = (),
     **settings: Any,
 ) -> Iterator[Exporter]:
     """An exporter in front of these servers, on free ports; it is told to stop at the end.
 
     Servers are not probed unless they say so, for what is counted is to be the test's own.
-    ``module`` starts another one than the product's.
+    ``module`` starts another one than the product's; ``under`` is a command that starts it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config, log = folder / "exporter.json", folder / "exporter.log"
     config.write_text(json.dumps({"servers": servers, "probe": UNPROBED, **settings}))
-    command = [sys.executable, "-m", module, "serve", "--config.file", str(config)]
+    command = [*under, sys.executable, "-m", module, "serve", "--config.file", str(config)]
     command += ["--mcp.listen-address", "127.0.0.1:0", "--web.listen-address", "127.0.0.1:0"]
     command += ["--log.format", "json", *flags]
     with log.open("wb") as output:
