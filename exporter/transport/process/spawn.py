@@ -83,18 +83,13 @@ class PipedProcess(asyncio.SubprocessTransport):
 
     async def connect(self) -> None:
         """Tell the protocol of the process, of what it writes, and of its end."""
-        try:
+        with contextlib.ExitStack() as failing:
+            failing.callback(self._give_up)
             await self._connect(0, "wb")
             self._protocol.connection_made(self)
             await self._connect(1, "rb")
             await self._connect(2, "rb")
-        except BaseException:
-            self._process.kill()
-            self._process.wait()
-            for descriptor in self._unconnected:
-                os.close(descriptor)
-            self.close()
-            raise
+            failing.pop_all()
         self._loop.add_reader(self._watch, self._exited)
 
     async def _connect(self, number: int, mode: str) -> None:
@@ -124,6 +119,13 @@ class PipedProcess(asyncio.SubprocessTransport):
         self._process.poll()
         self._forget()
         self._protocol.process_exited()
+
+    def _give_up(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for descriptor in self._unconnected:
+            os.close(descriptor)
+        self.close()
 
     def _forget(self) -> None:
         if self._watch >= 0:
