@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from exporter.config.errors import ConfigError
 
@@ -91,6 +93,15 @@ def address(flag: str, text: str) -> tuple[str, int]:
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ConfigError(f"{flag}: {text!r} is not HOST:PORT, such as 127.0.0.1:6279")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104  what an empty host means
+
+
+def is_local(url: str) -> bool:
+    """Whether it is on this machine's loopback, where no proxy belongs in between."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def positive(text: str) -> int:

@@ -30,7 +30,7 @@ _OF_THE_CONNECTION = {b"accept-encoding", b"connection", b"content-length", b"tr
 
 
 @dataclass(slots=True)
-class Course:
+class LoadResult:
     """What became of a row of calls; ``seconds`` of each that was timed, whatever its outcome."""
 
     calls: int = 0
@@ -64,14 +64,14 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
+class RecordedRequest:
     """A request as the SDK wrote it."""
 
     headers: Headers
     message: dict[str, Any]
 
     @classmethod
-    def read(cls, headers: Headers, body: bytes) -> Original:
+    def read(cls, headers: Headers, body: bytes) -> RecordedRequest:
         """Take it over, without what belongs to its connection."""
         kept = [each for each in headers if each[0].lower() not in _OF_THE_CONNECTION]
         return cls(kept, json.loads(body))
@@ -87,10 +87,10 @@ class Original:
 class Load:
     """Sends a request to ``url`` as often as is asked."""
 
-    def __init__(self, url: str, original: Original, course: Course) -> None:
+    def __init__(self, url: str, recorded: RecordedRequest, result: LoadResult) -> None:
         self._pool = Pool(url, asyncio.get_running_loop())
-        self._original = original
-        self._course = course
+        self._recorded = recorded
+        self._result = result
 
     async def run(self, calls: int, concurrency: int, show: Callable[[int], None]) -> None:
         """Make the calls, so many at once; ``show`` hears how many there were so far."""
@@ -103,13 +103,13 @@ class Load:
     async def _work(self, left: Iterator[int], show: Callable[[int], None]) -> None:
         for number in left:
             reply = Reply(number)
-            request = self._original.again(self._pool.target, number)
+            request = self._recorded.again(self._pool.target, number)
             began = monotonic()
             reply.flight = self._pool.send(request, reply)
             lost = await _lost(reply)
             seconds = monotonic() - began
-            self._course.note(seconds, lost or _failure(reply))
-            show(self._course.calls)
+            self._result.note(seconds, lost or _failure(reply))
+            show(self._result.calls)
 
 
 async def _lost(reply: Reply) -> str | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from time import sleep, time
 
 from exporter.cli import status_source, status_tables
-from exporter.cli.status_source import Facts
+from exporter.cli.status_source import StatusData
 from exporter.config.errors import ConfigError
 
 REFRESH = 2.0
@@ -28,64 +29,65 @@ class StatusOptions:
     is_watched: bool
 
 
-def run(wishes: StatusOptions) -> int:
-    """Show it; answers 1 where a server is in error. Raises ``ConfigError``."""
-    if not wishes.is_watched:
-        return _show(wishes)
+def run(options: StatusOptions) -> int:
+    """Show it; return 1 where a server is in error. Raises ``ConfigError``."""
+    if not options.is_watched:
+        return _show(options)
     try:
         while True:
-            _show(wishes)
+            _show(options)
             sleep(REFRESH)
     except KeyboardInterrupt:
         return 0
 
 
-def _show(wishes: StatusOptions) -> int:
+def _show(options: StatusOptions) -> int:
     try:
-        found = _only(_ask(wishes), wishes.server)
+        found = _only(_ask(options), options.server)
     except ConfigError as problem:
-        if not wishes.is_watched:
+        if not options.is_watched:
             raise
-        _draw(f"{problem}\n", wishes)
+        _print(f"{problem}\n", options)
         return 2
-    _draw(_drawn(found, wishes), wishes)
+    _print(_text(found, options), options)
     return int("error" in found.states.values())
 
 
-def _ask(wishes: StatusOptions) -> Facts:
-    if wishes.prometheus_url:
-        return status_source.ask_prometheus(wishes.prometheus_url, wishes.since)
-    return status_source.ask_exporter(wishes.web_url)
+def _ask(options: StatusOptions) -> StatusData:
+    if options.prometheus_url:
+        return status_source.ask_prometheus(options.prometheus_url, options.since)
+    return status_source.ask_exporter(options.web_url)
 
 
-def _only(found: Facts, server: str | None) -> Facts:
+def _only(found: StatusData, server: str | None) -> StatusData:
     if server is None:
         return found
     known = sorted(row.server for row in status_tables.servers(found))
     if server not in known:
         raise ConfigError(f"--server: there is no server {server!r}; known: {', '.join(known)}")
-    return Facts(
-        found.window,
-        {name: state for name, state in found.states.items() if name == server},
-        {name: since for name, since in found.since.items() if name == server},
-        {name: count for name, count in found.tools.items() if name == server},
-        {key: count for key, count in found.calls.items() if key[0] == server},
-        {key: buckets for key, buckets in found.buckets.items() if key[0] == server},
-        {key: at for key, at in found.last.items() if key[0] == server},
-    )
+    return found.only(server)
 
 
-def _drawn(found: Facts, wishes: StatusOptions) -> str:
-    if wishes.is_json:
-        return (
-            json.dumps(status_tables.as_json(found), indent=None if wishes.is_watched else 2) + "\n"
-        )
-    is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return status_tables.as_text(found, time(), is_coloured)
+def _text(found: StatusData, options: StatusOptions) -> str:
+    if options.is_json:
+        indent = None if options.is_watched else 2
+        return json.dumps(status_tables.as_json(found), indent=indent) + "\n"
+    is_terminal = sys.stdout.isatty()
+    is_coloured = is_terminal and not os.environ.get("NO_COLOR")
+    width = shutil.get_terminal_size().columns if is_terminal else None
+    return status_tables.as_text(found, time(), is_coloured, width)
 
 
-def _draw(text: str, wishes: StatusOptions) -> None:
-    if wishes.is_watched and sys.stdout.isatty() and not wishes.is_json:
-        text = "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in text.splitlines()) + "\x1b[J"
+def _print(text: str, options: StatusOptions) -> None:
+    if options.is_watched and sys.stdout.isatty() and not options.is_json:
+        text = screen(text, shutil.get_terminal_size().lines)
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def screen(text: str, height: int) -> str:
+    """The text in place of what was there; what does not fit is said, so that nothing scrolls."""
+    lines = text.splitlines()
+    if len(lines) >= height:
+        lines = [*lines[: max(1, height - 2)], f"… {len(lines) - height + 2} more lines"]
+    return "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J"

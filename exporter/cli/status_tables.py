@@ -1,4 +1,4 @@
-"""The tables of ``mcp-exporter status``: pure, from facts to rows and from rows to text."""
+"""The tables of ``mcp-exporter status``: pure, from data to rows and from rows to text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from exporter.cli.status_source import Facts
+from exporter.cli.status_source import StatusData
+from exporter.cli.terminal import printable, shortened, table
 from exporter.protocol.label_values import Outcome
 
 GOOD = frozenset({Outcome.OK, Outcome.INPUT_REQUIRED})
@@ -19,6 +20,10 @@ BAD = frozenset(
 SHOWN_TOOLS = 5
 
 _COLOURS = {"ok": 32, "degraded": 33, "error": 31}
+_ORDER = ("error", "degraded", "unknown", "ok")
+_UNWELL = frozenset({"error", "degraded"})
+_WIDE = 100
+_ENDLESS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,8 @@ class Traffic:
     failures: float
     success: float | None
     p50: float | None
-    p95: float | None
+    p90: float | None
+    p99: float | None
     last: float | None
 
 
@@ -40,6 +46,10 @@ class ServerRow:
     server: str
     state: str
     since: float | None
+    seen: float | None
+    """When it last replied; 0: never."""
+    reason: str | None
+    """What its probes ended with, where it is not well."""
     tools: int | None
     traffic: Traffic
 
@@ -53,29 +63,45 @@ class ToolRow:
     traffic: Traffic
 
 
-def servers(facts: Facts) -> list[ServerRow]:
-    """Every server, in the order of the alphabet."""
-    names = {*facts.states, *facts.tools, *(server for server, _, _ in facts.calls)}
-    return [
-        ServerRow(
-            name,
-            facts.states.get(name, "unknown"),
-            facts.since.get(name),
-            facts.tools.get(name),
-            _traffic(facts, lambda server, _, name=name: server == name),  # type: ignore[misc]
-        )
-        for name in sorted(names)
-    ]
+def servers(data: StatusData) -> list[ServerRow]:
+    """Every server, the worst first."""
+    names = {*data.states, *data.tools, *(server for server, _, _ in data.calls)}
+    return sorted((_server(data, name) for name in names), key=_badness)
 
 
-def tools(facts: Facts) -> list[ToolRow]:
+def _server(data: StatusData, name: str) -> ServerRow:
+    state = data.states.get(name, "unknown")
+    return ServerRow(
+        name,
+        state,
+        data.since.get(name),
+        data.seen.get(name),
+        _reason(data, name) if state in _UNWELL else None,
+        data.tools.get(name),
+        _traffic(data, lambda server, _: server == name),
+    )
+
+
+def _badness(row: ServerRow) -> tuple[int, float, str]:
+    order = _ORDER.index(row.state) if row.state in _ORDER else len(_ORDER)
+    success = 1.0 if row.traffic.success is None else row.traffic.success
+    return order, success, row.server
+
+
+def _reason(data: StatusData, name: str) -> str | None:
+    """The result that most failed probes had."""
+    counts = {result: n for (server, result), n in data.failed_probes.items() if server == name}
+    return max(counts, key=lambda result: counts[result]) if counts else None
+
+
+def tools(data: StatusData) -> list[ToolRow]:
     """Every tool that was called, the busiest first."""
-    names = {(server, tool) for (server, tool, _), count in facts.calls.items() if count}
+    names = {(server, tool) for (server, tool, _), count in data.calls.items() if count}
     rows = [
         ToolRow(
             server,
             tool,
-            _traffic(facts, lambda s, t, key=(server, tool): (s, t) == key),  # type: ignore[misc]
+            _traffic(data, lambda s, t, key=(server, tool): (s, t) == key),  # type: ignore[misc]
         )
         for server, tool in sorted(names)
     ]
@@ -106,46 +132,75 @@ def quantile(share: float, buckets: Mapping[float, float]) -> float | None:
     return below + (edge - below) * ((rank - count_below) / inside if inside else 1.0)
 
 
-def as_json(facts: Facts) -> dict[str, Any]:
+def as_json(data: StatusData) -> dict[str, Any]:
     """Everything, for scripts."""
     return {
-        "window": facts.window,
-        "servers": [asdict(row) for row in servers(facts)],
-        "tools": [asdict(row) for row in tools(facts)],
+        "window": data.window,
+        "servers": [asdict(row) for row in servers(data)],
+        "tools": [asdict(row) for row in tools(data)],
     }
 
 
-def as_text(facts: Facts, now: float, is_coloured: bool) -> str:
-    """The tables as a terminal shows them."""
-    rows, called = servers(facts), tools(facts)
-    headings = ("SERVER", "STATE", "SINCE", "TOOLS", *_TRAFFIC)
-    lines = [f"Calls of {facts.window}" if "last" in facts.window else f"Calls {facts.window}", ""]
-    lines += _table(headings, [_server_cells(row, now) for row in rows], is_coloured)
+def as_text(
+    data: StatusData, now: float, is_coloured: bool = False, width: int | None = None
+) -> str:
+    """The tables as a terminal of so many columns shows them."""
+    called = tools(data)
+    lines = [f"Calls {data.window}", "", *_server_lines(servers(data), now, is_coloured, width)]
     for title, shown in (("Busiest tools", called), ("Worst tools", worst(called))):
         if shown:
             cells = [_tool_cells(row, now) for row in shown[:SHOWN_TOOLS]]
-            lines += ["", title, *_table(("SERVER", "TOOL", *_TRAFFIC), cells, False)]
+            headings = ("SERVER", "TOOL", *_TRAFFIC)
+            lines += ["", title, *table(headings, cells, width, flexible=(0, 1))]
     return "\n".join([*lines, ""])
 
 
-_TRAFFIC = ("CALLS", "SUCCESS", "P50", "P95", "LAST CALL")
+_TRAFFIC = ("CALLS", "OK", "P50", "P90", "P99", "LAST")
 
 
-def _traffic(facts: Facts, is_meant: Callable[[str, str], bool]) -> Traffic:
+def _server_lines(
+    rows: Sequence[ServerRow], now: float, is_coloured: bool, width: int | None
+) -> list[str]:
+    colours = _COLOURS if is_coloured else {}
+    headings = ("SERVER", "STATE", "SINCE", "TOOLS", *_TRAFFIC)
+    cells = [_server_cells(row, now) for row in rows]
+    drawn = table(headings, cells, width, colours=colours)
+    if width is not None and width < _WIDE:
+        # Names are worth more than the number of tools.
+        cells = [[*row[:3], *row[4:]] for row in cells]
+        drawn = table((*headings[:3], *headings[4:]), cells, width, colours=colours)
+    lines = [drawn[0]]
+    for row, line in zip(rows, drawn[1:], strict=True):
+        lines.append(line)
+        if row.state in _UNWELL:
+            lines.append(shortened(f"  {_words(row, now)}", width or _ENDLESS))
+    return lines
+
+
+def _words(row: ServerRow, now: float) -> str:
+    """Why a server is not well, as far as is known."""
+    reason = f"probes end with {row.reason}" if row.reason else "no probe failed; calls did"
+    if row.seen is None:
+        return printable(reason)
+    seen = f"last reply {_age(row.seen, now)} ago" if row.seen else "it never replied"
+    return printable(f"{reason}; {seen}")
+
+
+def _traffic(data: StatusData, is_meant: Callable[[str, str], bool]) -> Traffic:
     calls = good = bad = 0.0
-    for (server, tool, outcome), count in facts.calls.items():
+    for (server, tool, outcome), count in data.calls.items():
         if is_meant(server, tool):
             calls += count
             good += count if outcome in GOOD else 0
             bad += count if outcome in BAD else 0
     sums: dict[float, float] = {}
-    for key, buckets in facts.buckets.items():
+    for key, buckets in data.buckets.items():
         for edge, count in buckets.items() if is_meant(*key) else ():
             sums[edge] = sums.get(edge, 0.0) + count
-    last = [at for key, at in facts.last.items() if is_meant(*key)]
+    last = [at for key, at in data.last.items() if is_meant(*key)]
     success = good / (good + bad) if good + bad else None
-    p50, p95 = quantile(0.5, sums), quantile(0.95, sums)
-    return Traffic(calls, bad, success, p50, p95, max(last, default=None))
+    p50, p90, p99 = (quantile(share, sums) for share in (0.5, 0.9, 0.99))
+    return Traffic(calls, bad, success, p50, p90, p99, max(last, default=None))
 
 
 def _server_cells(row: ServerRow, now: float) -> list[str]:
@@ -159,39 +214,25 @@ def _tool_cells(row: ToolRow, now: float) -> list[str]:
 
 def _traffic_cells(traffic: Traffic, now: float) -> list[str]:
     success = "-" if traffic.success is None else f"{math.floor(traffic.success * 1000) / 10:g}%"
-    times = [_seconds(traffic.p50), _seconds(traffic.p95)]
-    return [f"{traffic.calls:.0f}", success, *times, _age(traffic.last, now, " ago")]
+    times = [_latency(value) for value in (traffic.p50, traffic.p90, traffic.p99)]
+    return [_count(traffic.calls), success, *times, _age(traffic.last, now)]
 
 
-def _table(headings: Sequence[str], rows: list[list[str]], is_coloured: bool) -> list[str]:
-    rows = [[_printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    lines = []
-    for row in (headings, *rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        colour = _COLOURS.get(row[1]) if is_coloured else None
-        if colour is not None:
-            cells[1] = f"\x1b[{colour}m{cells[1]}\x1b[0m"
-        lines.append("  ".join(cells).rstrip())
-    return lines
+def _count(calls: float) -> str:
+    return f"{calls:.0f}" if calls < 1e6 else f"{calls / 1e6:.1f}M"
 
 
-def _printable(text: str) -> str:
-    """What a server calls itself must not steer the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
+def _latency(seconds: float | None) -> str:
+    if seconds is None:
         return "-"
-    return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
+    return f"{seconds * 1000:.3g}ms" if seconds < 0.9995 else f"{seconds:.3g}s"
 
 
-def _age(at: float | None, now: float, word: str = "") -> str:
+def _age(at: float | None, now: float) -> str:
     if at is None:
         return "-"
     seconds = max(0, int(now - at))
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
         if seconds >= size:
-            return f"{seconds // size}{unit}{word}"
-    return f"{seconds}s{word}"
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

@@ -169,8 +169,8 @@ def _probe(node: Node | None, default: ProbeSettings) -> ProbeSettings:
     settings = replace(default, **_settings(node, _PROBE_READERS))
     if node is not None and settings.timeout >= settings.interval:
         raise node.error(
-            f"the timeout ({settings.timeout:g}s) must be below the interval "
-            f"({settings.interval:g}s); change one of them"
+            f"the timeout ({validators.format_duration(settings.timeout)}) must be below the "
+            f"interval ({validators.format_duration(settings.interval)}); change one of them"
         )
     return settings
 

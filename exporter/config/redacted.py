@@ -8,15 +8,16 @@ from typing import Any
 
 import yaml
 
-from exporter.config.model import Config, Server, masked_url
+from exporter.config.model import Config, Limits, ProbeSettings, Server, masked_url
 from exporter.config.redact import HIDDEN, Redactor
+from exporter.config.validators import format_duration
 
 
 def render(config: Config) -> str:
     """The configuration as YAML. Values of ``env`` and ``headers`` are all hidden."""
     shown = {
         "mcpServers": {name: _server(server) for name, server in config.servers.items()},
-        "limits": asdict(config.limits),
+        "limits": _settings(config.limits),
     }
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
 
@@ -32,11 +33,20 @@ def _server(server: Server) -> dict[str, Any]:
     else:
         shown["url"] = mask(masked_url(server.url or ""))
         shown["headers"] = _hidden(server.headers)
-    shown["timeout"] = f"{server.timeout:g}s"
-    shown["idle_timeout"] = f"{server.idle_timeout:g}s"
-    shown["probe"] = asdict(server.probe)
+    shown["timeout"] = format_duration(server.timeout)
+    shown["idle_timeout"] = format_duration(server.idle_timeout)
+    shown["probe"] = _settings(server.probe)
     return {key: value for key, value in shown.items() if value not in (None, {}, [])}
 
 
 def _hidden(values: Mapping[str, str]) -> dict[str, str]:
     return dict.fromkeys(values, HIDDEN)
+
+
+def _settings(settings: ProbeSettings | Limits) -> dict[str, Any]:
+    """The settings as a file says them: what is not a whole number is a time."""
+    given = asdict(settings)
+    return {
+        name: format_duration(value) if isinstance(value, float) else value
+        for name, value in given.items()
+    }

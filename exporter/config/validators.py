@@ -47,6 +47,16 @@ def parse_duration(text: str) -> float:
     return sum(int(counts[unit]) * size for unit, size in _MILLISECONDS.items()) / 1000
 
 
+def format_duration(seconds: float) -> str:
+    """The duration as ``parse_duration`` reads it, in days and less: "1h30m", "250ms", "0"."""
+    left = round(seconds * 1000)
+    parts = []
+    for unit in ("d", "h", "m", "s", "ms"):
+        count, left = divmod(left, _MILLISECONDS[unit])
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts) or "0"
+
+
 def duration(node: Node) -> float:
     text = node.scalar()
     try:

@@ -41,7 +41,8 @@ ONLY_IN = {
     "yaml": {"config.document", "config.redacted"},
     "bcrypt": {"web.passwords"},
     "mcp": {"cli.call"},
-    "requests": set[str](),
+    "requests": {"cli.status_source"},
+    "httpx2": {"cli.call"},
     "shtab": {"cli.main"},
 }
 """Who may use which library. The SDK is for clients and demonstration servers: we carry bytes."""
@@ -90,8 +91,6 @@ GUARDS = {
 """Where everything may be caught: observation must not hurt traffic."""
 
 TESTED_ELSEWHERE = {
-    "cli.status": "e2e/test_status.py",
-    "cli.status_source": "e2e/test_status.py",
     "config.errors": "unit/config/test_load.py",
     "config.limits": "unit/config/test_load.py",
     "probe.duplex": "unit/probe/test_stdio.py",

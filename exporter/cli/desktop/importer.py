@@ -16,6 +16,7 @@ from urllib.parse import quote
 from exporter.cli.desktop import locations, restore, rewrite
 from exporter.cli.desktop.locations import ClientFile
 from exporter.cli.desktop.rewrite import ExporterRoute, Found
+from exporter.cli.terminal import printable
 from exporter.config.errors import ConfigError
 from exporter.config.load import load_config, parse_config
 
@@ -37,17 +38,17 @@ class ImportOptions:
     mcp_address: str
 
 
-def run(wishes: ImportOptions) -> int:
-    """Do it; answers the exit code. Raises ``ConfigError`` where there is nothing to do it to."""
-    files = _files(wishes.path)
-    if wishes.is_undone:
-        remotes = _remotes(wishes)
-        return max(_undo(each.path, wishes.is_forced, remotes) for each in files)
-    if wishes.is_written:
-        _write_config(files, wishes)
-    route = ExporterRoute(_program(), _remotes(wishes), _ISOLATED)
-    code = max(_import(each, route, wishes.is_written) for each in files)
-    if not wishes.is_written:
+def run(options: ImportOptions) -> int:
+    """Do it; return the exit code. Raises ``ConfigError`` where there is nothing to do it to."""
+    files = _files(options.path)
+    if options.is_undone:
+        remotes = _remotes(options)
+        return max(_undo(each.path, options.is_forced, remotes) for each in files)
+    if options.is_written:
+        _write_config(files, options)
+    route = ExporterRoute(_program(), _remotes(options), _ISOLATED)
+    code = max(_import(each, route, options.is_written) for each in files)
+    if not options.is_written:
         _say("Nothing was written; --write does it, after a backup, and --undo brings it back.")
     return code
 
@@ -100,7 +101,7 @@ def _read(path: Path) -> str:
 
 
 def _replace(path: Path, data: bytes) -> Path:
-    """Write a file whole or not at all; answers where the old one is kept.
+    """Write a file whole or not at all; return where the old one is kept.
 
     The name of the backup says what was written, so that undo knows whether that is still so.
     """
@@ -178,13 +179,13 @@ def _program() -> list[str]:
     return [os.path.abspath(program)] if program else [sys.executable, "-m", "exporter"]  # noqa: PTH100
 
 
-def _remotes(wishes: ImportOptions) -> dict[str, tuple[str, str]]:
+def _remotes(options: ImportOptions) -> dict[str, tuple[str, str]]:
     """The URL of each remote server that the exporter serves, and the exporter's own for it."""
-    if not wishes.config_file.exists():
+    if not options.config_file.exists():
         return {}
-    loaded = load_config(wishes.config_file, os.environ)
+    loaded = load_config(options.config_file, os.environ)
     return {
-        name: (server.url, f"http://{wishes.mcp_address}/{quote(name)}/{_place(server.transport)}")
+        name: (server.url, f"http://{options.mcp_address}/{quote(name)}/{_place(server.transport)}")
         for name, server in loaded.servers.items()
         if server.url is not None
     }
@@ -194,9 +195,9 @@ def _place(transport: str) -> str:
     return "sse" if transport == "sse" else "mcp"
 
 
-def _write_config(files: Iterable[ClientFile], wishes: ImportOptions) -> None:
+def _write_config(files: Iterable[ClientFile], options: ImportOptions) -> None:
     """Tell the exporter of the remote servers, where it has been told nothing yet."""
-    if wishes.config_file.exists():
+    if options.config_file.exists():
         return
     remotes: dict[str, Mapping[str, object]] = {}
     for each in files:
@@ -205,22 +206,22 @@ def _write_config(files: Iterable[ClientFile], wishes: ImportOptions) -> None:
         except ValueError:
             continue
         for server in found:
-            if server.remote is not None and not _is_ours(server, wishes):
+            if server.remote is not None and not _is_ours(server, options):
                 remotes.setdefault(server.name, server.remote)
     if not remotes:
         return
-    usable = {name: entry for name, entry in remotes.items() if _is_usable(name, entry, wishes)}
+    usable = {name: entry for name, entry in remotes.items() if _is_usable(name, entry, options)}
     if not usable:
         return
     text = _configuration(usable)
-    wishes.config_file.touch(mode=0o600)  # headers may be secrets
-    wishes.config_file.write_text(text)
-    _say(f"{wishes.config_file}: written for the exporter, with {', '.join(usable)}")
+    options.config_file.touch(mode=0o600)  # headers may be secrets
+    options.config_file.write_text(text)
+    _say(f"{options.config_file}: written for the exporter, with {', '.join(usable)}")
 
 
-def _is_usable(name: str, entry: Mapping[str, object], wishes: ImportOptions) -> bool:
+def _is_usable(name: str, entry: Mapping[str, object], options: ImportOptions) -> bool:
     try:
-        parse_config(_configuration({name: entry}), str(wishes.config_file), os.environ)
+        parse_config(_configuration({name: entry}), str(options.config_file), os.environ)
     except ConfigError as problem:
         _say(f"{name}: left alone, for the exporter could not use it: {problem}")
         return False
@@ -231,10 +232,11 @@ def _configuration(servers: Mapping[str, Mapping[str, object]]) -> str:
     return json.dumps({"servers": servers}, indent=2, ensure_ascii=False) + "\n"
 
 
-def _is_ours(server: Found, wishes: ImportOptions) -> bool:
+def _is_ours(server: Found, options: ImportOptions) -> bool:
     url = str((server.remote or {}).get("url", ""))
-    return url.startswith(f"http://{wishes.mcp_address}/")
+    return url.startswith(f"http://{options.mcp_address}/")
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+    # Names and problems are a file's own words, and the file may be a stranger's.
+    sys.stdout.write(f"{printable(line)}\n")

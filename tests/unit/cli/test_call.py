@@ -126,3 +126,39 @@ def test_arguments_are_repeated_in_headers_where_the_tool_wants_it(
         assert capsys.readouterr().out == "done\n"
         assert main([*words, "--repeat", "5"]) == 0
         assert capsys.readouterr().out.startswith("5 calls, 0 failed;")
+
+
+ENDLESS = """\
+import json, sys
+
+TOOL = {"name": "act", "inputSchema": {"type": "object"}}
+REPLIES = {
+    "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                   "serverInfo": {"name": "s", "version": "1"}},
+    "tools/list": {"tools": [TOOL], "nextCursor": "again"},
+}
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked.get("method") in REPLIES:
+        reply = {"jsonrpc": "2.0", "id": asked["id"], "result": REPLIES[asked["method"]]}
+    elif "id" in asked:
+        reply = {"jsonrpc": "2.0", "id": asked["id"], "error": {"code": -32601, "message": "no"}}
+    else:
+        continue
+    print(json.dumps(reply), flush=True)
+"""
+
+
+@pytest.mark.e2e
+def test_a_list_of_tools_that_goes_in_a_circle_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "endless.py"
+    script.write_text(ENDLESS)
+    server = {"command": sys.executable, "args": ["-I", "-S", str(script)]}
+    with exporter(tmp_path, {"files": server}) as running:
+        assert main(["tools", "--mcp.url", running.mcp, "files"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "TOOL  DESCRIPTION\nact\nact\n"
+    assert "its list of tools does not end: page 2 is no new one" in shown.err
+    assert shown.err.count("\n") == 1

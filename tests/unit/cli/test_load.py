@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter.cli.load import Course, Load, Original
+from exporter.cli.load import Load, LoadResult, RecordedRequest
 from tests.support.fake_server import Answer, Asked, FakeServer
 from tests.support.fakes import error, on_fake_time, result
 
 URL = "http://server:8000/files/mcp"
-ORIGINAL = Original.read(
+RECORDED = RecordedRequest.read(
     [
         (b"Host", b"server:8000"),
         (b"Accept-Encoding", b"gzip"),
@@ -28,11 +28,11 @@ def no_show(_: int) -> None:
 
 
 def test_a_summary_has_the_percentiles_and_the_first_failure() -> None:
-    course = Course()
-    course.note(None, None)
+    done = LoadResult()
+    done.note(None, None)
     for number in range(100):
-        course.note((number + 1) / 1000, "broken\nfor good" if number in (7, 9) else None)
-    lines = course.summary(elapsed=2.0).splitlines()
+        done.note((number + 1) / 1000, "broken\nfor good" if number in (7, 9) else None)
+    lines = done.summary(elapsed=2.0).splitlines()
     assert lines[0] == "101 calls, 2 failed; 100 timed, in 2.00 s (50/s)"
     assert [line.split()[:2] for line in lines[1:6]] == [
         ["p50", "51.00"],
@@ -44,13 +44,13 @@ def test_a_summary_has_the_percentiles_and_the_first_failure() -> None:
     assert lines[6] == "first failure: broken for good"
 
 
-async def loaded(answer: Callable[[Asked], Answer], calls: int, concurrency: int) -> Course:
-    server, course = FakeServer(answer), Course()
+async def loaded(answer: Callable[[Asked], Answer], calls: int, concurrency: int) -> LoadResult:
+    server, done = FakeServer(answer), LoadResult()
     server.delay = 0.5
-    await Load(URL, ORIGINAL, course).run(calls, concurrency, no_show)
+    await Load(URL, RECORDED, done).run(calls, concurrency, no_show)
     assert len(server.asked) == calls
     assert all(wire.is_closing() for wire in server.wires)
-    return course
+    return done
 
 
 @on_fake_time
@@ -61,9 +61,9 @@ async def test_each_call_is_the_original_with_an_id_of_its_own() -> None:
         asked.append(each)
         return 200, result(each.message["id"]), {}
 
-    course = await loaded(answer, calls=4, concurrency=2)
-    assert course.seconds == [0.5] * 4
-    assert course.failures == 0
+    done = await loaded(answer, calls=4, concurrency=2)
+    assert done.seconds == [0.5] * 4
+    assert done.failures == 0
     assert len({each.message["id"] for each in asked} | {3}) == 5
     for each in asked:
         assert each.message["params"] == {"name": "act"}
@@ -94,19 +94,19 @@ async def test_a_stream_ends_with_the_reply_that_was_asked_for() -> None:
 )
 @on_fake_time
 async def test_a_tools_error_is_a_failure(content: dict[str, object], failure: str) -> None:
-    course = await loaded(lambda each: (200, result(each.message["id"], **content), {}), 2, 1)
-    assert (course.calls, course.failures, course.first_failure) == (2, 2, failure)
+    done = await loaded(lambda each: (200, result(each.message["id"], **content), {}), 2, 1)
+    assert (done.calls, done.failures, done.first_failure) == (2, 2, failure)
 
 
 @on_fake_time
 async def test_whatever_is_no_result_is_a_failure() -> None:
-    course = await loaded(lambda each: (404, error(each.message["id"]), {}), 1, 1)
-    assert course.first_failure == "no"
-    course = await loaded(lambda _: (503, b"", {}), 1, 1)
-    assert course.first_failure == "HTTP 503 without a JSON-RPC reply"
+    done = await loaded(lambda each: (404, error(each.message["id"]), {}), 1, 1)
+    assert done.first_failure == "no"
+    done = await loaded(lambda _: (503, b"", {}), 1, 1)
+    assert done.first_failure == "HTTP 503 without a JSON-RPC reply"
 
     def hang_up(_: Asked) -> Answer:
         raise ConnectionResetError
 
-    course = await loaded(hang_up, 1, 1)
-    assert (course.failures, len(course.seconds)) == (1, 1)
+    done = await loaded(hang_up, 1, 1)
+    assert (done.failures, len(done.seconds)) == (1, 1)

@@ -40,10 +40,10 @@ def test_what_is_not_secret_is_shown() -> None:
     shell, web = whole["mcpServers"]["shell"], whole["mcpServers"]["web"]
     assert (shell["type"], shell["command"], shell["cwd"]) == ("stdio", "npx", "/srv")
     assert shell["args"][:2] == ["-y", "server"]
-    assert shell["timeout"] == "90s"
+    assert shell["timeout"] == "1m30s"
     assert web["type"] == "http"
     assert "mcp.example:8443/mcp" in web["url"]
-    assert web["probe"]["interval"] == 10
+    assert web["probe"]["interval"] == "10s"
     assert whole["limits"]["clients"] == 7
 
 
@@ -51,3 +51,14 @@ def test_what_a_server_does_not_have_is_not_shown() -> None:
     whole = yaml.safe_load(shown())
     assert "url" not in whole["mcpServers"]["shell"]
     assert not {"command", "args", "env", "cwd"} & set(whole["mcpServers"]["web"])
+
+
+def test_every_time_is_written_as_the_file_has_it() -> None:
+    whole = yaml.safe_load(shown())
+    assert whole["limits"]["read_timeout"] == "30s"
+    assert whole["limits"]["request_bytes"] == 4 * 1024 * 1024
+    shell = whole["mcpServers"]["shell"]
+    times = (shell["timeout"], shell["idle_timeout"], shell["probe"]["list_interval"])
+    assert times == ("1m30s", "30m", "5m")
+    given = {"servers": {"a": {"command": "x", "probe": shell["probe"]}}, "limits": whole["limits"]}
+    assert parse_config(yaml.safe_dump(given), "mcp.yml", {}).limits.clients == 7

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.config import validators
 from exporter.config.document import Node, read
@@ -156,3 +158,17 @@ def test_what_is_no_header_name_is_refused(name: str) -> None:
 def test_what_no_header_can_carry_is_refused(value: str) -> None:
     with pytest.raises(ConfigError, match=r"line break|cannot carry"):
         validators.headers(node({"A": value}).mapping())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0"), (0.25, "250ms"), (10, "10s"), (90, "1m30s"), (5400, "1h30m"), (864_000, "10d")],
+)
+def test_a_duration_is_written_as_it_is_read(seconds: float, text: str) -> None:
+    assert validators.format_duration(seconds) == text
+
+
+@given(st.integers(0, 10**12))
+def test_a_duration_that_was_written_is_read_back(milliseconds: int) -> None:
+    text = validators.format_duration(milliseconds / 1000)
+    assert validators.parse_duration(text) == milliseconds / 1000

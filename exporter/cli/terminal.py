@@ -1,0 +1,57 @@
+"""Text for a terminal: nothing in it steers the terminal, and tables fit its width."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+GAP = "  "
+
+NARROWEST = 8
+"""Characters that a shortened column keeps."""
+
+
+def printable(text: str, kept: str = "") -> str:
+    """The text with a question mark for each character that could steer a terminal or hide."""
+    return "".join(letter if letter.isprintable() or letter in kept else "?" for letter in text)
+
+
+def shortened(text: str, width: int) -> str:
+    """The text, cut where it is longer than ``width``."""
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
+
+
+def table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int | None = None,
+    flexible: Collection[int] = (0,),
+    colours: Mapping[str, int] | None = None,
+) -> list[str]:
+    """The lines of a table, the headings first. Columns in ``flexible`` are shortened where it
+    would be wider than ``width``; a cell that is a name in ``colours`` has that colour (SGR)."""
+    cells = [[printable(cell) for cell in row] for row in (headings, *rows)]
+    widths = _widths(cells, width, flexible)
+    return [_line(row, widths, colours or {}) for row in cells]
+
+
+def _widths(
+    cells: Sequence[Sequence[str]], width: int | None, flexible: Collection[int]
+) -> list[int]:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    excess = 0 if width is None else sum(widths) + len(GAP) * (len(widths) - 1) - width
+    while excess > 0:
+        widest = max(flexible, key=lambda at: widths[at])
+        if widths[widest] <= NARROWEST:
+            break
+        widths[widest] -= 1
+        excess -= 1
+    return widths
+
+
+def _line(row: Sequence[str], widths: Sequence[int], colours: Mapping[str, int]) -> str:
+    cells = []
+    for cell, width in zip(row, widths, strict=True):
+        text = shortened(cell, width).ljust(width)
+        colour = colours.get(cell)
+        cells.append(text if colour is None else f"\x1b[{colour}m{text}\x1b[0m")
+    return GAP.join(cells).rstrip()

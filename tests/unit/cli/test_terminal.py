@@ -1,0 +1,41 @@
+"""What is printed cannot steer the terminal, and tables fit it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cli.terminal import printable, shortened, table
+
+
+@given(st.text())
+def test_nothing_printable_steers_a_terminal(text: str) -> None:
+    shown = printable(text)
+    assert len(shown) == len(text)
+    assert shown.isprintable()
+
+
+def test_line_breaks_are_kept_where_they_are_wanted() -> None:
+    assert printable("a\n\tb\x1b[2J\u202e", "\n\t") == "a\n\tb?[2J?"
+
+
+@pytest.mark.parametrize(("width", "shown"), [(6, "abcdef"), (5, "abcd…"), (1, "…")])
+def test_a_long_text_is_cut(width: int, shown: str) -> None:
+    assert shortened("abcdef", width) == shown
+
+
+def test_columns_line_up() -> None:
+    assert table(("A", "BB"), [("xyz", "1"), ("x", "")]) == ["A    BB", "xyz  1", "x"]
+
+
+def test_only_flexible_columns_are_shortened_the_widest_first() -> None:
+    rows = [("a" * 20, "b" * 30, "c" * 10)]
+    lines = table(("A", "B", "C"), rows, width=50, flexible=(0, 1))
+    assert lines[1] == f"{'a' * 17}…  {'b' * 17}…  {'c' * 10}"
+    assert len(table(("A", "B", "C"), rows, width=3, flexible=(0, 1))[1]) == 8 + 2 + 8 + 2 + 10
+
+
+def test_a_colour_is_around_the_cell_alone() -> None:
+    lines = table(("STATE", "X"), [("ok", "ok!")], colours={"ok": 32})
+    assert lines == ["STATE  X", "\x1b[32mok   \x1b[0m  ok!"]
