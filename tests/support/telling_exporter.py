@@ -17,7 +17,15 @@ from types import FrameType
 
 from exporter.cli.main import main
 
-OF_THE_PROCESS = ("heads", "health", "history", "labels", "metrics", "recorder", "series")
+OF_THE_PROCESS = (
+    "probe.history",
+    "telemetry.health",
+    "telemetry.labels",
+    "telemetry.metrics",
+    "telemetry.recorder",
+    "telemetry.series",
+    "transport.http.head",
+)
 """Modules whose objects stay: they count what was, not what is."""
 
 
