@@ -28,10 +28,10 @@ from exporter.relay.oauth import OwnUrl
 from exporter.reload import Reloader
 from exporter.servers import ServerSet
 from exporter.systemd import SystemdNotifier
-from exporter.telemetry import call_log
-from exporter.telemetry.call_log import LoggingRecorder
+from exporter.telemetry.call_log import LoggedRejections, LoggingRecorder
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.recorder import ServerRecorder
+from exporter.transport.http.origin import OriginPolicy, origin_host
 from exporter.transport.http.server import HttpServer
 from exporter.transport.process.reaper import Reaper
 from exporter.web.liveness import Heartbeat, Liveness
@@ -72,10 +72,8 @@ def build(config: Config, settings: Settings, revision: str = "") -> App:
     metrics = _metrics(config.limits, revision)
     history, reaper, notifier = History(), Reaper(), SystemdNotifier(os.environ)
     gateway = Gateway(
-        metrics,
-        is_loopback(settings.mcp_host),
-        settings.external_url,
-        on_refused=call_log.refused if settings.logs_calls else None,
+        LoggedRejections(metrics) if settings.logs_calls else metrics,
+        _origin_policy(settings.mcp_host, settings.external_url),
     )
     gateway.tokens = credentials.tokens
     servers = ServerSet(
@@ -86,13 +84,7 @@ def build(config: Config, settings: Settings, revision: str = "") -> App:
         OwnUrl(settings.external_url, is_tls=credentials.mcp_tls is not None),
         LoggingRecorder if settings.logs_calls else ServerRecorder,
     )
-    mcp = HttpServer(
-        gateway,
-        asyncio.get_running_loop(),
-        listener_limits(config.limits),
-        screen=gateway.screen,
-        on_cut=metrics.turned_away,
-    )
+    mcp = HttpServer(gateway, asyncio.get_running_loop(), listener_limits(config.limits))
     listeners = Listeners(gateway, mcp, WebThread(metrics.turned_away), settings.access)
     reloader = Reloader(settings.config_file, os.environ, metrics, servers, listeners, notifier)
     heartbeat = Heartbeat(metrics.loop_lag.observe, notifier.alive)
@@ -254,3 +246,9 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _origin_policy(host: str, external_url: str | None) -> OriginPolicy:
+    own = origin_host((external_url or "").encode())
+    hosts = frozenset({own} if own else ())
+    return OriginPolicy(is_loopback(host), is_guarded=True, hosts=hosts)

@@ -13,8 +13,8 @@ from exporter.config.errors import ConfigError
 from exporter.config.model import Limits
 from exporter.relay.gateway import Gateway
 from exporter.transport.http.parser import ListenerLimits
-from exporter.transport.http.server import Application, HttpServer
-from exporter.web.server import WebThread
+from exporter.transport.http.server import HttpServer
+from exporter.web.server import Web, WebThread
 
 
 class Listeners:
@@ -37,7 +37,7 @@ class Listeners:
         except OSError as error:
             raise taken("--mcp.listen-address", host, port, error) from None
 
-    def open_web(self, pages: Application, host: str, port: int, credentials: Credentials) -> str:
+    def open_web(self, pages: Web, host: str, port: int, credentials: Credentials) -> str:
         """Listen for scrapes; returns the URL. Raises ``ConfigError``."""
         tls = credentials.web_tls
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
+from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.recorder import ServerRecorder
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,22 @@ class LoggingRecorder(ServerRecorder):
         """The exporter refused a request to this server."""
         super().rejected(method, reason)
         refused(self.name, method, reason)
+
+
+class LoggedRejections:
+    """Counts and logs the requests that were rejected and were for no known server."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def rejected(self, method: str | None, reason: str) -> None:
+        """The exporter refused a request."""
+        self._metrics.rejected(method, reason)
+        refused(None, method, reason)
+
+    def turned_away(self, reason: str) -> None:
+        """A connection was cut, or a request refused that is no MCP."""
+        self._metrics.turned_away(reason)
 
 
 def refused(server: str | None, method: str | None, reason: str) -> None:

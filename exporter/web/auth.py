@@ -38,7 +38,7 @@ class PageAccess:
 
     def enter(self, request: Request, serve: Serve) -> None:
         """Serve the request, now or when its password was checked, or refuse it."""
-        request.extra_headers = self._config.headers
+        request.response.extra_headers = self._config.headers
         if self._bucket is not None and not self._bucket.take(monotonic()):
             self._refuse(request, 429, "web_rate_limited", b"Too many requests\n")
             return
@@ -91,7 +91,7 @@ class PageAccess:
     ) -> None:
         if await checked:
             passwords.remember(presented)
-            if not request.closed:
+            if not request.response.closed:
                 serve(request)
         else:
             self._demand_password(request)
@@ -109,7 +109,7 @@ class PageAccess:
         headers: Headers | None = None,
     ) -> None:
         self._count(reason)
-        if not request.closed:
+        if not request.response.closed:
             request.respond(status, text, TEXT, headers)
 
 

@@ -96,7 +96,7 @@ class ProbePages:
 
     def _answer(self, request: Request, future: Future[Explanation]) -> None:
         self._running -= 1
-        if request.closed:
+        if request.response.closed:
             return
         if future.cancelled() or future.exception() is not None:
             request.respond(503, b"The probe could not be run; see the log\n", TEXT)

@@ -17,7 +17,7 @@ class ScrapeReply:
     """Sends pieces one after the other. While the client does not read, no further one is made."""
 
     def __init__(self, request: Request, pieces: Iterator[bytes]) -> None:
-        self._request = request
+        self._response = request.response
         self._pieces = pieces
         self._loop = asyncio.get_running_loop()
         self._next: asyncio.Handle | None = None
@@ -25,36 +25,41 @@ class ScrapeReply:
 
     def start(self, headers: Headers) -> None:
         """Begin the reply; the rest follows by itself."""
-        self._request.on_drain = self._drain
-        self._request.start(200, headers)
+        self._response.watcher = self
+        self._response.start(200, headers)
         self._send()
 
     def _send(self) -> None:
         self._next = None
-        request = self._request
-        if request.closed:
+        response = self._response
+        if response.closed:
             return
         try:
             piece = next(self._pieces, None)
         except Exception:
             log.exception("a scrape could not be rendered")
-            request.abort()  # a scraper must not take a half for the whole
+            response.abort()  # a scraper must not take a half for the whole
             return
         if piece is None:
-            request.end()
+            response.end()
             return
-        request.write(piece)
-        request.flush()
-        if not self._is_paused and not request.closed:
+        response.write(piece)
+        response.flush()
+        if not self._is_paused and not response.closed:
             # Other clients have their turn between two pieces.
             self._next = self._loop.call_soon(self._send)
 
-    def _drain(self, is_paused: bool) -> None:
-        self._is_paused = is_paused
-        if is_paused and self._next is not None:
+    def client_gone(self) -> None:
+        """Render no more."""
+        self.client_paused(True)
+
+    def client_paused(self, paused: bool) -> None:
+        """Render at the client's pace."""
+        self._is_paused = paused
+        if paused and self._next is not None:
             self._next.cancel()
             self._next = None
-        elif not is_paused and self._next is None:
+        elif not paused and self._next is None:
             self._next = self._loop.call_soon(self._send)
 
 

@@ -20,7 +20,7 @@ from exporter.probe.history import History
 from exporter.telemetry.exposition import Exposition
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.request import Request
-from exporter.transport.http.server import Application, HttpServer
+from exporter.transport.http.server import HttpServer
 from exporter.web import pages
 from exporter.web.auth import PageAccess
 from exporter.web.config import WebConfig
@@ -84,14 +84,10 @@ class Web:
             log.exception(
                 "a page could not be made", extra={"path": request.path.decode("latin-1")}
             )
-            if request.started:
-                request.abort()
+            if request.response.started:
+                request.response.abort()
             else:
                 request.respond(500, b"This page could not be made; see the log\n", TEXT)
-
-    def refuse(self, request: Request, status: int, reason: str) -> None:
-        """Answer what broke the rules of HTTP or a limit."""
-        request.respond(status, reason.encode() + b"\n", TEXT)
 
     def _serve(self, request: Request) -> None:
         page = self._pages.get(request.path)
@@ -136,7 +132,7 @@ class Web:
             status, text = 500, "The reload failed in itself; see the log"
         else:
             status, text = 200, f"The configuration was reloaded: {changes}"
-        if not request.closed:
+        if not request.response.closed:
             request.respond(status, f"{text}\n".encode(), TEXT)
 
     def _metrics(self, request: Request) -> None:
@@ -152,6 +148,11 @@ class Web:
     def _landing(self, request: Request) -> None:
         page = pages.landing(self._exporter.rows(), self._history.records())
         request.respond(200, page.encode(), HTML, HTML_HEADERS)
+
+
+def respond_error(request: Request, status: int, reason: str) -> None:
+    """Say in a word why a request is refused."""
+    request.respond(status, reason.encode() + b"\n", TEXT)
 
 
 def _respond_state(request: Request, state: str, problem: str | None) -> None:
@@ -177,14 +178,14 @@ class WebThread:
     def __init__(self, count: Callable[[str], None]) -> None:
         self._count = count
         self._loop = asyncio.new_event_loop()
-        self._pages: Application | None = None
+        self._pages: Web | None = None
         self._access: PageAccess | None = None
-        self._listener = HttpServer(self, self._loop, LIMITS, is_welcome=self._is_welcome)
+        self._listener = HttpServer(self, self._loop, LIMITS)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
     def open(
         self,
-        pages: Application,
+        pages: Web,
         host: str,
         port: int,
         config: WebConfig | None = None,
@@ -212,6 +213,17 @@ class WebThread:
 
     # The application of the listener
 
+    def admits(self, transport: asyncio.BaseTransport) -> bool:
+        """Whether the certificate of a new connection bears a name that is allowed."""
+        return self._access is None or self._access.is_welcome(transport)
+
+    def screen(self, request: Request) -> None:
+        """Bodies are small here, and read of everybody."""
+
+    def cut(self, reason: str) -> None:
+        """Count a connection that was cut in the middle of a response."""
+        self._count(reason)
+
     def handle(self, request: Request) -> None:
         """Serve one page to whom it may be shown."""
         pages = self._pages
@@ -223,8 +235,8 @@ class WebThread:
             self._access.enter(request, pages.handle)
 
     def refuse(self, request: Request, status: int, reason: str) -> None:
-        """Answer what broke the rules of HTTP or a limit."""
-        request.respond(status, reason.encode() + b"\n", TEXT)
+        """Respond to what broke the rules of HTTP or a limit."""
+        respond_error(request, status, reason)
 
     async def _renew(self, config: WebConfig | None, tls: ssl.SSLContext | None) -> None:
         self._demand(config)
@@ -235,9 +247,6 @@ class WebThread:
         self._access = PageAccess(config, self._count) if config is not None else None
         if before is not None:
             before.retire()
-
-    def _is_welcome(self, transport: asyncio.BaseTransport) -> bool:
-        return self._access is None or self._access.is_welcome(transport)
 
     def _call(self, work: Coroutine[object, object, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)

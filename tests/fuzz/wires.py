@@ -28,9 +28,9 @@ class Echo(Scribe):
         if len(request.body) % 3:
             request.respond(200, request.body, b"text/plain")
         else:
-            request.start(200, [])
-            request.write(request.target)
-            request.end()
+            request.response.start(200, [])
+            request.response.write(request.target)
+            request.response.end()
 
 
 class Listening:

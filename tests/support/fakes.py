@@ -28,9 +28,11 @@ from exporter.telemetry.exchange import Exchange, Pending
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
+from exporter.transport.http.connection import Application, Connection
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.request import Request
-from exporter.transport.http.server import Application, Connection, HttpServer
+from exporter.transport.http.response import Response, ResponseSink
+from exporter.transport.http.server import HttpServer
 from exporter.transport.process.child import ChildOwner
 
 P = ParamSpec("P")
@@ -296,19 +298,36 @@ def post(body: bytes | object, path: bytes = b"/files/mcp", *headers: tuple[byte
     return b"\r\n".join([*lines, b"", data])
 
 
-class Scribe:
+class OpenApplication:
+    """The part of an application that lets everybody in."""
+
+    def admits(self, transport: asyncio.BaseTransport) -> bool:
+        del transport
+        return True
+
+    def screen(self, request: Request) -> tuple[int, str] | None:
+        del request
+        return None
+
+    def cut(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+class Scribe(OpenApplication):
     """An application that keeps its requests and answers nothing of its own accord."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.refused: list[tuple[int, str]] = []
+        self.cuts: list[str] = []
+        self.paces: list[bool] = []
         self.gone = 0
         self._arrived: asyncio.Queue[Request] = asyncio.Queue()
 
     def handle(self, request: Request) -> None:
         self.requests.append(request)
         self._arrived.put_nowait(request)
-        request.on_gone = self._gone
+        request.response.watcher = self
 
     async def next(self) -> Request:
         """The next request, once it is there."""
@@ -318,8 +337,14 @@ class Scribe:
         self.refused.append((status, reason))
         request.respond(status, reason.encode(), b"text/plain")
 
-    def _gone(self) -> None:
+    def cut(self, reason: str) -> None:
+        self.cuts.append(reason)
+
+    def client_gone(self) -> None:
         self.gone += 1
+
+    def client_paused(self, paused: bool) -> None:
+        self.paces.append(paused)
 
 
 # Books
@@ -413,7 +438,7 @@ def bare_request(
     body: bytes | object = b"", method: bytes = b"POST", **headers: str | bytes
 ) -> Request:
     """A request that came over no connection; ``_`` in a header's name stands for ``-``."""
-    found = Request(cast("Connection", None))
+    found = Request(Response(cast("ResponseSink", None)))
     found.method = method
     found.body = body if isinstance(body, bytes) else msgspec.json.encode(body)
     for name, value in headers.items():

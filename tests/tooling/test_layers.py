@@ -64,6 +64,8 @@ PURE = {
     "relay.http.reply_reader",
     "relay.http.sessions",
     "relay.oauth",
+    "relay.rejection",
+    "relay.routes",
     "relay.stdio.envelope",
     "relay.stdio.param_headers",
     "telemetry.call",
@@ -71,6 +73,10 @@ PURE = {
     "telemetry.health",
     "telemetry.labels",
     "telemetry.observer",
+    "transport.http.head",
+    "transport.http.origin",
+    "transport.http.request",
+    "transport.http.response",
     "transport.http.upstream_headers",
 }
 IMPURE = {"asyncio", "logging", "os", "signal", "socket", "subprocess", "threading", "time"}
@@ -97,7 +103,8 @@ TESTED_ELSEWHERE = {
     "probe.http_client": "unit/probe/test_http.py",
     "protocol.failures": "unit/transport/http/test_pool.py",
     "telemetry.call": "unit/telemetry/test_exchange.py",
-    "transport.http.parser": "unit/transport/http/test_server.py",
+    "relay.rejection": "unit/relay/test_gateway.py",
+    "transport.http.parser": "unit/transport/http/test_connection.py",
 }
 """Modules without a test of their own, and the test that needs them."""
 

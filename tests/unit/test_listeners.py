@@ -23,7 +23,7 @@ class Scene:
 
     def __init__(self, tokens: Path) -> None:
         self.tokens = tokens
-        self.gateway = Gateway(Books().metrics, is_loopback=True)
+        self.gateway = Gateway(Books().metrics)
         self.mcp = HttpServer(self.gateway, asyncio.get_running_loop())
         self.web = WebThread(uncounted)
         files = AccessFiles(tokens=tokens)

@@ -55,7 +55,7 @@ class Scene:
     def __init__(self, children: list[FakeChild]) -> None:
         self.children = children
         self.books = Books("shell")
-        self.gateway = Gateway(self.books.metrics, is_loopback=True)
+        self.gateway = Gateway(self.books.metrics)
         self.fleet = ServerSet(self.books.metrics, self.gateway, History(), Reaper(), OwnUrl(None))
 
     def apply(self, *servers: str, probe: str = "probe: {enabled: false}") -> tuple[Any, ...]:
@@ -92,7 +92,7 @@ def reply_of(client: Downstream) -> Reply:
 async def test_every_transport_has_its_relay(children: list[FakeChild]) -> None:
     scene = Scene(children)
     assert scene.apply(SHELL, WEB, OLD) == (["shell", "web", "old"], [], [])
-    kinds = {name: type(upstream) for name, upstream in scene.gateway.upstreams.items()}
+    kinds = {name: type(upstream) for name, upstream in scene.gateway._routes.servers.items()}
     assert kinds == {"shell": StdioUpstream, "web": HttpUpstream, "old": SseUpstream}
     assert scene.fleet.names == ["shell", "web", "old"]
     assert [row.endpoint for row in scene.fleet.rows()] == ["/shell/mcp", "/web/mcp", "/old/mcp"]

@@ -27,7 +27,7 @@ class MetadataRelay:
         self._status = 0
         self._headers: Headers = []
         self._body = b""
-        request.on_gone = self._gone
+        request.response.watcher = self
         self._ask()
 
     def head(self, head: ReplyHead) -> None:
@@ -55,9 +55,10 @@ class MetadataRelay:
         if self._status == 200:
             body = self._resource.rewrite_metadata(body, self._own_url)
         headers = [*self._headers, (b"Content-Length", b"%d" % len(body))]
-        self._request.start(self._status, headers)
-        self._request.write(body)
-        self._request.end()
+        response = self._request.response
+        response.start(self._status, headers)
+        response.write(body)
+        response.end()
 
     def lost(self, error: UpstreamError) -> None:
         """There will be no reply."""
@@ -77,6 +78,10 @@ class MetadataRelay:
                 lines.append(name + b": " + value)
         self._flight = self._pool.send(b"\r\n".join([*lines, b"", b""]), self)
 
-    def _gone(self) -> None:
+    def client_gone(self) -> None:
+        """The client closed its connection: ask no further."""
         if self._flight is not None:
             self._flight.abort()
+
+    def client_paused(self, paused: bool) -> None:
+        """Metadata is small, and sent in one piece."""

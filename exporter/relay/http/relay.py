@@ -67,6 +67,7 @@ class Relay:
         self._upstream = upstream
         self._observer = upstream.observer
         self._request = request
+        self._response = request.response
         self._messages = messages
         self._session_id = request.header(b"mcp-session-id")
         self._session = upstream.session_of(request, messages)
@@ -82,8 +83,7 @@ class Relay:
     def depart(self, payload: bytes) -> None:
         """Send the request up."""
         request, upstream = self._request, self._upstream
-        request.on_gone = self._client_gone
-        request.on_drain = self._drain
+        request.response.watcher = self
         if request.method != b"GET" and not self._is_listening():
             upstream.deadlines.add(self, monotonic())
         if self._session is not None:
@@ -102,23 +102,23 @@ class Relay:
         self._is_stream = head.kind == b"text/event-stream"
         self._encoding = head.encoding
         lines = self._with_own_challenge(head) if head.is_challenge else head.lines
-        self._request.start_with(lines, head.is_sized)
+        self._response.start_with(lines, head.is_sized)
 
     def body(self, data: bytes) -> None:
         """Pass a part of the body on."""
-        self._request.write(data)
+        self._response.write(data)
         self._unread.append(data)
 
     def flush(self) -> None:
         """Send what has come, then read the copy."""
-        self._request.flush()
+        self._response.flush()
         if self._flight is not None:
             self._inside += monotonic() - self._flight.arrived
         self._read()
 
     def end(self) -> None:
         """The reply is complete."""
-        self._request.end()
+        self._response.end()
         now = monotonic()
         if self._flight is not None:
             self._inside += now - self._flight.arrived
@@ -139,7 +139,7 @@ class Relay:
 
     def lost(self, error: UpstreamError) -> None:
         """The server is lost: tell the client, and count it."""
-        if self._is_waiting or not self._request.started:
+        if self._is_waiting or not self._response.started:
             self._observer.upstream_lost(str(error))
         status = 504 if error.fault is Fault.TIMEOUT else 502
         self._apologise(status, errors.CONNECTION_LOST, str(error))
@@ -164,10 +164,10 @@ class Relay:
         if self._flight is not None:
             self._flight.abort()
         self._settle(Outcome.CLIENT_GONE)
-        if self._request.started:
-            self._request.end()
+        if self._response.started:
+            self._response.end()
         else:
-            self._request.abort()
+            self._response.abort()
         self._land()
 
     def expire(self) -> None:
@@ -179,7 +179,8 @@ class Relay:
         self._settle(Outcome.TIMEOUT)
         self._land()
 
-    def _client_gone(self) -> None:
+    def client_gone(self) -> None:
+        """The client closed its connection."""
         if self._flight is not None:
             self._flight.abort()
         if self._is_modern():
@@ -304,22 +305,22 @@ class Relay:
         self._observer.settle(self._exchange, self._pending, outcome, monotonic())
 
     def _apologise(self, status: int, code: int, text: str, named: bool = False) -> None:
-        request = self._request
+        response = self._response
         text = text if named else f"server {self._upstream.name!r} {text}"
         waiting = [pending.id for pending in self._pending if not pending.done]
         replies = [errors.error(code, text, each) for each in waiting or [None]]
         # Nothing can be added to what is compressed, or as long as its head says.
-        is_open = request.chunked and not self._encoding
-        if not request.started:
+        is_open = response.chunked and not self._encoding
+        if not response.started:
             whole = b"[" + b",".join(replies) + b"]" if len(replies) > 1 else replies[0]
-            request.respond(status, whole, errors.JSON)
+            response.send(status, whole, errors.JSON)
         elif self._is_stream and is_open and waiting and not self._is_resumable:
             # What came of an event that was cut off must not run into the next one.
             events = (b"\n\nevent: message\ndata: " + reply + b"\n\n" for reply in replies)
-            request.write(b"".join(events))
-            request.end()
+            response.write(b"".join(events))
+            response.end()
         else:
-            request.abort()
+            response.abort()
 
     def _open_session(self) -> None:
         if not self._session_id or self._session is not None or self._status >= 400:
@@ -340,7 +341,7 @@ class Relay:
 
     def _land(self) -> None:
         # No circle is left behind: what a call used is free at once, without the collector.
-        self._request.on_gone = self._request.on_drain = None
+        self._response.watcher = None
         self._upstream.deadlines.discard(self)
         if self._session is not None:
             self._session.streams -= 1
@@ -349,7 +350,8 @@ class Relay:
             self._observer.abandon(self._exchange, Outcome.CLIENT_GONE, monotonic())
         self._upstream.landed(self)
 
-    def _drain(self, paused: bool) -> None:
+    def client_paused(self, paused: bool) -> None:
+        """Read the reply at the client's pace."""
         if self._flight is not None:
             self._flight.pause(paused)
 

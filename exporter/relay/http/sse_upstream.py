@@ -153,9 +153,10 @@ class StreamRelay(Relay):
             return event
         return event.replace(address, upstream.base_of(self._request) + place)
 
-    def _client_gone(self) -> None:
+    def client_gone(self) -> None:
+        """The client closed its stream."""
         self._ending = Outcome.CLIENT_GONE
-        super()._client_gone()
+        super().client_gone()
 
     def _land(self) -> None:
         self._sse_upstream.close_mailbox(self._token, self._ending)

@@ -124,7 +124,7 @@ class HttpUpstream:
         return target
 
     def _encode(self, request: Request) -> bytes:
-        route = request.route
+        route = request.head.route if request.head is not None else None
         if route is None:
             return self._onward(request) + request.body
         if route.onward is None:

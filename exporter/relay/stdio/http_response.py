@@ -85,6 +85,7 @@ class StdioResponse:
         self.pending = pending
         self.is_open = True
         self._request = request
+        self._response = request.response
         self._owner = owner
         self._clocks = clocks
         self._is_batch = len(self.ids) > 1
@@ -93,8 +94,7 @@ class StdioResponse:
         self._is_slow = False
         self.inside = 0.0
         """Seconds that the request and its reply have spent inside the exporter so far."""
-        request.on_gone = self._gone
-        request.on_drain = self._drain
+        self._response.watcher = self
         clocks.start(self, monotonic(), has_deadline=has_deadline and bool(self.ids))
 
     @property
@@ -105,19 +105,19 @@ class StdioResponse:
 
     def stream(self) -> None:
         """Begin the stream of events now."""
-        if not self._request.started:
-            self._request.start(200, [*_EVENT_STREAM, *self._headers])
+        if not self._response.started:
+            self._response.start(200, [*_EVENT_STREAM, *self._headers])
             for reply in self._collected:
                 self._event(reply)
             self._collected.clear()
-            self._request.flush()
+            self._response.flush()
 
     def send(self, data: bytes) -> None:
         """Pass on a message that is not the reply."""
         if self.is_open and self.can_stream:
             self.stream()
             self._event(data)
-            self._request.flush()
+            self._response.flush()
 
     def reply(self, request_id: Id, data: bytes, status: int = 200) -> None:
         """Pass on a reply; the last one that is waited for ends the answer."""
@@ -125,9 +125,9 @@ class StdioResponse:
             return
         if request_id in self.ids:
             self.ids.remove(request_id)
-        if self._request.started:
+        if self._response.started:
             self._event(data)
-            self._request.flush()
+            self._response.flush()
         else:
             self._collected.append(data)
         if not self.ids:
@@ -150,14 +150,14 @@ class StdioResponse:
         if self.is_open:
             self._close()
             self.stream()
-            self._request.end()
+            self._response.end()
 
     def keep_alive(self) -> None:
         """Break a silence that something in between might take for the end."""
         if self.can_stream:
             self.stream()
-            self._request.write(b": ping\n\n")
-            self._request.flush()
+            self._response.write(b": ping\n\n")
+            self._response.flush()
         self._clocks.silences.add(self, monotonic())
 
     def expire(self) -> None:
@@ -166,8 +166,8 @@ class StdioResponse:
 
     def _finish(self, status: int) -> None:
         self._close()
-        if self._request.started:
-            self._request.end()
+        if self._response.started:
+            self._response.end()
             return
         body = self._collected[0]
         if self._is_batch:
@@ -175,21 +175,23 @@ class StdioResponse:
         self._request.respond(status, body, errors.JSON, self._headers)
 
     def _event(self, data: bytes) -> None:
-        self._request.write(b"event: message\ndata: " + data.replace(b"\r", b"") + b"\n\n")
+        self._response.write(b"event: message\ndata: " + data.replace(b"\r", b"") + b"\n\n")
 
-    def _gone(self) -> None:
+    def client_gone(self) -> None:
+        """The client closed its connection."""
         if self.is_open:
             self._close()
             self._owner.answer_gone(self)
 
-    def _drain(self, paused: bool) -> None:
+    def client_paused(self, paused: bool) -> None:
+        """The client reads more slowly than the response comes, or has caught up."""
         if paused is not self._is_slow:
             self._is_slow = paused
             self._owner.answer_paused(paused)
 
     def _close(self) -> None:
         self.is_open = False
-        self._drain(False)
+        self.client_paused(False)
         self._clocks.stop(self)
         # No circle is left behind: what the call used is free at once, without the collector.
-        self._request.on_gone = self._request.on_drain = None
+        self._response.watcher = None

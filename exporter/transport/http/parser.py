@@ -9,7 +9,8 @@ from typing import Protocol
 
 import httptools
 
-from exporter.transport.http.request import Request, Responder
+from exporter.transport.http.request import Request
+from exporter.transport.http.response import Response, ResponseSink
 
 _OFFER = frozenset({b"connection", b"upgrade", b"http2-settings", b"expect"})
 _SMALL = 64 * 1024
@@ -28,7 +29,7 @@ class ListenerLimits:
     connections: int = 1000
 
 
-class ParserClient(Responder, Protocol):
+class ParserClient(ResponseSink, Protocol):
     """The connection that the bytes come by."""
 
     def begins(self) -> None:
@@ -39,6 +40,16 @@ class ParserClient(Responder, Protocol):
 
     def ask_for_body(self) -> None:
         """The client waits for a word before it sends the body."""
+
+
+class RequestError(Exception):
+    """Why a request is not served, with the status of its response. Raised inside the parser's
+    callbacks, it stops the reading."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
 
 
 class RequestParser:
@@ -54,8 +65,8 @@ class RequestParser:
         self._unheard = 0
         self.arriving: Request | None = None
         """What has begun and is not whole yet."""
-        self.whole: deque[Request] = deque()
-        """What is to be served next; the last one may be a refused one."""
+        self.whole: deque[tuple[Request, RequestError | None]] = deque()
+        """What is to be served next, and why it is refused; none comes after a refused one."""
         self.is_done = False
 
     def feed(self, data: bytes) -> None:
@@ -69,24 +80,26 @@ class RequestParser:
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            if not (self.whole and not self.whole[-1].keep_alive):
+            if not (self.whole and not self.whole[-1][0].response.keep_alive):
                 self._refuse_unreadable(error)
             self.is_done = True
 
     def refuse(self, status: int, reason: str) -> None:
         """Read no more: what is arriving breaks the rules of HTTP or a limit."""
-        self._refuse(self.arriving or Request(self._client), status, reason)
+        self._refuse(self.arriving or self._new_request(), RequestError(status, reason))
 
-    def _refuse(self, request: Request, status: int, reason: str) -> None:
+    def _new_request(self) -> Request:
+        return Request(Response(self._client))
+
+    def _refuse(self, request: Request, error: RequestError) -> None:
         self.arriving = None
-        request.keep_alive = False
-        request.refusal = (status, reason)
-        self.whole.append(request)
+        request.response.keep_alive = False
+        self.whole.append((request, error))
         self.is_done = True
 
     def _refuse_unreadable(self, error: httptools.HttpParserError) -> None:
         cause = error.__context__
-        if isinstance(cause, _RefusalError):
+        if isinstance(cause, RequestError):
             self.refuse(cause.status, cause.reason)
         else:
             self.refuse(400, "bad_request")
@@ -95,9 +108,9 @@ class RequestParser:
         # No other protocol is spoken here, so the request counts as one without the offer
         # (RFC 9110, section 7.8). The parser stops before such a request's body: it reads the
         # head once more, as if nothing had been offered.
-        offered = self.whole.pop()
+        offered, _ = self.whole.pop()
         if offered.method == b"CONNECT":
-            self._refuse(offered, 400, "bad_request")
+            self._refuse(offered, RequestError(400, "bad_request"))
             return
         self._parser = httptools.HttpRequestParser(self)
         head = [b"%b %b HTTP/1.1" % (offered.method, offered.target)]
@@ -108,7 +121,7 @@ class RequestParser:
 
     def on_message_begin(self) -> None:
         """A new request starts."""
-        self.arriving = Request(self._client)
+        self.arriving = self._new_request()
         self._client.begins()
         self._body.clear()
         self._head_size = self._body_size = self._unheard = 0
@@ -131,21 +144,23 @@ class RequestParser:
         request = self.arriving
         if request is None:
             return
+        response = request.response
         request.method = self._parser.get_method()
-        request.minor = int(self._parser.get_http_version() == "1.1")
-        request.keep_alive = self._parser.should_keep_alive()
+        response.is_bodyless = request.method == b"HEAD"
+        response.minor = int(self._parser.get_http_version() == "1.1")
+        response.keep_alive = self._parser.should_keep_alive()
         hosts = sum(name.lower() == b"host" for name, _ in request.headers)
-        if hosts > 1 or (request.minor and not hosts):  # RFC 9112, section 3.2
-            raise _RefusalError(400, "bad_request")
+        if hosts > 1 or (response.minor and not hosts):  # RFC 9112, section 3.2
+            raise RequestError(400, "bad_request")
         length = request.header(b"content-length")
         if length is not None and int(length) > self._limits.body_bytes:
-            raise _RefusalError(413, "body_too_large")
+            raise RequestError(413, "body_too_large")
         if request.header(b"transfer-encoding") or (length and int(length) > _SMALL):
             refused = self._client.screen(request)
             if refused is not None:
-                raise _RefusalError(*refused)
+                raise RequestError(*refused)
         expected = request.header(b"expect") or b""
-        if expected.lower() == b"100-continue" and request.minor:
+        if expected.lower() == b"100-continue" and response.minor:
             self._client.ask_for_body()
 
     def on_body(self, body: bytes) -> None:
@@ -153,7 +168,7 @@ class RequestParser:
         self._unheard = 0
         self._body_size += len(body)
         if self._body_size > self._limits.body_bytes:
-            raise _RefusalError(413, "body_too_large")
+            raise RequestError(413, "body_too_large")
         self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -164,18 +179,9 @@ class RequestParser:
         request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         request.received = monotonic()
-        self.whole.append(request)
+        self.whole.append((request, None))
 
     def _grow_head(self, size: int) -> None:
         self._head_size += size
         if self._head_size > self._limits.head_bytes:
-            raise _RefusalError(431, "head_too_large")
-
-
-class _RefusalError(Exception):
-    """Raised inside the parser's callbacks to stop reading a request."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
+            raise RequestError(431, "head_too_large")

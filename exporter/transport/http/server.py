@@ -1,279 +1,16 @@
-"""The listening side of HTTP/1.1: an asyncio protocol, without a framework.
-
-It owes its clients what any server does: limits, timeouts, back-pressure, pipelining, chunked
-bodies both ways, ``Expect: 100-continue``, refusals that arrive, and a graceful drain
-(RFC 9112). A request is handed over whole; a reply may be streamed.
-
-A client that ends its side of the connection while it waits counts as gone, as with nginx: at
-protocol version 2026-07-28 that is how a request is cancelled.
-"""
+"""One listener: its sockets, its connections, and its end."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
-from time import monotonic
-from typing import Protocol, cast
 
-from exporter.transport.http.head import HeadCache, RequestHead, head_of
-from exporter.transport.http.parser import ListenerLimits, RequestParser
-from exporter.transport.http.request import Request
+from exporter.transport.http.connection import Application, Connection
+from exporter.transport.http.head import HeadCache, RequestHead
+from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.sockets import ListeningSockets
 
-_BACKLOG = 64 * 1024
-_LINGER = 2.0
-_SURPLUS = 100
-"""Connections over the limit that are told so; further ones are cut at once."""
 _KNOWN_HEADS = 1024
-
-
-class Application(Protocol):
-    """What serves the requests of a listener."""
-
-    def handle(self, request: Request) -> None:
-        """Serve a request, now or later, by ``request.start`` … ``request.end``."""
-
-    def refuse(self, request: Request, status: int, reason: str) -> None:
-        """Answer a request that broke the rules of HTTP or a limit."""
-
-
-class Connection(asyncio.Protocol):
-    """One client's connection: has its requests read, and serves them one after the other."""
-
-    def __init__(self, listener: HttpServer) -> None:
-        self._listener = listener
-        self._limits = listener.limits
-        self._loop = listener.loop
-        self._transport: asyncio.Transport | None = None
-        self._reader = RequestParser(self, listener.limits)
-        self._serving: Request | None = None
-        self._backlog = bytearray()
-        self._out: list[bytes] = []
-        self._paused = False
-        self.deadline = listener.loop.time() + self._limits.read_timeout
-
-    # asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client connected."""
-        if not self._listener.is_welcome(transport):
-            cast("asyncio.Transport", transport).abort()
-            return
-        listener = self._listener
-        self._transport = cast("asyncio.Transport", transport)
-        listener.connections.add(self)
-        surplus = len(listener.connections) - listener.limits.connections
-        if surplus > _SURPLUS:
-            self._transport.abort()
-        elif surplus > 0:
-            self._refuse(503, "too_many_connections")
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """The connection is closed, by whichever side."""
-        self._listener.connections.discard(self)
-        self._transport = None
-        self._reader.whole.clear()
-        if self._serving is not None:
-            self._serving.gone()
-            self._serving = None
-        self._listener.connection_closed()
-
-    def eof_received(self) -> bool:
-        """The client has no more to say; whatever it waits for, it is gone."""
-        return False
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes arrived: parse them, or keep a bounded part while a request is served."""
-        reader = self._reader
-        if reader.is_done:
-            return
-        if self._serving is not None or self._backlog:
-            self._backlog += data
-            if len(self._backlog) > _BACKLOG and self._transport is not None:
-                self._transport.pause_reading()
-            return
-        if reader.arriving is None and not reader.whole:
-            if self._serve_known(data):
-                return
-            reader.feed(data)
-            self._learn(data)
-        else:
-            reader.feed(data)
-        self._serve_next()
-
-    def pause_writing(self) -> None:
-        """The client reads more slowly than the reply comes."""
-        self._paused = True
-        self.deadline = self._loop.time() + self._limits.write_timeout
-        self._tell_drain()
-
-    def resume_writing(self) -> None:
-        """The client has caught up."""
-        self._paused = False
-        is_idle = self._serving is None
-        self.deadline = self._loop.time() + self._limits.idle_timeout if is_idle else float("inf")
-        self._tell_drain()
-
-    # What the reader calls
-
-    def begins(self) -> None:
-        """The first bytes of a request have arrived: the rest must follow in time."""
-        self.deadline = self._loop.time() + self._limits.read_timeout
-
-    def screen(self, request: Request) -> tuple[int, str] | None:
-        """Why a request is refused whose large body has not come yet, or ``None``."""
-        return self._listener.screen(request)
-
-    def ask_for_body(self) -> None:
-        """The client waits for a word before it sends the body."""
-        if self._transport is not None:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    # What requests call
-
-    def closing_after(self, request: Request) -> bool:
-        """Whether the connection ends with this reply."""
-        if self._listener.draining:
-            request.keep_alive = False
-        return not request.keep_alive
-
-    def put(self, data: bytes) -> None:
-        """Add to what the next flush sends."""
-        self._out.append(data)
-
-    def flush(self) -> None:
-        """Send what was put, in one piece."""
-        if self._out and self._transport is not None:
-            self._transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
-        self._out.clear()
-
-    def finished(self, request: Request) -> None:
-        """A reply is complete: go on with the next request, or close."""
-        self.flush()
-        if self._serving is request:
-            self._serving = None
-        if self._transport is None:
-            return
-        if not request.keep_alive:
-            self._hang_up(lingering=request.refusal is not None)
-            return
-        self.deadline = self._loop.time() + self._limits.idle_timeout
-        if self._reader.whole or self._backlog:
-            # Not from within: a client that pipelines must not grow the stack.
-            self._loop.call_soon(self._resume)
-
-    def abort(self) -> None:
-        """Cut the connection."""
-        self._out.clear()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def close_if_idle(self) -> None:
-        """Close now unless a request is being read or served."""
-        is_idle = self._serving is None and self._reader.arriving is None
-        if self._transport is not None and is_idle:
-            self._transport.close()
-
-    def expire(self) -> None:
-        """The deadline has passed: say so where a request was begun, and close."""
-        reader = self._reader
-        if reader.arriving is not None and self._serving is None and not reader.is_done:
-            self._refuse(408, "read_timeout")
-        else:
-            if self._paused:
-                self._listener.on_cut("write_timeout")
-            self.abort()
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether its time runs: it is idle, half read, or its client does not read."""
-        return self._serving is None or self._paused
-
-    # Inside
-
-    def _serve_known(self, data: bytes) -> bool:
-        """Serve a whole request whose head was seen before, past the parser."""
-        end = data.find(b"\r\n\r\n") + 4
-        head = self._listener.heads.get(data[:end])
-        if head is None or len(data) - end != head.length:
-            return False
-        if head.length > self._limits.body_bytes:
-            return False  # learnt when more was allowed
-        request = self._serving = Request(self)
-        request.take(head)
-        request.body = data[end:]
-        request.received = monotonic()
-        self.deadline = float("inf")
-        self._listener.application.handle(request)
-        return True
-
-    def _learn(self, data: bytes) -> None:
-        reader = self._reader
-        request = reader.whole[0] if reader.whole else reader.arriving
-        if request is None or request.method != b"POST" or not self._is_usual(request):
-            return
-        text = head_of(data, b"POST " + request.target + b" HTTP/1.1\r\n", request.names)
-        if text is not None:
-            names = request.names
-            request.head = RequestHead(request.method, request.target, request.headers, names)
-            self._listener.heads.keep(text, request.head)
-
-    def _is_usual(self, request: Request) -> bool:
-        has_length = request.header(b"content-length") is not None
-        return has_length and request.keep_alive and request.refusal is None
-
-    def _refuse(self, status: int, reason: str) -> None:
-        self._reader.refuse(status, reason)
-        self._serve_next()
-
-    def _serve_next(self) -> None:
-        if self._serving is not None or self._transport is None or not self._reader.whole:
-            return
-        request = self._reader.whole.popleft()
-        self._serving = request
-        self.deadline = float("inf")
-        if request.refusal is None:
-            self._listener.application.handle(request)
-        else:
-            self._listener.application.refuse(request, *request.refusal)
-
-    def _resume(self) -> None:
-        if self._serving is not None or self._transport is None:
-            return
-        if not self._reader.whole and self._backlog:
-            data = bytes(self._backlog)
-            self._backlog.clear()
-            self._transport.resume_reading()
-            self._reader.feed(data)
-        self._serve_next()
-
-    def _hang_up(self, lingering: bool) -> None:
-        if self._transport is None:
-            return
-        if not lingering:
-            self._transport.close()
-            return
-        # Closing with unread bytes would reset the connection, and the refusal with it.
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        self.deadline = self._loop.time() + _LINGER
-
-    def _tell_drain(self) -> None:
-        if self._serving is not None and self._serving.on_drain is not None:
-            self._serving.on_drain(self._paused)
-
-
-def _everybody(transport: asyncio.BaseTransport) -> bool:  # noqa: ARG001
-    return True
-
-
-def _nothing_wrong(request: Request) -> None:
-    """Everybody may send large bodies."""
-
-
-def _ignored(reason: str) -> None:
-    """Nobody wants to know."""
 
 
 class HttpServer:
@@ -284,49 +21,39 @@ class HttpServer:
         application: Application,
         loop: asyncio.AbstractEventLoop,
         limits: ListenerLimits | None = None,
-        *,
-        screen: Callable[[Request], tuple[int, str] | None] = _nothing_wrong,
-        is_welcome: Callable[[asyncio.BaseTransport], bool] = _everybody,
-        on_cut: Callable[[str], None] = _ignored,
     ) -> None:
-        """``screen`` says why a request is refused whose large body has not come yet, or ``None``;
-        ``is_welcome`` whether a new connection is kept; ``on_cut`` is told why a connection is cut
-        in the middle of a reply."""
         self.application = application
         self.loop = loop
         self.limits = limits or ListenerLimits()
         self.heads: HeadCache[RequestHead] = HeadCache(_KNOWN_HEADS)
         self.connections: set[Connection] = set()
-        self.screen = screen
-        self.is_welcome = is_welcome
-        self.on_cut = on_cut
         self.draining = False
-        self.door = ListeningSockets(loop, lambda: Connection(self))
+        self.sockets = ListeningSockets(loop, lambda: Connection(self))
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
 
     async def open(
         self, host: str, port: int, tls: ssl.SSLContext | None = None
     ) -> tuple[str, int]:
-        """Listen; answers the address in use. Raises ``OSError`` where it cannot be had."""
-        address = await self.door.open(host, port, tls)
+        """Listen, and return the address in use. Raises ``OSError`` where it cannot be had."""
+        address = await self.sockets.open(host, port, tls)
         self._sweep()
         return address
 
     @property
     def is_listening(self) -> bool:
         """Whether new connections are accepted."""
-        return self.door.is_open
+        return self.sockets.is_open
 
     async def renew(self, tls: ssl.SSLContext | None) -> None:
         """Show other certificates to new connections from now on."""
         if not self.draining:
-            await self.door.renew(tls)
+            await self.sockets.renew(tls)
 
     async def drain(self, grace: float) -> None:
         """Stop accepting, and let requests end within ``grace`` seconds."""
         self.draining = True
-        self.door.close()
+        self.sockets.close()
         for connection in list(self.connections):
             connection.close_if_idle()
         await self._wait_until_empty(grace)

@@ -29,23 +29,23 @@ class ListeningSockets:
         self._servers: list[asyncio.Server] = []
 
     async def open(self, host: str, port: int, tls: ssl.SSLContext | None) -> tuple[str, int]:
-        """Listen; answers the address in use. Raises ``OSError`` where it cannot be had."""
+        """Listen, and return the address in use. Raises ``OSError`` where it cannot be had."""
         server = await self._loop.create_server(
             self._factory,
             host,
             port,
             ssl=tls,
             backlog=_QUEUE,
-            ssl_handshake_timeout=_patience(tls),
+            ssl_handshake_timeout=_handshake_timeout(tls),
         )
         self._servers = [server]
         address = server.sockets[0].getsockname()
         return address[0], address[1]
 
     async def renew(self, tls: ssl.SSLContext | None) -> None:
-        """Show other certificates from now on, on the same sockets: nobody is refused in between,
-        and connections that are there keep what they have. Where that is impossible (there are no
-        more file descriptors), the log says so, and all stays as it is."""
+        """Show other certificates from now on, on the same sockets: no client is refused in
+        between, and connections that are there keep what they have. Where that is impossible
+        (there are no more file descriptors), the log says so, and all stays as it is."""
         before, renewed = self._servers, []
         try:
             for listening in [each for server in before for each in server.sockets]:
@@ -63,7 +63,7 @@ class ListeningSockets:
         return any(server.is_serving() for server in self._servers)
 
     def close(self) -> None:
-        """Let nobody in any more."""
+        """Accept no more connections."""
         for server in self._servers:
             server.close()
         self._servers = []
@@ -75,9 +75,9 @@ class ListeningSockets:
             sock=socket.socket(fileno=os.dup(descriptor)),
             ssl=tls,
             backlog=_QUEUE,
-            ssl_handshake_timeout=_patience(tls),
+            ssl_handshake_timeout=_handshake_timeout(tls),
         )
 
 
-def _patience(tls: ssl.SSLContext | None) -> float | None:
+def _handshake_timeout(tls: ssl.SSLContext | None) -> float | None:
     return None if tls is None else _HANDSHAKE_TIMEOUT

@@ -11,6 +11,7 @@ from exporter.protocol.jsonrpc import Message
 from exporter.relay.gateway import Gateway
 from exporter.relay.tokens import Tokens
 from exporter.telemetry.recorder import ServerRecorder
+from exporter.transport.http.origin import LOCAL, OriginPolicy
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.request import Request
 from tests.support.fakes import (
@@ -55,9 +56,9 @@ class FakeUpstream:
 class Scene:
     """A gateway in front of some servers."""
 
-    def __init__(self, *names: str, is_loopback: bool = True) -> None:
+    def __init__(self, *names: str, origins: OriginPolicy = LOCAL) -> None:
         self.books = Books()
-        self.gateway = Gateway(self.books.metrics, is_loopback)
+        self.gateway = Gateway(self.books.metrics, origins)
         self.upstreams = {}
         for name in names or ("files",):
             recorder = ServerRecorder(self.books.metrics, name, "http")
@@ -339,8 +340,8 @@ async def test_a_foreign_page_is_refused_before_it_learns_anything(origin: bytes
 
 
 @on_fake_time
-async def test_elsewhere_any_host_is_served_and_a_page_of_that_host() -> None:
-    scene = Scene(is_loopback=False)
+async def test_behind_a_token_any_host_is_served_and_a_page_of_that_host() -> None:
+    scene = Scene(origins=OriginPolicy(is_loopback=False, is_guarded=True))
     assert scene.ask(Host=b"mcp.example:6279").status == 200
     assert scene.ask(Host=b"mcp.example:6279", Origin=b"https://mcp.example").status == 200
     for origin in FOREIGN:
@@ -583,7 +584,7 @@ async def test_requests_in_flight_are_bounded(limit: str, path: bytes, end: str)
     if end == "reply":
         served.respond(200, b"", b"")
     elif end == "abort":
-        served.abort()
+        served.response.abort()
     else:
         first.abort()
     await settle()
@@ -650,13 +651,8 @@ async def test_a_server_that_is_removed_takes_its_limits_along() -> None:
     ],
 )
 @on_fake_time
-async def test_the_name_of_the_external_url_is_ours_too(
-    host: bytes, origin: bytes, status: int
-) -> None:
-    scene = Scene()
-    scene.gateway._own_host = Gateway(
-        scene.books.metrics, True, "https://mcp.example/base"
-    )._own_host
+async def test_a_name_that_leads_here_is_ours_too(host: bytes, origin: bytes, status: int) -> None:
+    scene = Scene(origins=OriginPolicy(is_loopback=True, hosts=frozenset({"mcp.example"})))
     assert scene.ask(Host=host, Origin=origin).status == status
 
 
@@ -668,7 +664,6 @@ WAITS = ListenerLimits(body_bytes=4 * 1024 * 1024)
 def begin(scene: Scene, *headers: tuple[bytes, bytes]) -> Downstream:
     """A client that has sent the head of a large request, and no body."""
     client = Downstream(scene.gateway, WAITS)
-    client.listener.screen = scene.gateway.screen
     lines = [b"POST /files/mcp HTTP/1.1", b"Host: localhost"]
     lines += [b"%b: %b" % each for each in headers]
     client.say(b"\r\n".join([*lines, b"", b""]))

@@ -15,7 +15,14 @@ from exporter.transport.http.head import Headers
 from exporter.transport.http.request import Request
 from exporter.web.auth import MOST_WAITING, TEXT, THREADS, Bucket, PageAccess, names_of
 from exporter.web.config import RateLimit, WebConfig
-from tests.support.fakes import Downstream, Reply, on_fake_time, uncounted, virtual_loop
+from tests.support.fakes import (
+    Downstream,
+    OpenApplication,
+    Reply,
+    on_fake_time,
+    uncounted,
+    virtual_loop,
+)
 
 HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
 USERS = {"me": HASH}
@@ -25,7 +32,7 @@ def basic(password: str) -> bytes:
     return b"Basic " + base64.b64encode(f"me:{password}".encode())
 
 
-class Site:
+class Site(OpenApplication):
     """A page that not everybody may see."""
 
     def __init__(self, config: WebConfig, headers: Headers | None = None) -> None:
@@ -174,7 +181,7 @@ async def test_headers_are_added_but_a_pages_own_stay() -> None:
     assert reply.header(b"content-security-policy") == b"own"
     (served,) = site.served
     assert served.query == b"b"
-    assert served.closed
+    assert served.response.closed
 
 
 @on_fake_time
@@ -184,7 +191,7 @@ async def test_a_page_learns_that_its_client_is_gone_though_headers_are_added() 
     site.say()
     site.client.abort()
     await asyncio.sleep(0)
-    assert site.served[0].closed
+    assert site.served[0].response.closed
 
 
 class Presenting(asyncio.Transport):

@@ -18,7 +18,7 @@ from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.transport.http.request import Request
 from exporter.web.probe_pages import AT_ONCE, ProbePages
-from tests.support.fakes import Downstream, Reply, on_fake_time, settle
+from tests.support.fakes import Downstream, OpenApplication, Reply, on_fake_time, settle
 
 SERVER = Server("@scope/files", "http", url="http://server/mcp")
 NAME = "%40scope%2Ffiles"
@@ -45,7 +45,7 @@ class Prober:
         return self.futures[-1]
 
 
-class Site:
+class Site(OpenApplication):
     """The two pages behind a listener."""
 
     def __init__(self) -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from exporter.transport.http.request import Request
 from exporter.web.scrape import ScrapeReply, accepts_gzip, gzipped
-from tests.support.fakes import Downstream, on_fake_time, settle
+from tests.support.fakes import Downstream, OpenApplication, on_fake_time, settle
 
 PIECE = b"x" * 1000
 
 
-class Site:
+class Site(OpenApplication):
     """Serves scrapes of many pieces, and counts those that were made."""
 
     def __init__(self, pieces: int = 1000, breaks_after: int | None = None) -> None:

@@ -19,10 +19,19 @@ from exporter.probe.base import ProbeResult
 from exporter.probe.explain import Explanation
 from exporter.probe.history import History, Record
 from exporter.telemetry.exposition import Exposition
+from exporter.transport.http.request import Request
 from exporter.web.liveness import Heartbeat, Liveness
 from exporter.web.pages import ServerSummary
-from exporter.web.server import Web, WebThread
-from tests.support.fakes import Downstream, Reply, on_fake_time, settle, uncounted, virtual_loop
+from exporter.web.server import Web, WebThread, respond_error
+from tests.support.fakes import (
+    Downstream,
+    OpenApplication,
+    Reply,
+    on_fake_time,
+    settle,
+    uncounted,
+    virtual_loop,
+)
 
 
 class Exporter:
@@ -68,13 +77,19 @@ def serving() -> Liveness:
     return liveness
 
 
-class Site:
+class Site(OpenApplication):
     """The pages behind a listener."""
 
     def __init__(self) -> None:
         self.liveness = serving()
         self.web, self.exporter = build(self.liveness)
-        self.client = Downstream(self.web)
+        self.client = Downstream(self)
+
+    def handle(self, request: Request) -> None:
+        self.web.handle(request)
+
+    def refuse(self, request: Request, status: int, reason: str) -> None:
+        respond_error(request, status, reason)
 
     def ask(self, target: str, *headers: str, method: str = "GET") -> None:
         lines = [f"{method} {target} HTTP/1.1", "Host: localhost", *headers, "", ""]

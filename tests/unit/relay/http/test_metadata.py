@@ -8,13 +8,13 @@ from exporter.relay.http.metadata import MetadataRelay
 from exporter.relay.oauth import ProtectedResource
 from exporter.transport.http.pool import Pool
 from exporter.transport.http.request import Request
-from tests.support.fakes import Downstream, Network, Reply, on_fake_time, settle
+from tests.support.fakes import Downstream, Network, OpenApplication, Reply, on_fake_time, settle
 
 WELL_KNOWN = b"/.well-known/oauth-protected-resource"
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno"
 
 
-class Scene(Network):
+class Scene(OpenApplication, Network):
     """A client that asks for metadata, and the server that may have it."""
 
     def __init__(self, url: str = "http://up:8000/mcp") -> None:

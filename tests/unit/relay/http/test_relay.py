@@ -94,7 +94,7 @@ class Scene(Network):
         self.upstream = HttpUpstream(
             server, self.books.observer, self.loop, observed_bytes, OwnUrl(None)
         )
-        self.gateway = Gateway(self.books.metrics, is_loopback=True)
+        self.gateway = Gateway(self.books.metrics)
         self.gateway.add("files", self.upstream)
 
     async def send(self, text: bytes) -> Client:

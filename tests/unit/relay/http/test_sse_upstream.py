@@ -64,7 +64,7 @@ class Scene(Network):
         self.books.observer.lost = self.lost.append
         server = Server("files", "sse", url="http://up:8000/sse?k=v", timeout=timeout)
         self.upstream = SseUpstream(server, self.books.observer, self.loop, 10_000, OwnUrl(None))
-        self.gateway = Gateway(self.books.metrics, is_loopback=True)
+        self.gateway = Gateway(self.books.metrics)
         self.gateway.add("files", self.upstream)
 
     async def send(self, text: bytes) -> Client:

@@ -45,7 +45,7 @@ class Scene(Network):
         own = {name.replace("_", "-"): value for name, value in headers.items()}
         server = Server("files", "http", url=url, headers=own)
         self.upstream = HttpUpstream(server, self.books.observer, self.loop, 1000, OwnUrl(None))
-        self.gateway = Gateway(self.books.metrics, is_loopback=True)
+        self.gateway = Gateway(self.books.metrics)
         self.gateway.add("files", self.upstream)
 
     async def say_up(self, text: bytes) -> Client:

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.relay.stdio.param_headers import ParamHeaders
 from exporter.transport.http.request import Request
-from exporter.transport.http.server import Connection
+from exporter.transport.http.response import Response, ResponseSink
 
 SCHEMA = {
     "type": "object",
@@ -29,7 +29,7 @@ def params(schema: object = SCHEMA) -> ParamHeaders:
 
 
 def call(arguments: dict[str, Any], *headers: tuple[str, str]) -> Request:
-    request = Request(cast("Connection", None))
+    request = Request(Response(cast("ResponseSink", None)))
     request.body = json.dumps({"params": {"name": "tool", "arguments": arguments}}).encode()
     request.headers = [(name.encode(), value.encode()) for name, value in headers]
     return request

@@ -19,6 +19,7 @@ from tests.support.fakes import (
     Books,
     Downstream,
     FakeChild,
+    OpenApplication,
     Reply,
     encoded,
     error,
@@ -58,7 +59,7 @@ class Client(Downstream):
         return reply
 
 
-class Scene:
+class Scene(OpenApplication):
     """A stdio server behind a listener."""
 
     def __init__(self, children: list[FakeChild], **settings: float) -> None:

@@ -102,7 +102,7 @@ class Parrot(Scribe):
 
     def handle(self, request: Request) -> None:
         super().handle(request)
-        said = [request.method, request.target, b"%d" % request.keep_alive, request.body]
+        said = [request.method, request.target, b"%d" % request.response.keep_alive, request.body]
         said += [name + b"=" + value for name, value in request.headers]
         request.respond(200, b"|".join(said), b"text/plain")
 
