@@ -1,4 +1,4 @@
-"""What was observed of one wrapped server and not told yet, within a bound.
+"""What was observed of one wrapped server and not reported yet, within a bound.
 
 It takes the place of the recorder in the process of ``wrap``, where nothing is counted.
 """
@@ -18,23 +18,23 @@ from exporter.telemetry.labels import method_label
 from exporter.wrap.report import Finished, Page, Report, Session
 
 MAX_CALLS = 4096
-"""Finished Calls that are kept while nobody takes them; of more, the oldest are dropped."""
+"""Finished calls that are kept until they are reported; of more, the oldest are dropped."""
 
 CALLS_A_REPORT = 100
-"""The exporter counts a report in one go, on the loop that relays: it must not take long."""
+"""The exporter counts a report at once, on the loop that relays: it must not take long."""
 
 _MAX_PAGES_BYTES = 1024 * 1024
 _MAX_TEXT = 257  # one more than any label value that is admitted
 
 
 class ReportBuffer:
-    """Written by the threads that copy, read by the one that tells."""
+    """Written by the threads that read copies, emptied by the one that reports."""
 
     names_clients = False
 
     def __init__(self, server: str, pid: int, max_calls: int = MAX_CALLS) -> None:
         self.lock = Lock()
-        """Held by whoever writes, around the whole observation of one message."""
+        """Held around the whole observation of one message."""
         self._server = server
         self._pid = pid
         self._max_calls = max_calls
@@ -45,21 +45,21 @@ class ReportBuffer:
         self._failed: Counter[str] = Counter()
         self._waiting = 0
         self._dropped = 0
-        self._is_introduced = False
+        self._was_opened = False
         self._session: tuple[str | None, str | None, float] | None = None
-        self._is_session_told = False
+        self._is_session_reported = False
         self._pages: list[Page] = []
         self._new_pages = 0
         self._is_list_changed = False
         self._exit: str | None = None
-        self._is_news = False
+        self._has_changes = False
 
-    # The recorder's part
+    # As a recorder, for the observer
 
     def began(self, to_server: bool) -> None:
         """A request is now in flight."""
         self._waiting += to_server
-        self._is_news = True
+        self._has_changes = True
 
     def finished(self, call: Call) -> None:
         """A request in flight has ended."""
@@ -67,33 +67,33 @@ class ReportBuffer:
         if len(self._calls) >= self._max_calls:
             self._calls.popleft()
             self._dropped += 1
-        self._calls.append(_written(call))
-        self._is_news = True
+        self._calls.append(_finished(call))
+        self._has_changes = True
 
     def notified(self, method: str | None, to_server: bool) -> None:
         """A notification passed by."""
         self._notified[method_label(method), to_server] += 1
-        self._is_news = True
+        self._has_changes = True
 
     def carried(self, size: int, to_server: bool) -> None:
         """Bytes of messages passed by."""
         self._bytes[to_server] += size
-        self._is_news = True
+        self._has_changes = True
 
     def unparsed(self, reason: str) -> None:
         """A message passed by without being understood."""
         self._unparsed[reason] += 1
-        self._is_news = True
+        self._has_changes = True
 
     def failed(self, where: str) -> None:
         """Observation failed; the bytes went on."""
         self._failed[where] += 1
-        self._is_news = True
+        self._has_changes = True
 
-    # What else is seen
+    # For the reader of copies
 
-    def meet(self, message: Message) -> None:
-        """The client's first request says who it is."""
+    def client_seen(self, message: Message) -> None:
+        """Remember who the client is, from its first request."""
         if self._session is None and message.is_request:
             params = message.params
             meta = params.meta if params else None
@@ -102,7 +102,7 @@ class ReportBuffer:
             self._session = (_clipped(info.name if info else None), _clipped(version), monotonic())
 
     def tools_heard(self, data: bytes, cursor: str | None) -> None:
-        """The server listed a page of its tools; kept for exporters that are yet to come."""
+        """The server listed a page of its tools; kept for exporters that start later."""
         if cursor is None:
             self._pages.clear()
             self._new_pages = 0
@@ -119,35 +119,35 @@ class ReportBuffer:
         """The server's process has ended."""
         with self.lock:
             self._exit = reason
-            self._is_news = True
+            self._has_changes = True
 
-    # The courier's part
+    # For the sender
 
-    def introduce(self) -> Report:
-        """The report that opens a connection."""
+    def opening(self) -> Report:
+        """Return the report that opens a connection."""
         with self.lock:
             self._new_pages = 0
             return Report(
                 self._server,
                 pid=self._pid,
-                is_first=not self._is_introduced,
-                session=self._told_session() if self._is_session_told else None,
+                is_first=not self._was_opened,
+                session=self._current_session() if self._is_session_reported else None,
                 pages=list(self._pages),
                 waiting=self._waiting,
             )
 
-    def introduced(self) -> None:
-        """Somebody knows this server now."""
-        self._is_introduced = True
+    def opened(self) -> None:
+        """An exporter knows this server now."""
+        self._was_opened = True
 
     def collect(self) -> Report | None:
-        """Take out what is to be told next, or ``None``."""
+        """Take out the next report, or ``None`` where there is nothing new."""
         with self.lock:
-            if not self._is_news:
+            if not self._has_changes:
                 return None
             report = Report(
                 self._server,
-                session=None if self._is_session_told else self._told_session(),
+                session=None if self._is_session_reported else self._current_session(),
                 pages=self._pages[-self._new_pages :] if self._new_pages else [],
                 is_list_changed=self._is_list_changed,
                 calls=[self._calls.popleft() for _ in range(min(len(self._calls), CALLS_A_REPORT))],
@@ -160,27 +160,27 @@ class ReportBuffer:
                 dropped=self._dropped,
                 exit=None if self._calls else self._exit,
             )
-            self._begin_anew()
+            self._reset()
             return report
 
     def delivered(self, report: Report) -> None:
         """This report was counted."""
         if report.session is not None:
-            self._is_session_told = True
+            self._is_session_reported = True
 
-    def lose(self, report: Report) -> None:
-        """This report will never be told."""
+    def drop(self, report: Report) -> None:
+        """Give this report up, and count its calls as dropped."""
         with self.lock:
             self._dropped += len(report.calls) + report.dropped
-            self._is_news = True
+            self._has_changes = True
 
-    def _told_session(self) -> Session | None:
+    def _current_session(self) -> Session | None:
         if self._session is None:
             return None
         client, version, since = self._session
         return Session(client, version, monotonic() - since)
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         self._notified.clear()
         self._bytes = {True: 0, False: 0}
         self._unparsed.clear()
@@ -188,10 +188,10 @@ class ReportBuffer:
         self._dropped = 0
         self._new_pages = 0
         self._is_list_changed = False
-        self._is_news = bool(self._calls)
+        self._has_changes = bool(self._calls)
 
 
-def _written(call: Call) -> Finished:
+def _finished(call: Call) -> Finished:
     trace = call.traceparent
     return Finished(
         method_label(call.method),

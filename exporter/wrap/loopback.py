@@ -1,11 +1,11 @@
 """Where ``wrap`` and the exporter meet on a system without Unix sockets: a port of the loopback.
 
 The port and a key are in a file that its user alone can read. Any process of the machine can call
-the port, and may have it once an exporter died: so each side proves that it has the key, and
-neither says it.
+the port, and may have it once an exporter died: so each side proves that it has the key, which
+neither sends.
 
-The caller sends its challenge, the exporter its own with an answer, the caller its answer, the
-exporter an empty line; challenges and answers are hexadecimal, and a line each.
+The caller sends its challenge, the exporter its own with a proof, the caller its proof, the
+exporter an empty line; challenges and proofs are hexadecimal, and a line each.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 HOST = "127.0.0.1"
 
-PATIENCE = 2.0
+TIMEOUT = 2.0
 """Seconds in which a caller must have proved itself, and the exporter too."""
 
 MAX_LINE = 256
@@ -53,14 +53,14 @@ def listen(path: str) -> socket.socket:
 def call(path: str) -> socket.socket:
     """Connect to the exporter whose file this is. Raises ``OSError`` where there is none."""
     port, key = read(path)
-    connection = socket.create_connection((HOST, port), PATIENCE)
+    connection = socket.create_connection((HOST, port), TIMEOUT)
     try:
         challenge = secrets.token_hex(_DIGITS // 2).encode()
         connection.sendall(challenge + b"\n")
-        theirs, _, answer = _line(connection).partition(b" ")
-        if not _is_equal(answer, _answer(key, _EXPORTER, challenge + theirs)):
-            raise ConnectionRefusedError("somebody else has the exporter's port")
-        connection.sendall(_answer(key, _CALLER, theirs + challenge) + b"\n")
+        theirs, _, proof = _line(connection).partition(b" ")
+        if not _is_equal(proof, _proof(key, _EXPORTER, challenge + theirs)):
+            raise ConnectionRefusedError("another program has the exporter's port")
+        connection.sendall(_proof(key, _CALLER, theirs + challenge) + b"\n")
         if _line(connection):
             raise ConnectionRefusedError("the exporter refused")
     except OSError:
@@ -92,14 +92,14 @@ class Handshake:
         self._own = b""
         self.is_open = False
 
-    def hear(self, line: bytes) -> bytes | None:
-        """Take the caller's next line; the reply, or ``None``: hang up."""
+    def receive(self, line: bytes) -> bytes | None:
+        """Take the caller's next line; return the reply, or ``None``: close the connection."""
         if not self._caller:
             if len(line) != _DIGITS:
                 return None
             self._caller, self._own = line, secrets.token_hex(_DIGITS // 2).encode()
-            return self._own + b" " + _answer(self._key, _EXPORTER, line + self._own) + b"\n"
-        if not _is_equal(line, _answer(self._key, _CALLER, self._own + self._caller)):
+            return self._own + b" " + _proof(self._key, _EXPORTER, line + self._own) + b"\n"
+        if not _is_equal(line, _proof(self._key, _CALLER, self._own + self._caller)):
             return None
         self.is_open = True
         return b"\n"
@@ -108,12 +108,12 @@ class Handshake:
 def _is_alive(path: str) -> bool:
     try:
         call(path).close()
-    except OSError:  # nobody is there, or somebody else
+    except OSError:  # there is no exporter
         return False
     return True
 
 
-def _answer(key: bytes, who: bytes, challenges: bytes) -> bytes:
+def _proof(key: bytes, who: bytes, challenges: bytes) -> bytes:
     return hmac.digest(key, who + challenges, "sha256").hex().encode()
 
 
@@ -127,7 +127,7 @@ def _line(connection: socket.socket) -> bytes:
         more = connection.recv(MAX_LINE)
         said += more
         if not more or len(said) > MAX_LINE:
-            raise ConnectionResetError("whoever has the port does not answer as the exporter does")
+            raise ConnectionResetError("the port does not reply as the exporter does")
     return said[:-1]
 
 

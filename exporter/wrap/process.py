@@ -1,4 +1,4 @@
-"""Stands between a desktop client and its stdio server: bytes pass, and a copy is read.
+"""Relays bytes between a desktop client and its stdio server, and has a copy of them read.
 
 The child starts first and the bytes begin to flow; only then is loaded what understands them, so
 that a client hardly notices the start. Copying needs nothing from observation, and never waits
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 CHUNK = 64 * 1024
 
-LAST_WORDS = 0.5
+DRAIN_TIME = 0.5
 """Seconds in which a child's last output is copied after its end; a process that it left behind
 may hold its output open for ever."""
 
 START_TIME = 1.0
-"""Seconds after which the watch is loaded though the server has said nothing."""
+"""Seconds after which the reader is loaded though the server has written nothing."""
 
 _MANY = 16
 
-FAREWELL = 0.25
-"""Seconds in which the last observations are told."""
+REPORT_TIME = 0.25
+"""Seconds in which the last observations are reported."""
 
 FORWARDED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 
@@ -50,7 +50,7 @@ usage: mcp-exporter wrap [--wrap.socket PATH] [NAME] -- COMMAND ARGUMENTS
 Runs a stdio server as it is, and tells the running exporter what its client asks of it. Without
 an exporter it only runs the server. NAME is the label of its metrics (default: the program's).
 
-  --wrap.socket PATH  where the exporter listens (also MCP_EXPORTER_WRAP_SOCKET); "" tells nobody
+  --wrap.socket PATH  where the exporter listens (also MCP_EXPORTER_WRAP_SOCKET); "": nowhere
 
 Example, in a client's configuration:
   {"command": "mcp-exporter", "args": ["wrap", "time", "--", "uvx", "mcp-server-time"]}
@@ -62,7 +62,7 @@ _KILL_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
 def main(argv: Sequence[str]) -> int:
-    """``wrap [NAME] -- COMMAND ARGS…``; answers the exit code."""
+    """``wrap [NAME] -- COMMAND ARGS…``; return the exit code."""
     if "--" not in argv:
         return _complain(argv)
     at = argv.index("--")
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def name_of(command: Sequence[str]) -> str:
-    """What a server is called whose user gave it no name: the program, behind those that run it."""
+    """Name a server after its program, behind those that only run it (``npx``, ``uv run``)."""
     import re
 
     words = [word for word in command if not word.startswith("-")] or list(command)
@@ -107,7 +107,7 @@ def _complain(own: Sequence[str]) -> int:
 
 
 def run(server: str, command: Sequence[str], socket_path: str) -> int:
-    """Run the command, copy until it ends; answers its exit code, or ends by its signal."""
+    """Run the command, copy until it ends; return its exit code, or end by its signal."""
     sys.setswitchinterval(0.0001)  # the threads that copy go before the one that loads and tells
     try:
         child = _spawn(command)
@@ -116,85 +116,85 @@ def run(server: str, command: Sequence[str], socket_path: str) -> int:
         sys.stderr.write(f"mcp-exporter: wrap: cannot start {command[0]!r}: {reason.lower()}\n")
         return 127 if isinstance(error, FileNotFoundError) else 126
     forwarded = _forward_signals(child.pid)
-    seen = _Seen()
+    copies = _Copies()
     assert child.stdin is not None  # noqa: S101
     assert child.stdout is not None  # noqa: S101
-    up = Thread(target=_copy, args=(0, child.stdin.fileno(), seen, True), daemon=True)
-    down = Thread(target=_copy, args=(child.stdout.fileno(), 1, seen, False), daemon=True)
+    up = Thread(target=_copy, args=(0, child.stdin.fileno(), copies, True), daemon=True)
+    down = Thread(target=_copy, args=(child.stdout.fileno(), 1, copies, False), daemon=True)
     up.start()
     down.start()
-    seen.enough.wait(START_TIME)
-    watch = _watch(server, child.pid, socket_path, seen)
+    copies.has_started.wait(START_TIME)
+    reader = _start_reader(server, child.pid, socket_path, copies)
     code = child.wait()
-    down.join(LAST_WORDS)
-    if watch is not None:
-        watch.end(code, bool(forwarded), FAREWELL)
+    down.join(DRAIN_TIME)
+    if reader is not None:
+        reader.end(code, bool(forwarded), REPORT_TIME)
     return _end_like(code)
 
 
-class _Seen:
-    """Hands copies to the watch; keeps them as long as there is none yet."""
+class _Copies:
+    """Hands copies to the reader, and keeps them until there is one."""
 
     def __init__(self) -> None:
-        self.enough = Event()
-        """The server has said something: it has started, and loading the watch is in no way."""
+        self.has_started = Event()
+        """The server has written something: loading the reader no longer delays its start."""
         self._lock = Lock()
         self._early: list[tuple[bytes, float, bool]] | None = []
-        self._watch: CopyReader | None = None
+        self._reader: CopyReader | None = None
 
     def take(self, data: bytes, now: float, to_server: bool) -> None:
-        """One side wrote this, or with no bytes: nothing more."""
-        if self._watch is not None:
-            self._watch.take(data, now, to_server)
+        """One side wrote this; no bytes: it has ended."""
+        if self._reader is not None:
+            self._reader.take(data, now, to_server)
         else:
             self._keep(data, now, to_server)
 
-    def relieve(self, size: int) -> None:
-        """So many bytes have been copied, and the time is good to read them."""
-        if self._watch is not None:
-            self._watch.relieve(size)
+    def copied(self, size: int) -> None:
+        """So many bytes have been copied; this is a good time to read them."""
+        if self._reader is not None:
+            self._reader.copied(size)
 
-    def give(self, watch: CopyReader | None) -> None:
-        """From now on, to this watch; or to nobody."""
+    def hand_to(self, reader: CopyReader | None) -> None:
+        """Pass copies to this reader from now on; to none, they are dropped."""
         with self._lock:
             for data, now, to_server in self._early or ():
-                if watch is not None:
-                    watch.take(data, now, to_server)
+                if reader is not None:
+                    reader.take(data, now, to_server)
             self._early = None
-            self._watch = watch
+            self._reader = reader
 
     def _keep(self, data: bytes, now: float, to_server: bool) -> None:
         with self._lock:
             if self._early is not None:
                 self._early.append((data, now, to_server))
                 if not to_server or len(self._early) > _MANY:
-                    self.enough.set()
+                    self.has_started.set()
                 return
-        if self._watch is not None:
-            self._watch.take(data, now, to_server)
+        if self._reader is not None:
+            self._reader.take(data, now, to_server)
 
 
-def _watch(server: str, pid: int, socket_path: str, seen: _Seen) -> CopyReader | None:
-    watch = None
+def _start_reader(server: str, pid: int, socket_path: str, copies: _Copies) -> CopyReader | None:
+    reader = None
     try:
         from exporter.wrap.reader import CopyReader
 
-        watch = CopyReader(server, pid, socket_path)
-        watch.start()
+        reader = CopyReader(server, pid, socket_path)
+        reader.start()
     except Exception:  # noqa: BLE001  the client wants its server, observed or not
-        watch = None
-    seen.give(watch)
-    return watch
+        reader = None
+    copies.hand_to(reader)
+    return reader
 
 
-def _copy(source: int, sink: int, seen: _Seen, to_server: bool) -> None:
+def _copy(source: int, sink: int, copies: _Copies, to_server: bool) -> None:
     """Copy until one side is closed, then close the other."""
     with contextlib.suppress(OSError):
         while data := _read(source):
-            seen.take(data, monotonic(), to_server)  # first: the reply may be quicker than we are
+            copies.take(data, monotonic(), to_server)  # first: the reply may be quicker than we are
             _write(sink, data)
-            seen.relieve(len(data))
-    seen.take(b"", monotonic(), to_server)
+            copies.copied(len(data))
+    copies.take(b"", monotonic(), to_server)
     for side in (source, sink):
         _close(side)
 
@@ -203,7 +203,7 @@ def _read(source: int) -> bytes:
     while True:
         try:
             return os.read(source, CHUNK)
-        except BlockingIOError:  # whoever gave it to us made it so
+        except BlockingIOError:  # the client made it so
             select.select([source], [], [])
 
 
@@ -262,7 +262,7 @@ def _dying_with_us() -> Callable[[], object] | None:
 
 
 def _forward_signals(pid: int) -> list[int]:
-    """Pass signals on to the child; answers the list of those that were.
+    """Pass signals on to the child; return the list of those that were.
 
     A thread reads their numbers from a pipe: Python's own handlers run when the main thread wakes
     up, and a signal that comes just before it begins to wait for the child does not wake it.
@@ -297,7 +297,7 @@ def _noted(sign: int, frame: FrameType | None) -> None:
 
 
 def _end_like(code: int) -> int:
-    """End as the child ended; answers the code where this process cannot end so."""
+    """End as the child ended; return the code where this process cannot end so."""
     sys.stderr.flush()
     if code < 0:
         with contextlib.suppress(OSError, ValueError):

@@ -1,9 +1,8 @@
 """Reads the copy of what passes between a client and its wrapped server.
 
-What was copied is put aside with its time, and read a moment later: reading a request takes as
-long as copying it, and must not take that from the reply. Nor is the thread that reads woken for
-each of them: it would want the interpreter just when the reply does. It looks by itself, now and
-then, and often while there is much.
+A copy is queued with its time, and read a moment later: reading a request takes as long as copying
+it, and must not delay the reply. Nor is the thread that reads woken for each copy: it would want
+the interpreter just when the reply does. It polls, and more often while there is much to read.
 """
 
 from __future__ import annotations
@@ -27,85 +26,85 @@ MAX_LINE = 8 * 1024 * 1024
 """Bytes of one message that are kept for reading; a longer one is counted as unparsed."""
 
 
-LOOK_TIME = 1.0
-"""Seconds after which somebody looks whether there are copies to read."""
+POLL_INTERVAL = 1.0
+"""Seconds after which the thread looks for copies to read."""
 
 PAUSE = 0.02
 """Seconds in which copies gather, while there are any, before they are read."""
 
-MAX_ASIDE = 256
-"""Copies that are put aside; one more, and whoever brings it reads them all."""
+MAX_UNREAD = 256
+"""Copies that are queued; with one more, the thread that copies reads them all."""
 
 _MANY = 16
-"""Copies that do not wait for the next look."""
+"""Copies that do not wait for the next poll."""
 
 _LONG = 16 * 1024
 
 
 class CopyReader:
-    """What is known of one wrapped server, from its first byte to its end."""
+    """Observes one wrapped server, from its first byte to its end."""
 
     def __init__(self, server: str, pid: int, socket_path: str) -> None:
-        self._notebook = ReportBuffer(server, pid)
-        # The notebook has of a recorder what an observer asks for.
-        self._observer = Observer(cast("ServerRecorder", self._notebook))
-        self._observer.tools_heard = self._notebook.tools_heard
-        self._observer.list_changed = self._notebook.list_changed
-        self._exchange = Exchange(self._notebook)
+        self._buffer = ReportBuffer(server, pid)
+        # The buffer has the part of a recorder that an observer calls.
+        self._observer = Observer(cast("ServerRecorder", self._buffer))
+        self._observer.tools_heard = self._buffer.tools_heard
+        self._observer.list_changed = self._buffer.list_changed
+        self._exchange = Exchange(self._buffer)
         self._has_client_left = False
         self._lines = {True: Lines(MAX_LINE), False: Lines(MAX_LINE)}
-        self._aside: deque[tuple[bytes, float, bool]] = deque()
-        self._news = Event()
-        self._reader = Thread(target=self._run, name="watch", daemon=True)
-        self._courier = ReportSender(socket_path, self._notebook) if socket_path else None
+        self._unread: deque[tuple[bytes, float, bool]] = deque()
+        self._wake = Event()
+        self._reader = Thread(target=self._run, name="reader", daemon=True)
+        self._sender = ReportSender(socket_path, self._buffer) if socket_path else None
 
     def start(self) -> None:
-        """Begin to read, and to tell what is observed."""
+        """Start reading, and reporting what is observed."""
         self._reader.start()
-        if self._courier is not None:
-            self._courier.start()
+        if self._sender is not None:
+            self._sender.start()
 
     def take(self, data: bytes, now: float, to_server: bool) -> None:
-        """Take what passed by at ``now``; no bytes: that side has said its last."""
-        self._aside.append((data, now, to_server))
+        """Queue what passed by at ``now``; no bytes: that side has ended."""
+        self._unread.append((data, now, to_server))
 
-    def relieve(self, size: int) -> None:
-        """So many bytes have been copied: see to it that they are read in time."""
-        gathered = len(self._aside)
-        if size > _LONG or gathered > MAX_ASIDE:
+    def copied(self, size: int) -> None:
+        """So many bytes have been copied; have them read in time."""
+        queued = len(self._unread)
+        if size > _LONG or queued > MAX_UNREAD:
             self.read()
-        elif gathered > _MANY and not self._news.is_set():
-            self._news.set()
+        elif queued > _MANY and not self._wake.is_set():
+            self._wake.set()
 
     def read(self) -> None:
-        """Read what was put aside."""
-        notebook = self._notebook
-        with notebook.lock:
-            while self._aside:
+        """Read what is queued."""
+        buffer = self._buffer
+        with buffer.lock:
+            while self._unread:
                 try:
-                    self._read(*self._aside.popleft())
+                    self._read(*self._unread.popleft())
                 except Exception:  # noqa: BLE001  observation must never hurt the traffic
-                    notebook.failed("wrap")
-        if self._courier is not None and not self._courier.news.is_set():
-            self._courier.news.set()
+                    buffer.failed("wrap")
+        if self._sender is not None and not self._sender.wake.is_set():
+            self._sender.wake.set()
 
-    def end(self, code: int, was_asked: bool, patience: float) -> None:
-        """The server exited with this code (negative: by that signal); tell the last."""
+    def end(self, code: int, was_asked: bool, timeout: float) -> None:
+        """The server exited with this code (negative: by that signal); report what is left."""
         self.read()
         was_asked = was_asked or self._has_client_left
         # What a client no longer waits for was not lost by the server.
         outcome = Outcome.CLIENT_GONE if was_asked else Outcome.UPSTREAM_ERROR
-        with self._notebook.lock:
+        with self._buffer.lock:
             self._observer.abandon(self._exchange, outcome, monotonic())
-        self._notebook.exited(exit_reason(code, was_asked))
-        if self._courier is not None:
-            self._courier.close(patience)
+        self._buffer.exited(exit_reason(code, was_asked))
+        if self._sender is not None:
+            self._sender.close(timeout)
 
     def _run(self) -> None:
         while True:
-            self._news.wait(LOOK_TIME)
-            self._news.clear()
-            while self._aside:
+            self._wake.wait(POLL_INTERVAL)
+            self._wake.clear()
+            while self._unread:
                 sleep(PAUSE)
                 self.read()
 
@@ -113,7 +112,7 @@ class CopyReader:
         self._has_client_left |= to_server and not data
         for line in self._lines[to_server].feed(data):
             if line is None:
-                self._notebook.unparsed("too_large")
+                self._buffer.unparsed("too_large")
             elif line.strip():
                 self._note(line, now, to_server)
 
@@ -123,9 +122,9 @@ class CopyReader:
             return
         messages = jsonrpc.read_all(line)
         if messages is None:
-            self._notebook.unparsed("not_json")
+            self._buffer.unparsed("not_json")
             return
-        self._notebook.meet(messages[0])
+        self._buffer.client_seen(messages[0])
         self._observer.client_sent(self._exchange, messages, len(line), now)
 
 
@@ -138,7 +137,7 @@ class Lines:
         self._size = 0
 
     def feed(self, data: bytes) -> list[bytes | None]:
-        """Take the next bytes; answers the lines that are now complete, without line ends."""
+        """Take the next bytes; return the lines that are now complete, without line ends."""
         head, *rest = data.split(b"\n")
         self._keep(head)
         if not rest:

@@ -15,14 +15,14 @@ from exporter.wrap.loopback import Handshake
 from exporter.wrap.report import ACKNOWLEDGED, MAX_REPORT
 from exporter.wrap.wrapped_server import WrappedServer
 
-MAX_GUESTS = 256
-"""Connections at once; one more is closed, and comes again later."""
+MAX_CONNECTIONS = 256
+"""Connections at once; one more is closed, and its ``wrap`` tries again later."""
 
 log = logging.getLogger(__name__)
 
 
 class ReportServer:
-    """Listens at ``path``; nothing else of the exporter depends on it."""
+    """Listens at ``path``; the rest of the exporter works without it."""
 
     def __init__(self, path: str, metrics: Metrics, make: Callable[[], WrappedServer]) -> None:
         self._path = path
@@ -34,7 +34,7 @@ class ReportServer:
         self._key: bytes | None = None
 
     async def open(self) -> None:
-        """Begin to listen. Raises ``OSError``."""
+        """Start listening. Raises ``OSError``."""
         opened = unix_socket.listen(self._path)
         self._inode = os.stat(self._path).st_ino  # noqa: PTH116
         loop = asyncio.get_running_loop()
@@ -45,7 +45,7 @@ class ReportServer:
             self._server = await loop.create_unix_server(self._connection, sock=opened)
 
     async def close(self) -> None:
-        """Stop to listen, and remove the socket where it is still ours."""
+        """Stop listening, and remove the socket where it is still this exporter's."""
         if self._server is None:
             return
         with contextlib.suppress(OSError):
@@ -56,8 +56,8 @@ class ReportServer:
             connection.close()
 
     def _connection(self) -> _Connection:
-        door = Handshake(self._key) if self._key is not None else None
-        return _Connection(self._make(), self._metrics, self._open, door)
+        handshake = Handshake(self._key) if self._key is not None else None
+        return _Connection(self._make(), self._metrics, self._open, handshake)
 
 
 class _Connection(asyncio.Protocol):
@@ -65,31 +65,31 @@ class _Connection(asyncio.Protocol):
 
     def __init__(
         self,
-        guest: WrappedServer,
+        wrapped: WrappedServer,
         metrics: Metrics,
         others: set[_Connection],
-        door: Handshake | None,
+        handshake: Handshake | None,
     ) -> None:
-        self._guest = guest
+        self._wrapped = wrapped
         self._metrics = metrics
         self._others = others
-        self._door = door
+        self._handshake = handshake
         self._transport: asyncio.Transport | None = None
         self._unread = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Somebody calls."""
+        """A wrapped server connects."""
         self._transport = cast("asyncio.Transport", transport)
-        if self._door is None:
-            self._enter()
+        if self._handshake is None:
+            self._admit()
         else:
-            asyncio.get_running_loop().call_later(loopback.PATIENCE, self._lose_patience)
+            asyncio.get_running_loop().call_later(loopback.TIMEOUT, self._time_out)
 
     def data_received(self, data: bytes) -> None:
-        """A part of a report, or the end of one; from a stranger, of what proves who it is."""
+        """A part of a report, or of the handshake that comes before it."""
         self._unread += data
-        if self._door is not None:
-            self._hear_stranger(self._door)
+        if self._handshake is not None:
+            self._authenticate(self._handshake)
             return
         if not data.endswith(b"\n"):
             if len(self._unread) > MAX_REPORT:
@@ -104,41 +104,41 @@ class _Connection(asyncio.Protocol):
         """The process ended, or we closed the connection."""
         self._others.discard(self)
         try:
-            self._guest.leave()
-        except Exception:  # noqa: BLE001  what a guest said must not hurt the relay
+            self._wrapped.leave()
+        except Exception:  # noqa: BLE001  a report must not hurt the relay
             self._metrics.failed("wrap")
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
-    def _hear_stranger(self, door: Handshake) -> None:
+    def _authenticate(self, handshake: Handshake) -> None:
         line, ended, rest = self._unread.partition(b"\n")
-        reply = door.hear(bytes(line)) if ended and not rest else None
+        reply = handshake.receive(bytes(line)) if ended and not rest else None
         if reply is None and (ended or len(line) > loopback.MAX_LINE):
             self.close()
         elif reply is not None and self._transport is not None:
             self._unread.clear()
             self._transport.write(reply)
-            if door.is_open:
-                self._door = None
-                self._enter()
+            if handshake.is_open:
+                self._handshake = None
+                self._admit()
 
-    def _lose_patience(self) -> None:
-        if self._door is not None:
+    def _time_out(self) -> None:
+        if self._handshake is not None:
             self.close()
 
-    def _enter(self) -> None:
-        if len(self._others) >= MAX_GUESTS:
+    def _admit(self) -> None:
+        if len(self._others) >= MAX_CONNECTIONS:
             self.close()
         else:
             self._others.add(self)
 
     def _take(self, line: bytes) -> None:
         try:
-            self._guest.report(report.decode(line))
-        except Exception:  # noqa: BLE001  what a guest said must not hurt the relay
+            self._wrapped.report(report.decode(line))
+        except Exception:  # noqa: BLE001  a report must not hurt the relay
             self._metrics.failed("wrap")
         if self._transport is not None:
             self._transport.write(ACKNOWLEDGED)

@@ -1,7 +1,7 @@
-"""What a wrapped server's process tells the exporter: one JSON object a line, each acknowledged.
+"""What ``wrap`` reports to the exporter: one JSON object a line, each acknowledged.
 
-``wrap`` writes a Report, the exporter answers with ``ACKNOWLEDGED`` once it has counted it, and
-only then comes the next: what was not acknowledged is told again, to whoever listens then.
+``wrap`` writes a Report, the exporter replies with ``ACKNOWLEDGED`` once it has counted it, and
+only then comes the next: what was not acknowledged is sent again, perhaps to another exporter.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Report(Struct, omit_defaults=True):
 
     With a ``pid`` it opens a connection: ``is_first`` unless another one has been opened before.
     ``waiting`` is how many requests wait for their reply, ``exit`` how the server ended,
-    ``dropped`` how many Calls will never be told.
+    ``dropped`` how many calls will never be reported.
     """
 
     server: str

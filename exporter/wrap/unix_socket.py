@@ -2,7 +2,7 @@
 
 Clients start their servers with few environment variables (not with ``XDG_RUNTIME_DIR``), so the
 place follows from the user's id alone, and both sides find the same. Where Python has no Unix
-sockets, it is a port that a file names (``wrap_port``).
+sockets, it is a port that a file names (``loopback``).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def connect(path: str) -> socket.socket:
 
 
 def is_trusted(path: str) -> bool:
-    """Whether nobody else could have put the socket there."""
+    """Whether no other user can have put the socket there."""
     try:
         found = os.lstat(path)
     except OSError:

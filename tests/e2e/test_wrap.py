@@ -101,11 +101,11 @@ LISTENING = (
 DEAF = """
 import signal, sys
 from exporter.wrap import process
-load = process._watch
-def watch(*given):
+load = process._start_reader
+def start(*given):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     return load(*given)
-process._watch = watch
+process._start_reader = start
 sys.exit(process.main(sys.argv[1:]))
 """
 """``wrap`` whose main thread does not wake up for a signal: it comes to another one."""

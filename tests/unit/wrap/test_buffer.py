@@ -9,78 +9,78 @@ from exporter.wrap.buffer import CALLS_A_REPORT, ReportBuffer
 from exporter.wrap.report import Report
 
 
-def finish(notebook: ReportBuffer, count: int, **members: str) -> None:
+def finish(buffer: ReportBuffer, count: int, **members: str) -> None:
     for _ in range(count):
-        notebook.began(to_server=True)
-        notebook.finished(Call("tools/call", Outcome.OK, 0.1, **members))  # type: ignore[arg-type]
+        buffer.began(to_server=True)
+        buffer.finished(Call("tools/call", Outcome.OK, 0.1, **members))  # type: ignore[arg-type]
 
 
-def collect_all(notebook: ReportBuffer) -> list[Report]:
+def collect_all(buffer: ReportBuffer) -> list[Report]:
     found = []
-    while (each := notebook.collect()) is not None:
+    while (each := buffer.collect()) is not None:
         found.append(each)
     return found
 
 
 def test_nothing_new_is_nothing_to_tell() -> None:
-    notebook = ReportBuffer("files", 7)
-    assert notebook.collect() is None
-    finish(notebook, 1)
-    assert len(collect_all(notebook)) == 1
-    assert notebook.collect() is None
+    buffer = ReportBuffer("files", 7)
+    assert buffer.collect() is None
+    finish(buffer, 1)
+    assert len(collect_all(buffer)) == 1
+    assert buffer.collect() is None
 
 
 def test_many_calls_are_told_in_small_reports() -> None:
-    notebook = ReportBuffer("files", 7)
-    finish(notebook, 2 * CALLS_A_REPORT + 1)
-    assert [len(each.calls) for each in collect_all(notebook)] == [100, 100, 1]
+    buffer = ReportBuffer("files", 7)
+    finish(buffer, 2 * CALLS_A_REPORT + 1)
+    assert [len(each.calls) for each in collect_all(buffer)] == [100, 100, 1]
 
 
 def test_past_the_bound_the_oldest_calls_are_dropped_and_counted_once() -> None:
-    notebook = ReportBuffer("files", 7, max_calls=3)
+    buffer = ReportBuffer("files", 7, max_calls=3)
     for method in ("ping", "tools/list", "prompts/list", "resources/list", "initialize"):
-        notebook.finished(Call(method, Outcome.OK, 0.1))
-    first = notebook.collect()
+        buffer.finished(Call(method, Outcome.OK, 0.1))
+    first = buffer.collect()
     assert first is not None
     assert [each.method for each in first.calls] == ["prompts/list", "resources/list", "initialize"]
     assert first.dropped == 2
-    finish(notebook, 1)
-    assert [each.dropped for each in collect_all(notebook)] == [0]
+    finish(buffer, 1)
+    assert [each.dropped for each in collect_all(buffer)] == [0]
 
 
 def test_a_report_that_nobody_takes_counts_as_dropped() -> None:
-    notebook = ReportBuffer("files", 7, max_calls=3)
-    finish(notebook, 5)
-    lost = notebook.collect()
+    buffer = ReportBuffer("files", 7, max_calls=3)
+    finish(buffer, 5)
+    lost = buffer.collect()
     assert lost is not None
-    notebook.lose(lost)
-    (told,) = collect_all(notebook)
+    buffer.drop(lost)
+    (told,) = collect_all(buffer)
     assert (told.calls, told.dropped) == ([], 5)
 
 
 def test_the_end_is_told_last() -> None:
-    notebook = ReportBuffer("files", 7)
-    finish(notebook, CALLS_A_REPORT + 1)
-    notebook.exited("clean")
-    assert [each.exit for each in collect_all(notebook)] == [None, "clean"]
+    buffer = ReportBuffer("files", 7)
+    finish(buffer, CALLS_A_REPORT + 1)
+    buffer.exited("clean")
+    assert [each.exit for each in collect_all(buffer)] == [None, "clean"]
 
 
 def test_a_second_introduction_tells_the_tools_again_but_begins_nothing_anew() -> None:
-    notebook = ReportBuffer("files", 7)
+    buffer = ReportBuffer("files", 7)
     reply = b'{"id":1,"result":{"tools":[]}}'
-    notebook.tools_heard(reply, None)
-    assert notebook.introduce().is_first
-    notebook.introduced()
-    again = notebook.introduce()
+    buffer.tools_heard(reply, None)
+    assert buffer.opening().is_first
+    buffer.opened()
+    again = buffer.opening()
     assert not again.is_first
     assert [bytes(page.reply) for page in again.pages] == [reply]
     assert report.decode(report.encode(again)).pages == again.pages
 
 
 def test_hostile_texts_are_cut_and_can_be_written() -> None:
-    notebook = ReportBuffer("files", 7)
-    finish(notebook, 1, tool="\ud800" + "x" * 10_000, traceparent="y" * 10_000)
-    told = notebook.collect()
+    buffer = ReportBuffer("files", 7)
+    finish(buffer, 1, tool="\ud800" + "x" * 10_000, traceparent="y" * 10_000)
+    told = buffer.collect()
     assert told is not None
     (finished,) = report.decode(report.encode(told)).calls
     assert len(finished.tool or "") == 257
@@ -88,6 +88,6 @@ def test_hostile_texts_are_cut_and_can_be_written() -> None:
 
 
 def test_a_list_of_tools_that_is_too_large_is_not_kept() -> None:
-    notebook = ReportBuffer("files", 7)
-    notebook.tools_heard(b" " * 2_000_000, None)
-    assert notebook.introduce().pages == []
+    buffer = ReportBuffer("files", 7)
+    buffer.tools_heard(b" " * 2_000_000, None)
+    assert buffer.opening().pages == []

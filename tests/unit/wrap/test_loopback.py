@@ -26,7 +26,7 @@ def served(listener: socket.socket, key: bytes) -> Iterator[list[Handshake]]:
         connection, _ = listener.accept()
         with connection, connection.makefile("rb") as file:
             for line in file:
-                reply = doors[0].hear(line[:-1])
+                reply = doors[0].receive(line[:-1])
                 if reply is None:
                     return
                 connection.sendall(reply)
@@ -68,9 +68,9 @@ def test_who_took_the_port_of_a_dead_exporter_is_told_nothing(path: Path) -> Non
 def test_the_key_is_never_said(path: Path) -> None:
     with unix_socket.listen(str(path)) as listener:
         key = loopback.read(str(path))[1]
-        door, other = Handshake(key), Handshake(key)
+        handshake, other = Handshake(key), Handshake(key)
         challenge = b"1" * 64
-        replies = [door.hear(challenge), other.hear(challenge)]
+        replies = [handshake.receive(challenge), other.receive(challenge)]
         assert replies[0] != replies[1]
         for reply in replies:
             assert reply is not None
@@ -80,22 +80,22 @@ def test_the_key_is_never_said(path: Path) -> None:
 
 @pytest.mark.parametrize("said", [b"", b"hello", b"1" * 63, b"1" * 65])
 def test_who_begins_with_something_else_is_hung_up_on(said: bytes) -> None:
-    assert Handshake(b"key").hear(said) is None
+    assert Handshake(b"key").receive(said) is None
 
 
 @pytest.mark.parametrize("answer", [b"", b"0" * 64, b"\xff" * 64])
 def test_who_has_not_the_key_is_hung_up_on(answer: bytes) -> None:
-    door = Handshake(b"key")
-    assert door.hear(b"1" * 64) is not None
-    assert door.hear(answer) is None
-    assert not door.is_open
+    handshake = Handshake(b"key")
+    assert handshake.receive(b"1" * 64) is not None
+    assert handshake.receive(answer) is None
+    assert not handshake.is_open
 
 
 def test_an_answer_of_the_exporter_is_none_of_a_caller() -> None:
-    door = Handshake(b"key")
-    reply = door.hear(b"1" * 64)
+    handshake = Handshake(b"key")
+    reply = handshake.receive(b"1" * 64)
     assert reply is not None
-    assert door.hear(reply.split()[1]) is None
+    assert handshake.receive(reply.split()[1]) is None
 
 
 def test_a_living_exporter_keeps_its_port(path: Path) -> None:

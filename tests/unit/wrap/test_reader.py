@@ -27,7 +27,7 @@ def reply(request_id: int, **result: Any) -> bytes:
 
 
 class Watched:
-    """A watch whose notebook is read by the test; its threads are not started."""
+    """A watch whose buffer is read by the test; its threads are not started."""
 
     def __init__(self) -> None:
         self.watch = CopyReader("files", 7, "")
@@ -39,11 +39,11 @@ class Watched:
         self.watch.take(data, now, to_server=False)
 
     def end(self, code: int, was_asked: bool = False) -> None:
-        self.watch.end(code, was_asked, patience=0)
+        self.watch.end(code, was_asked, timeout=0)
 
     def report(self) -> Report:
         self.watch.read()
-        report = self.watch._notebook.collect()
+        report = self.watch._buffer.collect()
         assert report is not None
         return report
 
@@ -154,19 +154,19 @@ def test_an_observer_that_fails_is_counted() -> None:
 def test_a_call_wakes_nobody_and_many_do() -> None:
     watch = CopyReader("files", 7, "")
     watch.take(call(1), 0.0, to_server=True)
-    watch.relieve(100)
-    assert not watch._news.is_set()
+    watch.copied(100)
+    assert not watch._wake.is_set()
     for number in range(2, 20):
         watch.take(call(number), 0.0, to_server=True)
-        watch.relieve(100)
-    assert watch._news.is_set()
+        watch.copied(100)
+    assert watch._wake.is_set()
 
 
 def test_what_is_long_is_read_at_once() -> None:
     watched = Watched()
     watched.client(call(1))
     watched.server(reply(1, text="x" * 20_000))
-    watched.watch.relieve(20_000)
-    report = watched.watch._notebook.collect()
+    watched.watch.copied(20_000)
+    report = watched.watch._buffer.collect()
     assert report is not None
     assert [each.outcome for each in report.calls] == ["ok"]

@@ -56,7 +56,7 @@ async def call(port: int, *said: bytes) -> bytes:
 def test_strangers_at_the_port_are_hung_up_on_and_count_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loopback, "PATIENCE", 0.05)
+    monkeypatch.setattr(loopback, "TIMEOUT", 0.05)
     books, path = Books(), tmp_path / "s.port"
     names = Names(books.metrics, {"files": books.observer}.get, lambda _: books.observer)
     reception = ReportServer(str(path), books.metrics, lambda: WrappedServer(names, books.metrics))

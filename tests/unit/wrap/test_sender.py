@@ -31,7 +31,7 @@ class Host:
         self._socket.settimeout(10)
         self._file = self._socket.makefile("rb")
 
-    def hear(self) -> Report:
+    def receive(self) -> Report:
         return report.decode(self._file.readline())
 
     def acknowledge(self) -> None:
@@ -43,82 +43,82 @@ class Host:
 
 
 def with_calls(count: int) -> ReportBuffer:
-    notebook = ReportBuffer("files", 7)
+    buffer = ReportBuffer("files", 7)
     for _ in range(count):
-        notebook.finished(Call("ping", Outcome.OK, 0.1))
-    return notebook
+        buffer.finished(Call("ping", Outcome.OK, 0.1))
+    return buffer
 
 
 def test_the_introduction_comes_first_then_the_news(
     listener: socket.socket, tmp_path: Path
 ) -> None:
-    courier = ReportSender(str(tmp_path / "s"), with_calls(3))
-    courier.start()
+    sender = ReportSender(str(tmp_path / "s"), with_calls(3))
+    sender.start()
     host = Host(listener)
-    first = host.hear()
+    first = host.receive()
     assert (first.server, first.pid, first.is_first, first.calls) == ("files", 7, True, [])
     host.acknowledge()
-    assert len(host.hear().calls) == 3
+    assert len(host.receive().calls) == 3
     host.acknowledge()
-    courier.close(patience=10)
+    sender.close(timeout=10)
     host.leave()
 
 
 def test_what_was_not_acknowledged_is_told_to_the_next(
     listener: socket.socket, tmp_path: Path
 ) -> None:
-    courier = ReportSender(str(tmp_path / "s"), with_calls(3))
-    courier.start()
+    sender = ReportSender(str(tmp_path / "s"), with_calls(3))
+    sender.start()
     dying = Host(listener)
-    dying.hear()
+    dying.receive()
     dying.acknowledge()
-    dying.hear()
+    dying.receive()
     dying.leave()
     host = Host(listener)
-    assert not host.hear().is_first
+    assert not host.receive().is_first
     host.acknowledge()
-    assert len(host.hear().calls) == 3
+    assert len(host.receive().calls) == 3
     host.acknowledge()
-    courier.close(patience=10)
+    sender.close(timeout=10)
     host.leave()
 
 
 def test_a_report_on_which_everybody_hangs_up_is_dropped_and_counted(
     listener: socket.socket, tmp_path: Path
 ) -> None:
-    courier = ReportSender(str(tmp_path / "s"), with_calls(3))
-    courier.start()
+    sender = ReportSender(str(tmp_path / "s"), with_calls(3))
+    sender.start()
     for _ in range(3):
         host = Host(listener)
-        host.hear()
+        host.receive()
         host.acknowledge()
-        assert len(host.hear().calls) == 3
+        assert len(host.receive().calls) == 3
         host.leave()
     host = Host(listener)
-    host.hear()
+    host.receive()
     host.acknowledge()
-    last = host.hear()
+    last = host.receive()
     assert (last.calls, last.dropped) == ([], 3)
     host.acknowledge()
-    courier.close(patience=10)
+    sender.close(timeout=10)
     host.leave()
 
 
 def test_the_end_does_not_wait_for_an_exporter_that_hangs(
     listener: socket.socket, tmp_path: Path
 ) -> None:
-    courier = ReportSender(str(tmp_path / "s"), with_calls(3))
-    courier.start()
+    sender = ReportSender(str(tmp_path / "s"), with_calls(3))
+    sender.start()
     host = Host(listener)
-    host.hear()
-    courier.close(patience=0.01)
+    host.receive()
+    sender.close(timeout=0.01)
     listener.close()
     host.leave()
-    courier._thread.join(10)
+    sender._thread.join(10)
 
 
 def test_without_an_exporter_the_end_comes_at_once(tmp_path: Path) -> None:
-    courier = ReportSender(str(tmp_path / "nobody"), with_calls(3))
-    courier.start()
-    courier.close(patience=10)
-    assert not courier._thread.is_alive()
+    sender = ReportSender(str(tmp_path / "nobody"), with_calls(3))
+    sender.start()
+    sender.close(timeout=10)
+    assert not sender._thread.is_alive()

@@ -17,15 +17,15 @@ from tests.support.fakes import Books
 TOOLS = json.dumps({"id": 1, "result": {"tools": [{"name": "act"}]}}).encode()
 
 
-class Hall:
-    """Books in which ``files`` is configured, and guests."""
+class Setup:
+    """Books in which ``files`` is configured, and connections of wrapped servers."""
 
     def __init__(self, limit: int = 2) -> None:
         self.books = Books()
         self.configured: dict[str, Observer] = {"files": self.books.observer}
         self.names = Names(self.books.metrics, self.configured.get, self._make, limit)
 
-    def guest(self) -> WrappedServer:
+    def connection(self) -> WrappedServer:
         return WrappedServer(self.names, self.books.metrics)
 
     def value(self, name: str, server: str = "files", **labels: str) -> float | None:
@@ -44,115 +44,117 @@ def called(outcome: Outcome = Outcome.OK) -> Finished:
 
 
 def test_a_call_of_a_listed_tool_counts_as_that_tool() -> None:
-    hall = Hall()
-    guest = hall.guest()
-    guest.report(opening(pages=[Page(None, Raw(TOOLS))]))
-    guest.report(Report("files", calls=[called()]))
-    assert hall.value("mcp_tool_calls_total", tool="act", outcome="ok") == 1
-    assert hall.value("mcp_requests_in_flight") == 0
+    setup = Setup()
+    connection = setup.connection()
+    connection.report(opening(pages=[Page(None, Raw(TOOLS))]))
+    connection.report(Report("files", calls=[called()]))
+    assert setup.value("mcp_tool_calls_total", tool="act", outcome="ok") == 1
+    assert setup.value("mcp_requests_in_flight") == 0
 
 
 def test_a_tool_that_the_server_does_not_list_is_other() -> None:
-    hall = Hall()
-    hall.guest().report(opening(calls=[called()]))
-    assert hall.value("mcp_tool_calls_total", tool="_other", outcome="ok") == 1
+    setup = Setup()
+    setup.connection().report(opening(calls=[called()]))
+    assert setup.value("mcp_tool_calls_total", tool="_other", outcome="ok") == 1
 
 
 def test_sessions_and_processes_come_and_go() -> None:
-    hall = Hall()
-    guest = hall.guest()
-    guest.report(opening())
-    guest.report(Report("files", session=Session("Claude", "2025-11-25", 1.0), waiting=2))
-    assert hall.value("mcp_sessions") == 1
-    assert hall.value("mcp_server_processes") == 1
-    assert hall.value("mcp_requests_in_flight") == 2
+    setup = Setup()
+    connection = setup.connection()
+    connection.report(opening())
+    connection.report(Report("files", session=Session("Claude", "2025-11-25", 1.0), waiting=2))
+    assert setup.value("mcp_sessions") == 1
+    assert setup.value("mcp_server_processes") == 1
+    assert setup.value("mcp_requests_in_flight") == 2
     started = {"client": "Claude", "protocol_version": "2025-11-25"}
-    assert hall.value("mcp_sessions_started_total", **started) == 1
-    guest.report(Report("files", exit="error"))
-    guest.leave()
-    assert hall.value("mcp_sessions") == 0
-    assert hall.value("mcp_server_processes") == 0
-    assert hall.value("mcp_requests_in_flight") == 0
-    assert hall.value("mcp_server_process_exits_total", reason="error") == 1
-    assert hall.value("mcp_session_duration_seconds_count") == 1
+    assert setup.value("mcp_sessions_started_total", **started) == 1
+    connection.report(Report("files", exit="error"))
+    connection.leave()
+    assert setup.value("mcp_sessions") == 0
+    assert setup.value("mcp_server_processes") == 0
+    assert setup.value("mcp_requests_in_flight") == 0
+    assert setup.value("mcp_server_process_exits_total", reason="error") == 1
+    assert setup.value("mcp_session_duration_seconds_count") == 1
 
 
 def test_who_comes_again_is_no_new_session() -> None:
-    hall = Hall()
+    setup = Setup()
     session = Session("Claude", "2025-11-25", 60.0)
-    hall.guest().report(opening(is_first=False, session=session))
-    assert hall.value("mcp_sessions") == 1
-    assert hall.value("mcp_server_processes") == 1
-    assert hall.value("mcp_server_process_starts_total") in (None, 0)
+    setup.connection().report(opening(is_first=False, session=session))
+    assert setup.value("mcp_sessions") == 1
+    assert setup.value("mcp_server_processes") == 1
+    assert setup.value("mcp_server_process_starts_total") in (None, 0)
 
 
 def test_what_was_dropped_is_counted_and_zero_before() -> None:
-    hall = Hall()
-    guest = hall.guest()
-    guest.report(opening())
-    assert hall.value("mcp_exporter_wrap_dropped_total") == 0
-    guest.report(Report("files", dropped=7))
-    assert hall.value("mcp_exporter_wrap_dropped_total") == 7
+    setup = Setup()
+    connection = setup.connection()
+    connection.report(opening())
+    assert setup.value("mcp_exporter_wrap_dropped_total") == 0
+    connection.report(Report("files", dropped=7))
+    assert setup.value("mcp_exporter_wrap_dropped_total") == 7
 
 
 def test_names_beside_the_configured_ones_are_bounded() -> None:
-    hall = Hall(limit=2)
+    setup = Setup(limit=2)
     for name in ("a", "b", "c", "_mine", "x" * 200, "new\nline", ""):
-        hall.guest().report(opening(name, calls=[called()]))
+        setup.connection().report(opening(name, calls=[called()]))
     found = {
         sample.labels["server"]
-        for family in hall.books.metrics.registry.collect()
+        for family in setup.books.metrics.registry.collect()
         for sample in family.samples
         if sample.name == "mcp_requests_total" and sample.value
     }
     assert found == {"a", "b", "_other"}
-    assert hall.books.own("mcp_exporter_label_overflow_total", label="server") == 5
+    assert setup.books.own("mcp_exporter_label_overflow_total", label="server") == 5
 
 
 def test_a_connection_keeps_the_name_that_it_came_with() -> None:
-    hall = Hall()
-    guest = hall.guest()
-    guest.report(opening("a"))
-    guest.report(Report("b", calls=[called()]))
-    assert hall.value("mcp_requests_total", "a", method="tools/call", outcome="ok") == 1
+    setup = Setup()
+    connection = setup.connection()
+    connection.report(opening("a"))
+    connection.report(Report("b", calls=[called()]))
+    assert setup.value("mcp_requests_total", "a", method="tools/call", outcome="ok") == 1
 
 
 def test_a_new_configuration_takes_the_session_along() -> None:
-    hall = Hall()
-    guest = hall.guest()
-    guest.report(opening(is_first=False, session=Session(None, None, 1.0)))
+    setup = Setup()
+    connection = setup.connection()
+    connection.report(opening(is_first=False, session=Session(None, None, 1.0)))
     other = Books()
-    hall.configured["files"] = other.observer
-    guest.report(Report("files", calls=[called()], waiting=1))
-    assert hall.value("mcp_sessions") == 0
-    assert hall.value("mcp_server_processes") == 0
+    setup.configured["files"] = other.observer
+    connection.report(Report("files", calls=[called()], waiting=1))
+    assert setup.value("mcp_sessions") == 0
+    assert setup.value("mcp_server_processes") == 0
     assert other.value("mcp_sessions") == 1
     assert other.in_flight == 1
 
 
 def test_hostile_numbers_do_no_harm() -> None:
-    hall = Hall()
-    guest = hall.guest()
-    guest.report(Report("files", pid=-1, dropped=-5, bytes_to_server=-3, exit="invented"))
-    guest.report(Report("files", calls=[Finished("invented", Outcome.OK, -5.0, result_bytes=-1)]))
-    assert hall.value("mcp_server_processes") in (None, 0)
-    assert hall.value("mcp_request_duration_seconds_sum", method="_other", outcome="ok") == 0
+    setup = Setup()
+    connection = setup.connection()
+    connection.report(Report("files", pid=-1, dropped=-5, bytes_to_server=-3, exit="invented"))
+    connection.report(
+        Report("files", calls=[Finished("invented", Outcome.OK, -5.0, result_bytes=-1)])
+    )
+    assert setup.value("mcp_server_processes") in (None, 0)
+    assert setup.value("mcp_request_duration_seconds_sum", method="_other", outcome="ok") == 0
 
 
 def test_replies_and_losses_are_signs_for_the_servers_health() -> None:
-    hall = Hall()
+    setup = Setup()
     signs: list[str] = []
-    hall.books.observer.alive = lambda: signs.append("alive")
-    hall.books.observer.lost = signs.append
-    guest = hall.guest()
-    guest.report(opening(calls=[called(), called(Outcome.TOOL_ERROR)]))
-    guest.report(Report("files", calls=[called(Outcome.UPSTREAM_ERROR)]))
+    setup.books.observer.alive = lambda: signs.append("alive")
+    setup.books.observer.lost = signs.append
+    connection = setup.connection()
+    connection.report(opening(calls=[called(), called(Outcome.TOOL_ERROR)]))
+    connection.report(Report("files", calls=[called(Outcome.UPSTREAM_ERROR)]))
     assert signs == ["alive", "the wrapped server ended before it had replied"]
 
 
 @pytest.mark.parametrize("reason", UNPARSED)
 def test_what_a_wrapped_server_did_not_understand_is_counted_by_its_reason(reason: str) -> None:
-    hall = Hall()
-    hall.guest().report(Report("files", unparsed={reason: 2, "invented": 1}))
-    assert hall.value("mcp_exporter_unparsed_messages_total", reason=reason) == 2
-    assert hall.value("mcp_exporter_unparsed_messages_total", reason="_other") == 1
+    setup = Setup()
+    setup.connection().report(Report("files", unparsed={reason: 2, "invented": 1}))
+    assert setup.value("mcp_exporter_unparsed_messages_total", reason=reason) == 2
+    assert setup.value("mcp_exporter_unparsed_messages_total", reason="_other") == 1
