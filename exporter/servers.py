@@ -1,4 +1,4 @@
-"""The configured servers and all that belongs to each: what relays, what probes, what records."""
+"""The configured servers, and for each its relay, its prober and its recorder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from urllib.parse import quote
 from exporter.config.model import Config, ProbeSettings, Server
 from exporter.probe.history import History
 from exporter.probe.prober import Prober
-from exporter.probe.run import ProbeRunner
+from exporter.probe.run import open_target
 from exporter.relay.gateway import Gateway
 from exporter.relay.http.sse_upstream import SseUpstream
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl
 from exporter.relay.stdio.upstream import StdioUpstream
-from exporter.telemetry.health_tracker import HealthTracker
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
@@ -24,10 +23,10 @@ from exporter.transport.process.reaper import Reaper
 from exporter.web.pages import ServerSummary
 
 START_SPACING = 0.005
-"""Seconds between the first probes of two servers: not all children are to start at once."""
+"""Seconds between the first probes of two servers: children do not all start at once."""
 
 DRAIN_TIME = 10.0
-"""Seconds that requests in flight are given when their server goes."""
+"""Seconds that requests in flight are given when their server is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,6 @@ class ServerRuntime:
     recorder: ServerRecorder
     observer: Observer
     upstream: HttpUpstream | StdioUpstream
-    vitals: HealthTracker
     prober: Prober
 
 
@@ -69,119 +67,127 @@ class ServerSet:
         self._reaper = reaper
         self._own_url = own_url
         self._loop = asyncio.get_running_loop()
-        self._watched: dict[str, ServerRuntime] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._runtimes: dict[str, ServerRuntime] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._recorder_type = recorder_type
 
     def apply(self, config: Config) -> Difference:
-        """Serve what the configuration says. Whoever is unchanged keeps sessions and children."""
+        """Serve what the configuration says; what is unchanged keeps sessions and children."""
         wanted = config.servers
         difference = Difference(
-            added=[name for name in wanted if name not in self._watched],
+            added=[name for name in wanted if name not in self._runtimes],
             changed=[
                 name
                 for name, server in wanted.items()
-                if name in self._watched and self._watched[name].server != server
+                if name in self._runtimes and self._runtimes[name].server != server
             ],
-            removed=[name for name in self._watched if name not in wanted],
+            removed=[name for name in self._runtimes if name not in wanted],
         )
         for name in (*difference.removed, *difference.changed):
-            self._release(name, for_good=name in difference.removed)
+            self._remove(name, is_final=name in difference.removed)
         for position, name in enumerate((*difference.changed, *difference.added)):
-            watched = self._add(wanted[name], config.limits.observed_bytes)
-            watched.prober.start(delay=position * START_SPACING)
-        self._watched = {name: self._watched[name] for name in wanted}
+            runtime = self._add(wanted[name], config.limits.observed_bytes)
+            runtime.prober.start(delay=position * START_SPACING)
+        self._runtimes = {name: self._runtimes[name] for name in wanted}
         return difference
 
     def observer(self, name: str) -> Observer | None:
-        """Who observes the server of this name."""
-        watched = self._watched.get(name)
-        return watched.observer if watched is not None else None
+        """The observer of the server of this name."""
+        runtime = self._runtimes.get(name)
+        return runtime.observer if runtime is not None else None
 
     def wrapped(self, name: str) -> Observer:
         """An observer for a server that is not configured, but reports from where it runs."""
         recorder = self._recorder_type(self._metrics, name, "stdio")
         server = Server(name, "stdio", probe=ProbeSettings(enabled=False))
-        return self._observe(server, recorder)[2]
+        return self._observe(recorder, self._prober(server, recorder), server.probe)
 
     def find(self, name: str) -> Server | None:
         """The server of this name."""
-        watched = self._watched.get(name)
-        return watched.server if watched is not None else None
+        runtime = self._runtimes.get(name)
+        return runtime.server if runtime is not None else None
 
     @property
     def names(self) -> list[str]:
         """The names of the servers, in the order of the configuration."""
-        return list(self._watched)
+        return list(self._runtimes)
 
     def rows(self) -> Iterator[ServerSummary]:
         """The servers as the landing page shows them."""
-        for name, watched in list(self._watched.items()):
+        for name, runtime in list(self._runtimes.items()):
             yield ServerSummary(
                 name,
-                watched.server.transport,
-                watched.vitals.state,
-                watched.vitals.last_error,
+                runtime.server.transport,
+                runtime.prober.health.state,
+                runtime.prober.health.last_error,
                 f"/{quote(name)}/mcp",
             )
 
     def drain(self) -> None:
         """End the streams on which no reply is due."""
-        for watched in self._watched.values():
-            watched.upstream.drain()
+        for runtime in self._runtimes.values():
+            runtime.upstream.drain()
 
     async def close(self) -> None:
-        """End everything now; what still waits is answered with an error."""
-        closing = [watched.upstream.close() for watched in self._watched.values()]
-        closing += [watched.prober.close() for watched in self._watched.values()]
-        for task in self._leaving:
+        """End everything now; requests in flight get an error."""
+        closing = [runtime.upstream.close() for runtime in self._runtimes.values()]
+        closing += [runtime.prober.close() for runtime in self._runtimes.values()]
+        for task in self._closing:
             task.cancel()
-        await asyncio.gather(*closing, *self._leaving, return_exceptions=True)
+        await asyncio.gather(*closing, *self._closing, return_exceptions=True)
 
     def _add(self, server: Server, observed_bytes: int) -> ServerRuntime:
         recorder = self._recorder_type(self._metrics, server.name, server.transport)
-        vitals, prober, observer = self._observe(server, recorder)
+        prober = self._prober(server, recorder)
+        observer = self._observe(recorder, prober, server.probe)
         upstream: HttpUpstream | StdioUpstream
         if server.transport == "stdio":
             upstream = StdioUpstream(server, observer, recorder, self._reaper, self._loop)
         else:
             kind = SseUpstream if server.transport == "sse" else HttpUpstream
             upstream = kind(server, observer, self._loop, observed_bytes, self._own_url)
-        watched = ServerRuntime(server, recorder, observer, upstream, vitals, prober)
-        self._watched[server.name] = watched
+        runtime = ServerRuntime(server, recorder, observer, upstream, prober)
+        self._runtimes[server.name] = runtime
         self._gateway.add(server.name, upstream)
-        return watched
+        return runtime
+
+    def _prober(self, server: Server, recorder: ServerRecorder) -> Prober:
+        return Prober(
+            server,
+            recorder,
+            self._history,
+            lambda events: open_target(server, recorder, self._reaper, events),
+        )
 
     def _observe(
-        self, server: Server, recorder: ServerRecorder
-    ) -> tuple[HealthTracker, Prober, Observer]:
-        vitals = HealthTracker(recorder, is_probed=server.probe.enabled)
-        prober = Prober(ProbeRunner(server, recorder, vitals, self._reaper), self._history)
+        self, recorder: ServerRecorder, prober: Prober, settings: ProbeSettings
+    ) -> Observer:
         observer = Observer(recorder)
-        observer.tools_heard, observer.list_changed = prober.tools_heard, prober.list_soon
-        if server.probe.passive:
-            observer.alive, observer.lost = vitals.heard, vitals.missed
-        return vitals, prober, observer
+        observer.tools_heard, observer.list_changed = prober.tools_shown, prober.tools_changed
+        if settings.passive:
+            health = prober.health
+            observer.alive, observer.lost = health.call_succeeded, health.call_failed
+        return observer
 
-    def _release(self, name: str, for_good: bool) -> None:
-        watched = self._watched.pop(name)
+    def _remove(self, name: str, is_final: bool) -> None:
+        runtime = self._runtimes.pop(name)
         self._gateway.remove(name)
-        watched.recorder.forget_identity()
-        task = self._loop.create_task(self._see_off(watched, for_good))
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        runtime.recorder.forget_identity()
+        task = self._loop.create_task(self._close(runtime, is_final))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
-    async def _see_off(self, watched: ServerRuntime, for_good: bool) -> None:
-        """Let requests in flight end, then end sessions and children; at last the series go."""
-        watched.upstream.drain()
-        closing = asyncio.create_task(watched.prober.close())
+    async def _close(self, runtime: ServerRuntime, is_final: bool) -> None:
+        """Let requests in flight end, then end sessions and children, then drop the series."""
+        runtime.upstream.drain()
+        closing = asyncio.create_task(runtime.prober.close())
         deadline = self._loop.time() + DRAIN_TIME
         try:
-            # Looked at now and then: it is rare, and no hot path pays for it.
-            while watched.upstream.is_busy and self._loop.time() < deadline:  # noqa: ASYNC110
+            # Polled: it is rare, and no hot path pays for it.
+            while runtime.upstream.is_busy and self._loop.time() < deadline:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         finally:
-            await watched.upstream.close()
+            await runtime.upstream.close()
             await closing
-        if for_good and watched.server.name not in self._watched:
-            watched.recorder.forget()
+        if is_final and runtime.server.name not in self._runtimes:
+            runtime.recorder.forget()

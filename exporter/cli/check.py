@@ -62,9 +62,9 @@ async def _print_probes(servers: Sequence[Server]) -> int:
 
     summary, code = [], 0
     async for explanation in explain_all(servers):
-        finding = explanation.record.finding
+        result = explanation.record.result
         sys.stdout.write(f"{explanation.text}\n")
-        summary.append(f"{finding.result:<15} {finding.seconds:8.3f} s  {explanation.server.name}")
-        code = code if finding.is_alive else 1
+        summary.append(f"{result.value:<15} {result.seconds:8.3f} s  {explanation.server.name}")
+        code = code if result.is_alive else 1
     sys.stdout.write("\n".join([*summary, ""]))
     return code

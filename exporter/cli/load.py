@@ -105,7 +105,7 @@ class Load:
             reply = Reply(number)
             request = self._recorded.again(self._pool.target, number)
             began = monotonic()
-            reply.flight = self._pool.send(request, reply)
+            reply.pending = self._pool.send(request, reply)
             lost = await _lost(reply)
             seconds = monotonic() - began
             self._result.note(seconds, lost or _failure(reply))

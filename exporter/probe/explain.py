@@ -1,4 +1,4 @@
-"""One probe from nothing, explained: what was said, and the metrics that it would give."""
+"""One probe on a throwaway registry: its transcript, and the metrics that it gives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from time import monotonic
 
 from exporter.config.model import Server, masked_url
 from exporter.probe.history import Record
-from exporter.probe.run import ProbeRunner
+from exporter.probe.run import open_target, probe
+from exporter.probe.tool_tracker import ToolTracker
 from exporter.probe.transcript import Step
 from exporter.telemetry.health_tracker import HealthTracker
 from exporter.telemetry.metrics import Metrics, ProbeView
@@ -39,26 +40,32 @@ class Explanation:
 
 
 async def explain(server: Server, reaper: Reaper, limit: float | None = None) -> Explanation:
-    """Probe a server and list its tools within ``limit`` seconds, and throw the books away.
+    """Probe a server and list its tools within ``limit`` seconds, on a throwaway registry.
 
     It begins with nothing: a new connection, a new session, for stdio a new child. They end
     with it. The limit's default is the time that the schedule would give them.
     """
     metrics = Metrics.throwaway()
     recorder = ServerRecorder(metrics, server.name, server.transport)
-    checkup = ProbeRunner(server, recorder, HealthTracker(recorder, is_logged=False), reaper)
+    target = open_target(server, recorder, reaper)
     limit = server.probe.interval if limit is None else limit
-    ends_at = monotonic() + limit
     try:
-        record = await checkup.run(min(limit, server.probe.timeout), ends_at)
+        record = await probe(
+            target,
+            recorder,
+            HealthTracker(recorder, is_logged=False),
+            ToolTracker(server, recorder, target.redact),
+            timeout=min(limit, server.probe.timeout),
+            ends_at=monotonic() + limit,
+        )
         view = metrics.probe_view()
     finally:
-        await checkup.probe.close()
+        await target.close()
     return Explanation(server, record, view)
 
 
 async def explain_all(servers: Iterable[Server]) -> AsyncIterator[Explanation]:
-    """Explain servers, some at a time, in their order."""
+    """Explain servers, ``AT_ONCE`` at a time, in their order."""
     reaper, turn = Reaper(), asyncio.Semaphore(AT_ONCE)
 
     async def take_turn(server: Server) -> Explanation:
@@ -77,15 +84,15 @@ async def explain_all(servers: Iterable[Server]) -> AsyncIterator[Explanation]:
 
 def render(record: Record) -> str:
     """The record as text, one step after the other."""
-    finding = record.finding
+    result = record.result
     when = datetime.fromtimestamp(record.when, UTC).isoformat(timespec="milliseconds")
     lines = [f"Probe of {record.server} at {when}", ""]
     lines += [_render_step(step) for step in record.steps]
-    lines += ["", f"Result: {finding.result} after {finding.seconds:.3f} s"]
-    if finding.text:
-        lines.append(f"Reason: {finding.text}")
-    if finding.rest:
-        lines.append(f"Asks to be left alone for {finding.rest:g} s")
+    lines += ["", f"Result: {result.value} after {result.seconds:.3f} s"]
+    if result.reason:
+        lines.append(f"Reason: {result.reason}")
+    if result.retry_after:
+        lines.append(f"Asks to be left alone for {result.retry_after:g} s")
     if record.tools is not None:
         lines.append(f"Tools: {record.tools}")
     return "\n".join(lines) + "\n"
@@ -93,12 +100,12 @@ def render(record: Record) -> str:
 
 def _render_step(step: Step) -> str:
     text = step.text.rstrip().replace("\n", _INDENT)
-    return f"{step.seconds:8.3f} s {step.speaker:<9}{text}"
+    return f"{step.seconds:8.3f} s {step.kind:<9}{text}"
 
 
 def describe(server: Server) -> str:
     """The server's configuration, without secrets."""
-    probe = server.probe
+    settings = server.probe
     lines = [f"Configuration of {server.name}:", "", f"transport: {server.transport}"]
     if server.command is not None:
         lines += [f"command: {server.command}", f"arguments: {len(server.args)}"]
@@ -108,7 +115,7 @@ def describe(server: Server) -> str:
             f"url: {masked_url(server.url)}",
             f"headers: {', '.join(server.headers) or 'none'}",
         ]
-    lines.append(f"probe: interval {probe.interval:g} s, timeout {probe.timeout:g} s")
-    if not probe.enabled:
+    lines.append(f"probe: interval {settings.interval:g} s, timeout {settings.timeout:g} s")
+    if not settings.enabled:
         lines.append("probe: switched off; this one was asked for")
     return "\n".join(lines) + "\n"

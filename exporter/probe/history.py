@@ -1,4 +1,4 @@
-"""The last probes with what was said in them, for people who ask why."""
+"""The last probes with their transcripts."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import threading
 from collections import deque
 from dataclasses import dataclass, replace
 
-from exporter.probe.base import ProbeResult
+from exporter.probe.target import ProbeResult
 from exporter.probe.transcript import Step
 
 KEPT = 100
-"""How many probes are kept, and how many of the failed ones beside."""
+"""Probes that are kept, and as many failed ones beside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One probe: ``when`` it began in Unix time, and what came of it."""
+    """One probe: ``when`` it began (Unix time), how it ended, and how many tools were listed."""
 
     server: str
     when: float
-    finding: ProbeResult
+    result: ProbeResult
     steps: list[Step]
     tools: int | None = None
     number: int = 0
 
 
 class History:
-    """Keeps the last probes. A failed one is kept for longer: it is what people look for.
+    """Keeps the last probes, the failed ones for longer.
 
-    Probes end on the loop that relays, people read on the web listener's thread.
+    Probes end on the loop that relays, pages are read on the web listener's thread.
     """
 
     def __init__(self, kept: int = KEPT) -> None:
@@ -38,17 +38,17 @@ class History:
         self._last = 0
 
     def add(self, record: Record) -> Record:
-        """Keep a record; answers it with its number."""
+        """Keep a record. Return it with its number."""
         with self._lock:
             self._last += 1
             numbered = replace(record, number=self._last)
-            if len(self._recent) == self._recent.maxlen and not self._recent[0].finding.is_alive:
+            if len(self._recent) == self._recent.maxlen and not self._recent[0].result.is_alive:
                 self._failed.append(self._recent[0])
             self._recent.append(numbered)
         return numbered
 
     def records(self) -> list[Record]:
-        """Every record that is kept, the newest first."""
+        """All records, the newest first."""
         with self._lock:
             return [*reversed(self._recent), *reversed(self._failed)]
 

@@ -1,4 +1,4 @@
-"""Probes a server that speaks Streamable HTTP."""
+"""A server that speaks Streamable HTTP."""
 
 from __future__ import annotations
 
@@ -9,42 +9,43 @@ from collections.abc import Mapping
 from msgspec import UNSET
 
 from exporter.config.model import Server
-from exporter.probe.base import (
+from exporter.probe.http_client import ProbeClient, Reply
+from exporter.probe.target import (
     DISCOVER_SHARE,
     INITIALIZED,
     Era,
-    Probe,
+    ProbeEvents,
     ReachedError,
     Replied,
-    is_discovered,
+    Target,
     refusal_of,
 )
-from exporter.probe.http_client import ProbeClient, Reply
 from exporter.protocol.failures import UpstreamError
 from exporter.protocol.spec import DISCOVER, LEGACY, MODERN
 from exporter.transport.http.head import Headers
 from exporter.transport.http.pool import Pool
 
-_FAREWELL = 1.0
+_END_TIMEOUT = 1.0
+"""Seconds that the end of a session may take."""
 
 
-class HttpProbe(Probe):
+class HttpTarget(Target):
     """Finds the server's era once, then asks ``server/discover``, or ``ping`` in its session."""
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(server)
+    def __init__(self, server: Server, events: ProbeEvents | None = None) -> None:
+        super().__init__(server, events)
         self._pool = Pool(server.url or "", asyncio.get_running_loop())
-        self._caller = ProbeClient(server, self._pool)
+        self._client = ProbeClient(server, self._pool)
         self._session: bytes | None = None
 
     async def close(self) -> None:
         """End the session at the server, so that none is leaked."""
-        await self._leave()
+        await self._end_session()
         self._pool.close()
 
-    def hush(self) -> None:
-        """The probe is over: its connection is not kept."""
-        super().hush()
+    def detach(self) -> None:
+        """End the probe: its connection is not kept."""
+        super().detach()
         self._pool.close()
 
     async def _check(self) -> None:
@@ -58,24 +59,22 @@ class HttpProbe(Probe):
             await self._ping()
 
     async def _greet(self) -> None:
-        """Find the era. Whatever is not the newest one's answer is followed by ``initialize``."""
+        """Find the era: what is no reply of the newest one is followed by ``initialize``."""
         self.era = Era.UNKNOWN
         reply = await self._try_discover()
-        if reply is not None and is_discovered(reply.data):
-            self._meet_modern(reply.data)
-        else:
+        if reply is None or not self._discovered(reply.data):
             await self._begin()
 
     async def _try_discover(self) -> Reply | None:
         try:
-            async with asyncio.timeout(self._patience * DISCOVER_SHARE):
+            async with asyncio.timeout(self._timeout * DISCOVER_SHARE):
                 return await self._discover()
         except TimeoutError:
-            self._dialogue.note("note", "no reply so far: perhaps an older server")
+            self._transcript.note("note", "no reply so far: perhaps an older server")
         except UpstreamError as error:
-            if not self._caller.was_sent:
+            if not self._client.was_sent:
                 raise
-            self._dialogue.note("note", f"{error}: perhaps an older server")
+            self._transcript.note("note", f"{error}: perhaps an older server")
         return None
 
     async def _discover(self) -> Reply:
@@ -84,10 +83,8 @@ class HttpProbe(Probe):
 
     async def _rediscover(self) -> None:
         reply = await self._discover()
-        if is_discovered(reply.data):
-            self._meet_modern(reply.data)
-        else:
-            self._dialogue.note("note", "not the era that it was: starting over")
+        if not self._discovered(reply.data):
+            self._transcript.note("note", "not the era that it was: starting over")
             await self._begin()
 
     async def _begin(self) -> None:
@@ -101,7 +98,7 @@ class HttpProbe(Probe):
         if reply.message.error is not UNSET:
             raise ReachedError(refusal_of("initialize", reply.message))
         self._session = reply.session
-        self._meet_legacy(reply.data)
+        self._initialized(reply.data)
         await self._post(INITIALIZED, None, self._legacy_headers())
 
     async def _ping(self) -> None:
@@ -109,9 +106,9 @@ class HttpProbe(Probe):
         reply = await self._post(body, number, self._legacy_headers())
         is_refused = reply.message is not None and reply.message.error is not UNSET
         if is_refused or 400 <= reply.status < 500:
-            self._dialogue.note("note", "the session is lost: starting over")
+            self._transcript.note("note", "the session is lost: starting over")
             if reply.status != 404:  # then it may still be there
-                await self._leave()
+                await self._end_session()
             await self._greet()
         elif reply.message is None:
             raise reply.failure()
@@ -125,22 +122,22 @@ class HttpProbe(Probe):
             raise reply.failure()
         return reply.message, reply.data
 
-    def _time_out(self) -> str:
-        if self._caller.was_sent:
-            return super()._time_out()
-        return f"no connection within {self._patience:.3g} s"
+    def _timed_out(self) -> str:
+        if self._client.was_sent:
+            return super()._timed_out()
+        return f"no connection within {self._timeout:.3g} s"
 
-    async def _leave(self) -> None:
+    async def _end_session(self) -> None:
         headers, session = self._legacy_headers(), self._session
         self._session = None
         if session is None:
             return
         with contextlib.suppress(UpstreamError, ReachedError, TimeoutError):
-            async with asyncio.timeout(_FAREWELL):
-                await self._caller.call(self._dialogue, b"DELETE", headers, b"", None)
+            async with asyncio.timeout(_END_TIMEOUT):
+                await self._client.call(self._transcript, b"DELETE", headers, b"", None)
 
     async def _post(self, body: bytes, number: int | None, headers: Headers) -> Reply:
-        return await self._caller.call(self._dialogue, b"POST", headers, body, number)
+        return await self._client.call(self._transcript, b"POST", headers, body, number)
 
     def _legacy_headers(self) -> Headers:
         version = self.identity.protocol_version if self.identity else LEGACY

@@ -10,7 +10,7 @@ from time import time
 
 from exporter import __version__
 from exporter.config.model import Server
-from exporter.probe.base import ReachedError
+from exporter.probe.target import ReachedError
 from exporter.probe.transcript import Transcript, describe_headers
 from exporter.protocol import jsonrpc, sse
 from exporter.protocol.failures import Fault, UpstreamError
@@ -21,67 +21,72 @@ from exporter.transport.http.pool import PendingRequest, Pool
 from exporter.transport.http.upstream_headers import configured
 
 MAX_BODY = 8 * 1024 * 1024
-LONGEST_REST = 300.0
-"""Seconds; a server that asks to be left alone for longer is asked again after these."""
+MAX_RETRY_AFTER = 300.0
+"""Seconds; a server that asks to be left alone for longer is probed after these."""
 
 _EVENTS = b"text/event-stream"
 _USER_AGENT = f"mcp-exporter/{__version__} (probe)".encode()
 
 
 class ProbeClient:
-    """Sends the requests of one probe to one server, and writes them down."""
+    """Sends the prober's requests to one server, and notes them in the transcript."""
 
     def __init__(self, server: Server, pool: Pool) -> None:
         self.pool = pool
         self._own: Headers = configured(server)
         self._hidden = frozenset(name.lower() for name, _ in self._own)
-        self._flight: PendingRequest | None = None
+        self._pending: PendingRequest | None = None
 
     @property
     def was_sent(self) -> bool:
         """Whether the last request left: otherwise not even a connection could be had."""
-        return self._flight is not None and self._flight.sent > 0.0
+        return self._pending is not None and self._pending.sent > 0.0
 
     async def call(
-        self, dialogue: Transcript, method: bytes, headers: Headers, body: bytes, number: int | None
+        self,
+        transcript: Transcript,
+        method: bytes,
+        headers: Headers,
+        body: bytes,
+        number: int | None,
     ) -> Reply:
-        """Send a request; answers the reply as soon as the message ``number`` is in it.
+        """Send a request. Return the reply as soon as the message ``number`` is in it.
 
         Raises ``UpstreamError``, or ``ReachedError`` for 401, 403 and 429.
         """
         reply = Reply(number)
-        await self.send(dialogue, b"%b %b" % (method, self.pool.target), headers, body, reply)
+        await self.send(transcript, b"%b %b" % (method, self.pool.target), headers, body, reply)
         return reply
 
     async def send(
-        self, dialogue: Transcript, request: bytes, headers: Headers, body: bytes, reply: Reply
+        self, transcript: Transcript, request: bytes, headers: Headers, body: bytes, reply: Reply
     ) -> None:
         """Send a request and wait for what ``reply`` waits for. Raises as ``call`` does."""
         fields = self._fields(headers, body)
         shown = describe_headers(fields, self._hidden)
-        dialogue.note("sent", f"{request.decode('latin-1')}\n{shown}\n{body.decode()}".rstrip())
+        transcript.note("sent", f"{request.decode('latin-1')}\n{shown}\n{body.decode()}".rstrip())
         lines = [request + b" HTTP/1.1", *(b"%b: %b" % field for field in fields), b"", body]
         # Some servers close after a reply and do not say so: nothing is asked over what was kept.
         self.pool.drop_idle()
-        reply.flight = self._flight = self.pool.send(b"\r\n".join(lines), reply)
+        reply.pending = self._pending = self.pool.send(b"\r\n".join(lines), reply)
         try:
             await reply.arrived
         finally:
             if not self.was_sent:
-                dialogue.note("note", "that was not sent: there is no connection")
+                transcript.note("note", "that was not sent: there is no connection")
             if reply.status:
-                self.note(dialogue, reply)
+                self.note(transcript, reply)
             if not (reply.is_standing and reply.is_there):
                 reply.abort()
         _judge(reply)
 
-    def note(self, dialogue: Transcript, reply: Reply) -> None:
-        """Write down what was received."""
+    def note(self, transcript: Transcript, reply: Reply) -> None:
+        """Note what was received."""
         shown = describe_headers(reply.headers, self._hidden)
         status = f"HTTP {reply.status} {reply.reason.decode('latin-1')}".rstrip()
-        body = reply.data or reply.rest[: 64 * 1024]
+        body = reply.data or reply.unread[: 64 * 1024]
         text = body.decode(errors="replace") if body else "(no body)"
-        dialogue.note("received", f"{status}\n{shown}\n{text}")
+        transcript.note("received", f"{status}\n{shown}\n{text}")
 
     def _fields(self, headers: Headers, body: bytes) -> Headers:
         fields: dict[bytes, tuple[bytes, bytes]] = {}
@@ -108,9 +113,9 @@ class Reply:
         self.headers: Headers = []
         self.message: Message | None = None
         self.data = b""
-        self.rest = b""
+        self.unread = b""
         self.is_lost = False
-        self.flight: PendingRequest | None = None
+        self.pending: PendingRequest | None = None
         self.arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._number = number
         self._events: sse.EventReader | None = None
@@ -136,24 +141,24 @@ class Reply:
         """What is wrong with a reply that holds no JSON-RPC message."""
         return UpstreamError(f"HTTP {self.status}{self._describe()}", Fault.PROTOCOL)
 
-    # What the pool calls
+    # Consumer
 
     def head(self, head: ReplyHead) -> None:
-        """The reply's head."""
+        """Take the head."""
         self.status, self.reason, self.headers = head.status, head.reason, head.headers
         if (self.header(b"content-type") or b"").lower().startswith(_EVENTS):
             self._events = sse.EventReader(MAX_BODY)
 
     def body(self, data: bytes) -> None:
-        """A part of the body."""
+        """Take a part of the body."""
         if self._events is not None:
             for event in self._events.feed(data):
-                self.heard(event.name, event.data)
-        if len(self.rest) < (MAX_BODY if self._events is None else 2000):
-            self.rest += data
+                self.take(event.name, event.data)
+        if len(self.unread) < (MAX_BODY if self._events is None else 2000):
+            self.unread += data
 
-    def heard(self, name: bytes, data: bytes) -> None:  # noqa: ARG002
-        """An event has come, or the body as a whole."""
+    def take(self, name: bytes, data: bytes) -> None:  # noqa: ARG002
+        """Take one event, or the body as a whole."""
         message = jsonrpc.read(data) if data else None
         if message is None or not message.is_reply or self.message is not None:
             return
@@ -163,7 +168,7 @@ class Reply:
     def end(self) -> None:
         """The reply is complete."""
         if self._events is None:
-            self.heard(b"message", self.rest)
+            self.take(b"message", self.unread)
         self.resolve()
 
     def flush(self) -> None:
@@ -183,9 +188,9 @@ class Reply:
             self.arrived.set_result(None)
 
     def abort(self) -> None:
-        """Nothing more is wanted of it."""
-        if self.flight is not None:
-            self.flight.abort()
+        """Give the request up: no more of the reply is read."""
+        if self.pending is not None:
+            self.pending.abort()
 
     def _describe(self) -> str:
         location = self.header(b"location")
@@ -204,15 +209,15 @@ def _judge(reply: Reply) -> None:
         raise ReachedError(f"HTTP {reply.status}", UNAUTHORIZED)
     if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
         text = "HTTP 429: too many requests; a longer probe.interval may help"
-        raise ReachedError(text, rest=_rest(reply.header(b"retry-after")))
+        raise ReachedError(text, retry_after=_retry_after(reply.header(b"retry-after")))
 
 
-def _rest(value: bytes | None) -> float:
+def _retry_after(value: bytes | None) -> float:
     """Seconds that ``Retry-After`` asks for, as a number or a date; 0 for neither."""
     text = (value or b"").decode("latin-1").strip()
     if text.isdecimal():
-        return min(float(text), LONGEST_REST)
+        return min(float(text), MAX_RETRY_AFTER)
     with contextlib.suppress(ValueError):
         seconds = parsedate_to_datetime(text).timestamp() - time()
-        return min(max(seconds, 0.0), LONGEST_REST)
+        return min(max(seconds, 0.0), MAX_RETRY_AFTER)
     return 0.0

@@ -13,14 +13,14 @@ JITTER = 0.1
 """The part of the interval by which probes are spread, so that servers are not hit in step."""
 
 URGENT_SHARE = 0.25
-"""The part of the interval after which a probe follows one that leaves the state in doubt."""
+"""The part of the interval after which a probe follows one that leaves the state open."""
 
 SHORTEST = 1.0
 """Seconds that an urgent probe, or a listing after a change, waits at least."""
 
 
 class Schedule:
-    """The schedule of one server. ``jitter`` answers a factor around 1."""
+    """The schedule of one server. ``jitter`` gives a factor around 1."""
 
     def __init__(self, settings: ProbeSettings, now: float, jitter: Callable[[], float]) -> None:
         self.probe_at = now
@@ -31,17 +31,20 @@ class Schedule:
         self._last_listing: float | None = None
 
     def next_at(self, can_list: bool) -> float:
-        """When there is something to do next."""
+        """The time of the next probe or listing."""
         return min(self.probe_at, self.list_at) if can_list else self.probe_at
 
-    def probed(self, started: float, now: float, is_settled: bool, rest: float = 0.0) -> None:
-        """A probe that began at ``started`` is over; the server asks for ``rest`` seconds."""
+    def probed(
+        self, started: float, now: float, is_settled: bool, retry_after: float = 0.0
+    ) -> None:
+        """A probe that began at ``started`` is over; the server asks for a pause of ``retry_after``
+        seconds."""
         self._last_probe = started
         pause = self._settings.interval if is_settled else self._urgent
-        self.probe_at = max(started + pause * self._jitter(), now + rest, now)
+        self.probe_at = max(started + pause * self._jitter(), now + retry_after, now)
 
     def listed(self, now: float) -> None:
-        """The tools were listed, by the prober or before its eyes, or it was refused."""
+        """The tools were listed."""
         self._last_listing = now
         self.list_at = now + self._settings.list_interval * self._jitter()
 
@@ -50,8 +53,8 @@ class Schedule:
         self._last_listing = now
         self.list_at = max(self.probe_at, now)
 
-    def hurry(self, now: float) -> None:
-        """Real traffic leaves the state in doubt: probe soon."""
+    def recheck(self, now: float) -> None:
+        """Real calls contradict the state: probe soon."""
         self.probe_at = min(self.probe_at, max(now, self._last_probe + self._soon))
 
     def tools_changed(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Probes a stdio server in a child of the prober's own.
+"""A stdio server, asked in a child of the prober's own.
 
 Never in a child that serves clients: the first request that a stdio server reads fixes its
 era. That child costs what one more instance of the server costs; it is kept between probes.
@@ -7,23 +7,21 @@ era. That child costs what one more instance of the server costs; it is kept bet
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
 
 from msgspec import UNSET
 
 from exporter.config.model import Server
-from exporter.probe.base import (
+from exporter.probe.duplex import DuplexTarget
+from exporter.probe.target import (
     DISCOVER_SHARE,
     INITIALIZED,
     Era,
+    ProbeEvents,
     ReachedError,
     Replied,
-    is_discovered,
     refusal_of,
 )
-from exporter.probe.duplex import WireProbe
-from exporter.probe.transcript import Transcript
 from exporter.protocol import errors
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.spec import DISCOVER, LISTEN
@@ -31,69 +29,74 @@ from exporter.transport.process.child import Child, ProcessObserver
 from exporter.transport.process.reaper import Reaper
 
 SILENCE = 120.0
-"""Seconds that a child may owe a word: then it is ended, and another one started."""
-
+"""Seconds that a child may send nothing though a reply is due: then it is replaced."""
 
 MAX_LINE = 16 * 1024 * 1024
 
 NOISE_A_SECOND = 8 * 1024 * 1024
-"""Bytes of noise that are read; a child that babbles waits, so that the relay does not."""
+"""Bytes a second that are read of what is no message; a child that writes more has to wait."""
 
 _NOISE_AT_ONCE = 1024 * 1024
 _LEAST_NOISE = 256  # bytes that a line counts as, however short it is: reading it costs as much
 
 
-class StdioProbe(WireProbe):
-    """Meets the server in the newest era it speaks, then asks ``server/discover`` or ``ping``."""
+class StdioTarget(DuplexTarget):
+    """Finds the newest era that the server speaks, then asks ``server/discover`` or ``ping``."""
 
-    def __init__(self, server: Server, ledger: ProcessObserver, reaper: Reaper) -> None:
-        super().__init__(server)
-        self.on_exit: Callable[[str, Transcript], None] = _nothing
-        self._ledger = ledger
+    def __init__(
+        self,
+        server: Server,
+        processes: ProcessObserver,
+        reaper: Reaper,
+        events: ProbeEvents | None = None,
+    ) -> None:
+        super().__init__(server, events)
+        self._processes = processes
         self._reaper = reaper
         self._child: Child | None = None
         self._discovery: asyncio.Future[Replied] | None = None
         self._initialization: asyncio.Future[Replied] | None = None
         self._silence_ends = 0.0
         self._noise = 0
-        self._is_deaf = False
+        self._is_paused = False
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Stop the child."""
-        self._give_up()
+        self._stop_child()
         if self._stopping:
             await asyncio.wait(self._stopping)
 
-    # The child's owner
+    # ChildOwner
 
     def child_said(self, line: bytes) -> None:
-        """The child wrote one line."""
-        self._said(line)
+        """Take one line that the child wrote."""
+        self._received(line)
 
     def child_lost(self, error: UpstreamError) -> None:
         """The child is gone: whatever was asked fails, and the next probe starts another."""
         self._child = None
         self._discovery = self._initialization = None
         if not self._lost(error):
-            dialogue = self._dialogue
-            self.hush()
-            self.on_exit(str(error), dialogue)
+            transcript = self._transcript
+            self.detach()
+            if self._events is not None:
+                self._events.child_exited(str(error), transcript)
 
-    # Probe
+    # Target
 
     async def _check(self) -> None:
         if self._silent_since is not None and monotonic() - self._silent_since > SILENCE:
-            self._dialogue.note("note", f"silent for {SILENCE:g} s: starting it anew")
-            self._give_up()
+            self._transcript.note("note", f"silent for {SILENCE:g} s: starting it anew")
+            self._stop_child()
         if self._child is None:
             self._start()
         if self.era is Era.UNKNOWN:
             await self._greet()
-        await self._ask_for_life()
+        await self._ping()
 
-    async def _ask_for_life(self) -> None:
-        # Asked even of one just met: some exit as soon as they have replied to the greeting.
+    async def _ping(self) -> None:
+        # Also right after the greeting: some servers exit as soon as they have replied to it.
         method = DISCOVER if self.era is Era.MODERN else "ping"
         message, _ = await self._ask(method, {})
         if message.error is UNSET:
@@ -103,32 +106,32 @@ class StdioProbe(WireProbe):
         raise ReachedError(refusal_of(method, message))
 
     def _start(self) -> None:
-        self._dialogue.note("note", f"starting {self.server.command}")
-        self._child = Child(self.server, self, self._ledger, self._reaper, "probe", MAX_LINE)
-        self._child.on_stderr = self._complained
+        self._transcript.note("note", f"starting {self.server.command}")
+        self._child = Child(self.server, self, self._processes, self._reaper, "probe", MAX_LINE)
+        self._child.on_stderr = self._wrote_stderr
 
-    def _complained(self, line: bytes) -> None:
-        self._dialogue.overhear("stderr", line)
+    def _wrote_stderr(self, line: bytes) -> None:
+        self._transcript.note_unasked("stderr", line)
 
-    def _heard_noise(self, data: bytes) -> None:
-        super()._heard_noise(data)
+    def _received_noise(self, data: bytes) -> None:
+        super()._received_noise(data)
         self._noise += max(len(data), _LEAST_NOISE)
-        if self._noise >= _NOISE_AT_ONCE and not self._is_deaf and self._child is not None:
-            self._is_deaf = True
+        if self._noise >= _NOISE_AT_ONCE and not self._is_paused and self._child is not None:
+            self._is_paused = True
             self._child.pause(True)
             self._wait_out_noise(self._child)
 
     def _wait_out_noise(self, child: Child) -> None:
-        # What had been read already when it was told to wait counts too.
+        # What had been read already when the child was paused counts too.
         noise, self._noise = self._noise, 0
-        self._is_deaf = noise >= _NOISE_AT_ONCE
-        if self._is_deaf:
+        self._is_paused = noise >= _NOISE_AT_ONCE
+        if self._is_paused:
             loop = asyncio.get_running_loop()
             loop.call_later(noise / NOISE_A_SECOND, self._wait_out_noise, child)
         else:
             child.pause(False)
 
-    def _give_up(self) -> None:
+    def _stop_child(self) -> None:
         if self._child is not None:
             task = self._child.stop()
             self._stopping.add(task)
@@ -144,14 +147,14 @@ class StdioProbe(WireProbe):
         must not be started anew each time.
         """
         if self._discovery is None:
-            self._silence_ends = monotonic() + self._patience * DISCOVER_SHARE
+            self._silence_ends = monotonic() + self._timeout * DISCOVER_SHARE
             self._wait_for_start()
             self._discovery = self._send(*self._compose(DISCOVER, {}))
         elif not self._discovery.done():
-            self._dialogue.note("note", "still waiting for the reply to an earlier greeting")
+            self._transcript.note("note", "still waiting for the reply to an earlier greeting")
         discovery = self._discovery
         await asyncio.wait([discovery], timeout=max(0.0, self._silence_ends - monotonic()))
-        if not self._is_modern(discovery):
+        if not self._has_discovered(discovery):
             initialization = self._initialization or self._send(*self._compose_initialize())
             self._initialization = initialization
             await self._wait_for_either(discovery, initialization)
@@ -159,51 +162,46 @@ class StdioProbe(WireProbe):
     async def _wait_for_either(
         self, discovery: asyncio.Future[Replied], initialization: asyncio.Future[Replied]
     ) -> None:
-        self._waiting_for = "server/discover and initialize"
-        while not (self._is_modern(discovery) or self._is_legacy(initialization)):
+        self._awaited = "server/discover and initialize"
+        while not (self._has_discovered(discovery) or self._has_initialized(initialization)):
             open_ones = [reply for reply in (discovery, initialization) if not reply.done()]
             if not open_ones:
                 self._forget_greetings()
                 raise ReachedError(refusal_of("initialize", initialization.result()[0]))
             await asyncio.wait(open_ones, return_when=asyncio.FIRST_COMPLETED)
 
-    def _is_modern(self, discovery: asyncio.Future[Replied]) -> bool:
+    def _has_discovered(self, discovery: asyncio.Future[Replied]) -> bool:
         """Whether the server has said so by now. Raises ``UpstreamError`` if it is gone."""
         if not discovery.done():
             return False
         _, data = discovery.result()
-        if is_discovered(data):
+        if self._discovered(data):
             self._forget_greetings()
-            self._meet_modern(data)
-            self._listen()
+            self._subscribe()
         return self.era is Era.MODERN
 
-    def _is_legacy(self, initialization: asyncio.Future[Replied]) -> bool:
+    def _has_initialized(self, initialization: asyncio.Future[Replied]) -> bool:
         """Whether the server has said so by now. Raises ``UpstreamError`` if it is gone."""
         if not initialization.done():
             return False
         message, data = initialization.result()
         if message.error is UNSET:
             self._forget_greetings()
-            self._meet_legacy(data)
-            self._tell(INITIALIZED)
+            self._initialized(data)
+            self._send_noted(INITIALIZED)
         return self.era is Era.LEGACY
 
     def _forget_greetings(self) -> None:
         self._discovery = self._initialization = None
         self._replies.clear()
 
-    def _listen(self) -> None:
-        """At 2026-07-28 a server tells of changes only those who listen."""
-        if self.identity is not None and self.identity.tells_changes:
+    def _subscribe(self) -> None:
+        """At 2026-07-28 a server announces changes to subscribers alone."""
+        if self.identity is not None and self.identity.announces_changes:
             wanted = {"notifications": {"toolsListChanged": True}}
             _, body = self._compose(LISTEN, wanted)
-            self._tell(body)
+            self._send_noted(body)
 
     def _write(self, body: bytes) -> None:
         if self._child is not None:
             self._child.send(body)
-
-
-def _nothing(reason: str, dialogue: Transcript) -> None:
-    """Nobody listens."""

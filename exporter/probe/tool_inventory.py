@@ -1,9 +1,9 @@
 """The tools that one server lists, and how the list changes: pure.
 
-Two see the list: the prober, and whoever reads the clients' traffic. A server may show its
+Two see the list: the prober, and the observer of the clients' traffic. A server may show its
 users other tools than the prober, or show the prober none. What the prober lists is compared
-with what it listed before; of what the clients list, a name or a definition that nobody has
-seen counts as a change, once.
+with what it listed before; of what clients are shown, a name or a definition that was never
+seen before counts as a change, once.
 """
 
 from __future__ import annotations
@@ -38,24 +38,19 @@ class _ListedTool:
 
 
 class Inventory:
-    """Remembers the definitions. ``patience``: seconds after which a tool that only clients saw,
+    """Remembers the definitions. ``timeout``: seconds after which a tool that only clients saw,
     and see no more, counts as removed."""
 
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
         self._tools: dict[str, _ListedTool] = {}
         self._has_own = False
-        self._has_heard = False
-        self._fickle: set[str] = set()
-
-    @property
-    def is_known(self) -> bool:
-        """Whether any complete listing has been seen."""
-        return self._has_own or self._has_heard
+        self._has_shown = False
+        self._intermittent: set[str] = set()
 
     @property
     def definitions(self) -> dict[str, bytes]:
-        """The tools that the server lists now, to whomever."""
+        """The tools that the server lists now, to any client."""
         return {name: tool.definition for name, tool in self._tools.items()}
 
     def differs(self, tools: Mapping[str, bytes]) -> bool:
@@ -67,7 +62,7 @@ class Inventory:
         )
 
     def list_own(self, tools: Mapping[str, bytes], now: float) -> list[Change]:
-        """Take what the prober listed; answers what changed since the last time."""
+        """Take what the prober listed. Return what changed since the last time."""
         is_first, self._has_own = not self._has_own, True
         changes = []
         for name, definition in tools.items():
@@ -84,16 +79,16 @@ class Inventory:
         changes += self._remove(gone)
         return [] if is_first else changes
 
-    def hear(self, tools: Mapping[str, bytes], now: float) -> list[Change]:
-        """Take what a client was shown; answers what nobody has seen before."""
-        is_first, self._has_heard = not self._has_heard, True
+    def list_shown(self, tools: Mapping[str, bytes], now: float) -> list[Change]:
+        """Take what a client was shown. Return what was never seen before."""
+        is_first, self._has_shown = not self._has_shown, True
         changes = []
         for name, definition in tools.items():
             known = self._tools.get(name)
             if known is not None:
-                changes += _take_heard(name, known, definition, now)
+                changes += _take_shown(name, known, definition, now)
             elif len(self._tools) < MAX_TOOLS:
-                counts = not is_first and name not in self._fickle
+                counts = not is_first and name not in self._intermittent
                 self._tools[name] = _ListedTool(definition, now, was_counted=counts)
                 changes += [Change(ADDED, name)] if counts else []
         return changes + self._remove(list(self._overdue(tools, now)))
@@ -101,15 +96,15 @@ class Inventory:
     def _overdue(self, tools: Mapping[str, bytes], now: float) -> Iterator[str]:
         for name, tool in self._tools.items():
             is_missing = not tool.is_own and name not in tools
-            if is_missing and now - tool.seen > self._patience and name not in self._fickle:
-                # If it comes back it belongs to some users only, and its coming and going
-                # says nothing.
+            if is_missing and now - tool.seen > self._timeout and name not in self._intermittent:
+                # If it comes back it belongs to some users only: its coming and going is no
+                # change of the server.
                 yield name
 
     def _remove(self, names: list[str]) -> list[Change]:
         for name in names:
-            if not self._tools.pop(name).is_own and len(self._fickle) < MAX_TOOLS:
-                self._fickle.add(name)
+            if not self._tools.pop(name).is_own and len(self._intermittent) < MAX_TOOLS:
+                self._intermittent.add(name)
         return [Change(REMOVED, name) for name in names]
 
 
@@ -124,7 +119,7 @@ class Pages:
     def take(
         self, tools: Mapping[str, bytes], cursor: str | None, next_cursor: str | None
     ) -> dict[str, bytes] | None:
-        """Take the page that was asked for with ``cursor``; answers a listing that is complete."""
+        """Take the page for ``cursor``. Return the listing if it is complete now."""
         before = self._begun.pop(cursor, None) if cursor else {}
         if before is None or len(before) > MAX_TOOLS:
             return None  # its beginning was not seen, or it has no end
@@ -148,7 +143,7 @@ def _take_own(name: str, known: _ListedTool, definition: bytes, now: float) -> l
     return _modify(name, known, definition)
 
 
-def _take_heard(name: str, known: _ListedTool, definition: bytes, now: float) -> list[Change]:
+def _take_shown(name: str, known: _ListedTool, definition: bytes, now: float) -> list[Change]:
     known.seen = now
     if definition == known.definition or definition in known.variants:
         return []

@@ -1,4 +1,4 @@
-"""What was said in one probe, step by step with times, without secrets."""
+"""What was sent and received in one probe, step by step with times, without secrets."""
 
 from __future__ import annotations
 
@@ -12,60 +12,60 @@ from exporter.config.redact import HIDDEN, is_sensitive
 TEXT_LENGTH = 2000
 """Characters of one step that are kept."""
 
-_MASKED_LENGTH = 64 * 1024
+_REDACTED_LENGTH = 64 * 1024
 
-OVERHEARD = 20
-"""Steps of one kind that are kept of what nobody asked for."""
+UNASKED_KEPT = 20
+"""Steps of one kind that are kept of what came unasked, such as a server's log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that was said or done, ``seconds`` after the probe began."""
+    """One thing that was sent, received or done, ``seconds`` after the probe began."""
 
     seconds: float
-    speaker: str
+    kind: str
     text: str
 
 
 class Transcript:
-    """Collects the steps of one probe; ``mask`` takes secrets out of them."""
+    """Collects the steps of one probe; ``redact`` takes secrets out of them."""
 
-    def __init__(self, mask: Callable[[str], str]) -> None:
-        self.mask = mask
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        self.redact = redact
         self.began = monotonic()
         self._steps: list[Step] = []
-        self._overheard: dict[str, int] = {}
+        self._unasked: dict[str, int] = {}
 
     @property
     def steps(self) -> list[Step]:
-        """The steps so far, and how much of what nobody asked for was left out."""
+        """The steps so far, and how much of what came unasked was left out."""
         elapsed = self.seconds
         left_out = [
-            Step(elapsed, speaker, f"… {count - OVERHEARD} more such lines")
-            for speaker, count in self._overheard.items()
-            if count > OVERHEARD
+            Step(elapsed, kind, f"… {count - UNASKED_KEPT} more such lines")
+            for kind, count in self._unasked.items()
+            if count > UNASKED_KEPT
         ]
         return [*self._steps, *left_out]
 
     @property
     def seconds(self) -> float:
-        """How long it has lasted."""
+        """Seconds since it began."""
         return monotonic() - self.began
 
-    def note(self, speaker: str, text: str | bytes) -> None:
-        """Write one step down, cut to a readable length."""
-        # Masked before it is cut: half a secret would not be known as one.
-        masked = self.mask(_words(text[:_MASKED_LENGTH]))
-        if len(masked) > TEXT_LENGTH:
-            masked = f"{masked[:TEXT_LENGTH]}… ({len(text)} in all)"
-        self._steps.append(Step(self.seconds, speaker, masked))
+    def note(self, kind: str, text: str | bytes) -> None:
+        """Add one step, cut to a readable length."""
+        # Redacted before it is cut: half a secret would not be known as one.
+        redacted = self.redact(_words(text[:_REDACTED_LENGTH]))
+        if len(redacted) > TEXT_LENGTH:
+            redacted = f"{redacted[:TEXT_LENGTH]}… ({len(text)} in all)"
+        self._steps.append(Step(self.seconds, kind, redacted))
 
-    def overhear(self, speaker: str, text: bytes) -> None:
-        """Write down what nobody asked for, such as a server's log, unless there is too much."""
-        count = self._overheard.get(speaker, 0) + 1
-        self._overheard[speaker] = count
-        if count <= OVERHEARD:
-            self.note(speaker, text)
+    def note_unasked(self, kind: str, text: bytes) -> None:
+        """Add what came unasked, unless there is too much of it."""
+        count = self._unasked.get(kind, 0) + 1
+        self._unasked[kind] = count
+        if count <= UNASKED_KEPT:
+            self.note(kind, text)
 
 
 def describe_headers(headers: list[tuple[bytes, bytes]], hidden: frozenset[bytes]) -> str:

@@ -39,12 +39,12 @@ class Health:
         self.consecutive_failures = 0
 
     def succeed(self) -> Transition | None:
-        """Note a success; answers the change of state, if there was one."""
+        """Note a success. Return the change of state, if there is one."""
         self.consecutive_failures = 0
         return self._enter(State.DEGRADED if self.state is State.ERROR else State.OK)
 
-    def reassure(self) -> Transition | None:
-        """Note a good sign among bad ones: it ends the row of failures and ``error``.
+    def succeed_once(self) -> Transition | None:
+        """Note a success among failures: it ends the row of failures and ``error``.
 
         It does not end ``degraded``: where one call in a hundred fails, the calls between would
         change the state with every failure.
@@ -55,7 +55,7 @@ class Health:
         return None
 
     def fail(self) -> Transition | None:
-        """Note a failure; answers the change of state, if there was one."""
+        """Note a failure. Return the change of state, if there is one."""
         self.consecutive_failures += 1
         if self.consecutive_failures == 1 and self.state is not State.ERROR:
             return self._enter(State.DEGRADED)

@@ -9,7 +9,7 @@ from time import monotonic, time
 from exporter.telemetry.health import Health, State, Transition
 from exporter.telemetry.recorder import ServerRecorder
 
-SIGN_INTERVAL = 1.0
+CALL_INTERVAL = 1.0
 """Seconds in which failures of real calls count as one: a restart may break many at once."""
 
 QUIET_TIME = 5.0
@@ -19,33 +19,39 @@ log = logging.getLogger(__name__)
 
 
 class HealthTracker:
-    """Takes signs of life and failures, from probes and from real traffic.
+    """Takes successes and failures, of probes and of real calls.
 
-    ``is_probed`` says that probes decide when a server is well again; otherwise traffic does.
+    ``is_probed`` says that probes decide when a server is well again; otherwise calls do.
+    ``recheck`` is called when calls contradict the state: a probe should follow soon.
     """
 
     def __init__(
-        self, recorder: ServerRecorder, *, is_probed: bool = True, is_logged: bool = True
+        self,
+        recorder: ServerRecorder,
+        *,
+        is_probed: bool = True,
+        is_logged: bool = True,
+        recheck: Callable[[], None] | None = None,
     ) -> None:
         self.since = time()
         self.last_error = ""
-        self.on_doubt: Callable[[], None] = _nothing
         self._recorder = recorder
         self._health = Health()
         self._is_probed = is_probed
         self._is_logged = is_logged
-        self._next_heard = 0.0
-        self._next_missed = 0.0
+        self._recheck = recheck
+        self._next_success = 0.0
+        self._next_failure = 0.0
         self._well_again_at = 0.0
 
     @property
     def state(self) -> State:
-        """The state that the server is in."""
+        """The state of the server."""
         return self._health.state
 
     @property
     def is_settled(self) -> bool:
-        """Whether the next sign is expected to say the same as the last."""
+        """Whether the next probe is expected to give what the last one gave."""
         return self.state is State.ERROR or self._is_well
 
     def succeed(self) -> None:
@@ -59,31 +65,31 @@ class HealthTracker:
         self.last_error = reason
         self._note(self._health.fail(), reason)
 
-    def heard(self) -> None:
-        """The server said something to a client. Comes with every message: made to be cheap."""
+    def call_succeeded(self) -> None:
+        """The server sent a client a message. Called for every message: made to be cheap."""
         now = monotonic()
-        if now < self._next_heard and self._is_well:
+        if now < self._next_success and self._is_well:
             return
-        self._next_heard = now + SIGN_INTERVAL
+        self._next_success = now + CALL_INTERVAL
         self._recorder.succeeded()
         if self._is_well:
             return
         is_over = not self._is_probed and now >= self._well_again_at
-        transition = self._health.succeed() if is_over else self._health.reassure()
+        transition = self._health.succeed() if is_over else self._health.succeed_once()
         self._note(transition, "")
-        if transition is not None:
-            self.on_doubt()
+        if transition is not None and self._recheck is not None:
+            self._recheck()
 
-    def missed(self, reason: str) -> None:
-        """A real call found the server unreachable, or lost it before the reply."""
+    def call_failed(self, reason: str) -> None:
+        """A call found the server unreachable, or lost it before the reply."""
         now = monotonic()
         self._well_again_at = now + QUIET_TIME
-        if now < self._next_missed:
+        if now < self._next_failure:
             return
-        self._next_missed = now + SIGN_INTERVAL
+        self._next_failure = now + CALL_INTERVAL
         self.fail(reason)
-        if self.state is not State.ERROR:
-            self.on_doubt()
+        if self.state is not State.ERROR and self._recheck is not None:
+            self._recheck()
 
     @property
     def _is_well(self) -> bool:
@@ -104,7 +110,3 @@ class HealthTracker:
         if reason:
             extra["reason"] = reason
         log.log(level, "server state changed", extra=extra)
-
-
-def _nothing() -> None:
-    """Nobody wants to know."""

@@ -90,11 +90,11 @@ def _server_row(row: ServerSummary) -> str:
 
 
 def _record_row(record: Record) -> str:
-    finding = record.finding
+    result = record.result
     when = datetime.fromtimestamp(record.when, UTC).strftime("%Y-%m-%d %H:%M:%S")
     return (
         f"<tr><td>{when} UTC<td>{html.escape(record.server)}"
-        f'<td class="{finding.result}" title="{html.escape(finding.text, quote=True)}">'
-        f"{finding.result}<td>{finding.seconds:.3f} s"
+        f'<td class="{result.value}" title="{html.escape(result.reason, quote=True)}">'
+        f"{result.value}<td>{result.seconds:.3f} s"
         f'<td><a href="logs?id={record.number}">log</a></tr>'
     )

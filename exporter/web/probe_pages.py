@@ -1,6 +1,6 @@
-"""``/probe`` and ``/logs``: runs a probe when it is asked for, and shows what was said.
+"""``/probe`` runs a probe on request, ``/logs`` shows the transcript of one that is over.
 
-The pages live on the web listener's thread, the probe runs on the loop that relays.
+The pages are served on the web listener's thread, the probe runs on the loop that relays.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ HTML_HEADERS = [(b"Content-Security-Policy", b"default-src 'none'; style-src 'un
 
 TIMEOUT_HEADER = b"x-prometheus-scrape-timeout-seconds"
 TIMEOUT_OFFSET = 0.5
-"""Seconds of the scrape's timeout that are left for the answer."""
+"""Seconds of the scrape's timeout that are left for the response."""
 
 AT_ONCE = 4
-"""Probes that run at the same time because somebody asked: each may start a process."""
+"""Requested probes that run at the same time: each may start a process."""
 
 
 class ProbeSource(Protocol):
-    """Whoever knows the servers, and runs the probe."""
+    """Knows the servers, and runs the probe."""
 
     @property
     def servers(self) -> Iterable[str]:
@@ -47,7 +47,7 @@ class ProbeSource(Protocol):
 
 
 class ProbePages:
-    """Answers the two paths."""
+    """Serves the two paths."""
 
     def __init__(self, prober: ProbeSource, history: History) -> None:
         self._prober = prober
@@ -55,7 +55,7 @@ class ProbePages:
         self._running = 0
 
     def logs(self, request: Request) -> None:
-        """What was said in a probe that is over."""
+        """Show the transcript of a probe that is over."""
         number = _first(request, "id")
         record = self._history.find(int(number)) if number.isdecimal() else None
         if record is None:
@@ -65,11 +65,11 @@ class ProbePages:
             request.respond(200, pages.log(record).encode(), HTML, HTML_HEADERS)
 
     def probe(self, request: Request) -> None:
-        """Probe now; the answer comes when the probe has ended, whatever it found."""
-        refused = self._refusal(request)
+        """Probe now, and respond when the probe has ended, whatever its result."""
+        rejected = self._rejection(request)
         server = self._prober.find(_first(request, "target"))
-        if refused is not None or server is None:
-            status, text = refused or (404, self._unknown(request))
+        if rejected is not None or server is None:
+            status, text = rejected or (404, self._unknown(request))
             request.respond(status, f"{text}\n".encode(), TEXT)
             return
         loop = asyncio.get_running_loop()
@@ -78,11 +78,11 @@ class ProbePages:
 
         def ended(future: Future[Explanation]) -> None:
             with contextlib.suppress(RuntimeError):  # the listener has closed meanwhile
-                loop.call_soon_threadsafe(self._answer, request, future)
+                loop.call_soon_threadsafe(self._respond, request, future)
 
         future.add_done_callback(ended)
 
-    def _refusal(self, request: Request) -> tuple[int, str] | None:
+    def _rejection(self, request: Request) -> tuple[int, str] | None:
         if request.header(b"sec-fetch-site") in (b"cross-site", b"same-site"):
             return 403, "A probe cannot be started from another web page"
         if not _first(request, "target"):
@@ -91,10 +91,10 @@ class ProbePages:
             name = TIMEOUT_HEADER.decode()
             return 400, f"The header {name} is not a number of seconds above 0"
         if self._running >= AT_ONCE:
-            return 503, f"{AT_ONCE} probes are running because somebody asked; try again"
+            return 503, f"{AT_ONCE} requested probes are running; try again"
         return None
 
-    def _answer(self, request: Request, future: Future[Explanation]) -> None:
+    def _respond(self, request: Request, future: Future[Explanation]) -> None:
         self._running -= 1
         if request.response.closed:
             return
@@ -123,7 +123,7 @@ def _first(request: Request, name: str) -> str:
 
 
 def _limit(request: Request) -> float | None:
-    """Seconds that the probe may take: ``None`` where nobody says, 0 where it makes no sense."""
+    """Seconds that the probe may take: ``None`` where none are given, 0 where they are invalid."""
     given = request.header(TIMEOUT_HEADER)
     if given is None:
         return None

@@ -87,7 +87,7 @@ STDIO = (
     Case("floods_stderr", "success", OK, said="stderr +x{100}"),
     Case("babbles", "success", OK, said="noise +… [0-9]+ more such lines"),
     Case("noisy", "success", OK, said="noise +Listening"),
-    Case("asks_back", "success", OK, said='answered +{.*"result":{}'),
+    Case("asks_back", "success", OK, said='replied +{.*"result":{}'),
     Case("refuses", "success", OK, "replied to initialize with JSON-RPC error -32603"),
     Case("exits_at_start", "process_exit", DOWN, "exited with code 3", "WEATHER_KEY is not set"),
     Case("exits_after_handshake", "process_exit", DOWN, "exited with code 0", '"method":"ping"'),

@@ -98,16 +98,16 @@ async def test_health_goes_by_what_happens(jump: float, monkeypatch: pytest.Monk
     for module in (health_tracker, checkup):
         monkeypatch.setattr(module, "time", wall)
     found = HealthTracker(books.recorder, is_probed=False)
-    found.heard()
+    found.call_succeeded()
     for _ in range(3):
         wall.jump += jump
         await asyncio.sleep(2)
-        found.missed("gone")
+        found.call_failed("gone")
     assert found.state.value == "error"
     for _ in range(3):
         wall.jump -= jump
         await asyncio.sleep(10)
-        found.heard()
+        found.call_succeeded()
     assert found.state.value == "ok"
     assert found.since == pytest.approx(wall(), abs=30 + abs(jump))
 

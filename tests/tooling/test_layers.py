@@ -53,6 +53,7 @@ PURE = {
     "config.jsonc",
     "config.limits",
     "config.validators",
+    "probe.identity",
     "probe.tool_inventory",
     "protocol.errors",
     "protocol.failures",
@@ -99,8 +100,6 @@ GUARDS = {
 TESTED_ELSEWHERE = {
     "config.errors": "unit/config/test_load.py",
     "config.limits": "unit/config/test_load.py",
-    "probe.duplex": "unit/probe/test_stdio.py",
-    "probe.http_client": "unit/probe/test_http.py",
     "protocol.failures": "unit/transport/http/test_pool.py",
     "telemetry.call": "unit/telemetry/test_exchange.py",
     "relay.rejection": "unit/relay/test_gateway.py",

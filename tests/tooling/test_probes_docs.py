@@ -9,10 +9,7 @@ import pytest
 
 from exporter.config.model import ProbeSettings
 from exporter.config.validators import parse_duration
-from exporter.probe import base as probe
-from exporter.probe import history, schedule
-from exporter.probe import http_client as http_reply
-from exporter.probe import stdio as stdio_probe
+from exporter.probe import history, http_client, schedule, stdio, target
 from exporter.protocol.label_values import PROBE_RESULTS, TOOL_CHANGES
 from exporter.telemetry import health_tracker
 from exporter.telemetry.health import FAILURES_TO_ERROR, State
@@ -35,7 +32,7 @@ def rows(title: str) -> dict[str, list[str]]:
 
 def test_every_result_is_there_and_counts_as_it_does() -> None:
     found = {result: row[-1] == "alive" for result, row in rows("Results").items()}
-    assert found == {result: probe.ProbeResult(result, 0.0).is_alive for result in PROBE_RESULTS}
+    assert found == {result: target.ProbeResult(result, 0.0).is_alive for result in PROBE_RESULTS}
 
 
 def test_every_state_is_there() -> None:
@@ -55,16 +52,16 @@ def test_every_setting_is_there_with_its_default() -> None:
 @pytest.mark.parametrize(
     ("words", "value"),
     [
-        ("for 40 % of the timeout", probe.DISCOVER_SHARE == 0.4),
+        ("for 40 % of the timeout", target.DISCOVER_SHARE == 0.4),
         ("take a tenth", schedule.JITTER == 0.1),
         ("after a quarter of the interval", schedule.URGENT_SHARE == 0.25),
         ("failed three times in a row or more", FAILURES_TO_ERROR == 3),
-        ("at most 5 minutes", http_reply.LONGEST_REST == 300),
-        ("Failures within a second count once", health_tracker.SIGN_INTERVAL == 1),
+        ("at most 5 minutes", http_client.MAX_RETRY_AFTER == 300),
+        ("Failures within a second count once", health_tracker.CALL_INTERVAL == 1),
         ("once 5 seconds have passed", health_tracker.QUIET_TIME == 5),
         ("last 100 probes", history.KEPT == 100),
         ("At most 4 such probes", probe_pages.AT_ONCE == 4),
-        ("says nothing for two minutes is replaced", stdio_probe.SILENCE == 120),
+        ("says nothing for two minutes is replaced", stdio.SILENCE == 120),
         ("added|removed|modified", TOOL_CHANGES == ("added", "removed", "modified")),
     ],
 )
@@ -79,7 +76,7 @@ def test_links_lead_to_headings_and_files() -> None:
         for line in TEXT.splitlines()
         if line.startswith("#")
     }
-    for target in re.findall(r"\]\(([^)]+)\)", TEXT):
-        file, _, anchor = target.partition("#")
+    for link in re.findall(r"\]\(([^)]+)\)", TEXT):
+        file, _, anchor = link.partition("#")
         assert not file or (ROOT / "docs" / file).exists()
         assert not anchor or anchor in headings

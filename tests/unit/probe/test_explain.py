@@ -1,13 +1,13 @@
-"""One probe from nothing, on books that are thrown away, and the text that a person reads."""
+"""One probe from nothing, on a throwaway registry, and the text that a person reads."""
 
 from __future__ import annotations
 
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
-from exporter.probe.base import ProbeResult
 from exporter.probe.explain import Explanation, describe, explain, explain_all, render
 from exporter.probe.history import Record
+from exporter.probe.target import ProbeResult
 from exporter.probe.transcript import Step
 from exporter.transport.process.reaper import Reaper
 from tests.support.fake_server import FakeServer
@@ -54,7 +54,7 @@ async def test_it_says_nothing_of_traffic_or_of_the_exporter() -> None:
 
 
 @on_fake_time
-async def test_it_touches_no_other_books() -> None:
+async def test_it_touches_no_other_registry() -> None:
     books = Books()
     FakeServer(modern)
     await explain(SERVER, Reaper())
@@ -75,8 +75,8 @@ def test_it_ends_within_its_limit(limit: float | None, seconds: float) -> None:
     async def run() -> None:
         FakeServer(lambda _: None)
         explanation = await explain(SERVER, Reaper(), limit)
-        assert explanation.record.finding.result == "timeout"
-        assert explanation.record.finding.seconds == seconds
+        assert explanation.record.result.value == "timeout"
+        assert explanation.record.result.seconds == seconds
 
     run()
 
@@ -86,7 +86,7 @@ async def test_a_slow_listing_is_cut_at_the_limit() -> None:
     server = FakeServer(lambda asked: None if asked.asks == "tools/list" else modern(asked))
     began = virtual_loop().time()
     explanation = await explain(SERVER, Reaper(), 9.5)
-    assert (explanation.record.finding.result, explanation.record.tools) == ("success", None)
+    assert (explanation.record.result.value, explanation.record.tools) == ("success", None)
     assert virtual_loop().time() - began == 9.5
     assert "tools/list" in server.methods
 
@@ -126,7 +126,7 @@ def test_a_record_is_rendered_step_by_step() -> None:
 
 
 @on_fake_time
-async def test_the_whole_text_has_the_dialogue_the_metrics_and_the_configuration() -> None:
+async def test_the_whole_text_has_the_transcript_the_metrics_and_the_configuration() -> None:
     FakeServer(modern)
     text = (await explain(SERVER, Reaper())).text
     places = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from exporter.probe.base import ProbeResult
 from exporter.probe.history import History, Record
+from exporter.probe.target import ProbeResult
 
 
 def record(name: str, result: str = "success") -> Record:

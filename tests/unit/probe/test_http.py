@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
-from exporter.probe.base import Era, Identity, ProbeResult
-from exporter.probe.http import HttpProbe
+from exporter.probe.http import HttpTarget
+from exporter.probe.identity import Identity
+from exporter.probe.target import Era, ProbeResult
 from exporter.probe.transcript import Transcript
 from tests.support.fake_server import Answer, Asked, FakeServer
 from tests.support.fakes import error, on_fake_time, result, settle, virtual_loop
@@ -83,20 +84,20 @@ class Probed:
 
     def __init__(self, answer: Callable[[Asked], Answer]) -> None:
         self.server = FakeServer(answer)
-        self.probe = HttpProbe(SERVER)
-        self.dialogue = Transcript(self.probe.mask)
+        self.target = HttpTarget(SERVER)
+        self.transcript = Transcript(self.target.redact)
 
     async def run(self) -> ProbeResult:
-        self.dialogue = Transcript(self.probe.mask)
+        self.transcript = Transcript(self.target.redact)
         ends_at = virtual_loop().time() + 30.0
-        finding = await self.probe.run(self.dialogue, TIMEOUT, ends_at)
-        self.probe.hush()
+        ended = await self.target.check(self.transcript, TIMEOUT, ends_at)
+        self.target.detach()
         await settle()
-        return finding
+        return ended
 
     @property
     def said(self) -> str:
-        return "\n".join(f"{step.speaker}: {step.text}" for step in self.dialogue.steps)
+        return "\n".join(f"{step.kind}: {step.text}" for step in self.transcript.steps)
 
 
 GREETING = ["server/discover", "initialize", "notifications/initialized"]
@@ -109,10 +110,10 @@ GREETING = ["server/discover", "initialize", "notifications/initialized"]
 async def test_a_server_of_the_newer_era_is_asked_to_discover() -> None:
     probed = Probed(modern)
     for _ in range(3):
-        assert (await probed.run()).result == "success"
+        assert (await probed.run()).value == "success"
     assert probed.server.methods == ["server/discover"] * 3
-    assert probed.probe.era is Era.MODERN
-    assert probed.probe.identity == Identity("fake", "9", "2026-07-28", True, True)
+    assert probed.target.era is Era.MODERN
+    assert probed.target.identity == Identity("fake", "9", "2026-07-28", True, True)
 
 
 @on_fake_time
@@ -120,10 +121,10 @@ async def test_a_server_of_the_older_era_is_pinged_in_one_session() -> None:
     server = Legacy()
     probed = Probed(server)
     for _ in range(3):
-        assert (await probed.run()).result == "success"
+        assert (await probed.run()).value == "success"
     assert probed.server.methods == [*GREETING, "ping", "ping"]
     assert server.live == {"s1"}
-    assert probed.probe.identity == Identity("fake", "9", "2025-06-18", True, True)
+    assert probed.target.identity == Identity("fake", "9", "2025-06-18", True, True)
 
 
 @on_fake_time
@@ -148,16 +149,6 @@ async def test_requests_are_what_each_era_wants() -> None:
 
 
 @on_fake_time
-async def test_configured_headers_win() -> None:
-    server = FakeServer(modern)
-    own = {"accept": "text/event-stream", "User-Agent": "mine"}
-    probe = HttpProbe(Server("a", "http", url="http://h/mcp", headers=own))
-    await probe.run(Transcript(probe.mask), TIMEOUT, 0.0)
-    (asked,) = server.asked
-    assert (asked.headers["accept"], asked.headers["user-agent"]) == ("text/event-stream", "mine")
-
-
-@on_fake_time
 async def test_a_server_without_sessions_is_initialized_each_time() -> None:
     def stateless(asked: Asked) -> Answer:
         if asked.asks == "initialize":
@@ -166,7 +157,7 @@ async def test_a_server_without_sessions_is_initialized_each_time() -> None:
 
     probed = Probed(stateless)
     for _ in range(2):
-        assert (await probed.run()).result == "success"
+        assert (await probed.run()).value == "success"
     assert probed.server.methods == [*GREETING, "initialize", "notifications/initialized"]
 
 
@@ -182,8 +173,8 @@ async def test_the_reply_is_found_in_a_stream_of_events() -> None:
         return 200, body, fields
 
     probed = Probed(streaming)
-    finding = await probed.run()
-    assert (finding.result, finding.seconds) == ("success", 0.0)
+    ended = await probed.run()
+    assert (ended.value, ended.seconds) == ("success", 0.0)
 
 
 @pytest.mark.parametrize("version", ["", "x\r\nEvil: 1", "caf\u00e9"])
@@ -213,7 +204,7 @@ async def test_a_lost_session_is_opened_anew_in_the_same_probe() -> None:
     probed = Probed(server)
     await probed.run()
     server.live.clear()
-    assert (await probed.run()).result == "success"
+    assert (await probed.run()).value == "success"
     assert probed.server.methods == [*GREETING, "ping", *GREETING]
     assert server.live == {"s2"}
     assert "note: the session is lost: starting over" in probed.said
@@ -225,7 +216,7 @@ async def test_a_session_that_is_refused_is_given_back_before_the_next() -> None
     server.knows_ping = False
     probed = Probed(server)
     await probed.run()
-    assert (await probed.run()).result == "success"
+    assert (await probed.run()).value == "success"
     assert probed.server.methods == [*GREETING, "ping", "DELETE", *GREETING]
     assert server.live == {"s2"}
 
@@ -235,8 +226,8 @@ async def test_a_server_that_was_replaced_by_an_older_one_is_met_anew() -> None:
     probed = Probed(modern)
     await probed.run()
     probed.server.answer = Legacy()
-    assert (await probed.run()).result == "success"
-    assert probed.probe.era is Era.LEGACY
+    assert (await probed.run()).value == "success"
+    assert probed.target.era is Era.LEGACY
     assert probed.server.methods == ["server/discover", *GREETING]
 
 
@@ -245,8 +236,8 @@ async def test_a_server_that_was_replaced_by_a_newer_one_is_met_anew() -> None:
     probed = Probed(Legacy())
     await probed.run()
     probed.server.answer = modern
-    assert (await probed.run()).result == "success"
-    assert probed.probe.era is Era.MODERN
+    assert (await probed.run()).value == "success"
+    assert probed.target.era is Era.MODERN
     assert probed.server.methods == [*GREETING, "ping", "server/discover"]
 
 
@@ -256,9 +247,9 @@ async def test_a_broken_connection_costs_neither_era_nor_session() -> None:
     probed = Probed(server)
     await probed.run()
     probed.server.refuses_connections = True
-    assert (await probed.run()).result == "connect_error"
+    assert (await probed.run()).value == "connect_error"
     probed.server.refuses_connections = False
-    assert (await probed.run()).result == "success"
+    assert (await probed.run()).value == "success"
     assert probed.server.methods == [*GREETING, "ping"]
 
 
@@ -274,7 +265,7 @@ async def test_nothing_is_asked_over_a_connection_that_was_used() -> None:
 
     probed = Probed(serving_one_request_a_connection)
     for _ in range(2):
-        assert (await probed.run()).result == "success"
+        assert (await probed.run()).value == "success"
 
 
 @on_fake_time
@@ -290,9 +281,9 @@ async def test_the_session_is_given_back_at_the_end() -> None:
     server = Legacy()
     probed = Probed(server)
     await probed.run()
-    await probed.probe.close()
+    await probed.target.close()
     assert server.live == set()
-    await probed.probe.close()
+    await probed.target.close()
     assert probed.server.methods == [*GREETING, "DELETE"]
 
 
@@ -302,7 +293,7 @@ async def test_giving_the_session_back_never_takes_long() -> None:
     await probed.run()
     probed.server.answer = lambda _: None
     began = virtual_loop().time()
-    await probed.probe.close()
+    await probed.target.close()
     assert virtual_loop().time() - began == 1.0
 
 
@@ -342,10 +333,10 @@ def test_a_reply_decides(answer: Any, found: str, text: str) -> None:
     @on_fake_time
     async def run() -> None:
         probed = Probed(lambda _: answer)
-        finding = await probed.run()
-        assert finding.result == found
-        assert text in finding.text
-        assert finding.is_alive is (found in ("success", "unauthorized"))
+        ended = await probed.run()
+        assert ended.value == found
+        assert text in ended.reason
+        assert ended.is_alive is (found in ("success", "unauthorized"))
 
     run()
 
@@ -354,9 +345,9 @@ def test_a_reply_decides(answer: Any, found: str, text: str) -> None:
 async def test_nobody_at_the_address_is_said_so() -> None:
     probed = Probed(modern)
     probed.server.refuses_connections = True
-    finding = await probed.run()
-    assert finding.result == "connect_error"
-    assert finding.text == "cannot be reached: [Errno 111] Connection refused"
+    ended = await probed.run()
+    assert ended.value == "connect_error"
+    assert ended.reason == "cannot be reached: [Errno 111] Connection refused"
     assert "note: that was not sent: there is no connection" in probed.said
     assert probed.server.methods == []
 
@@ -370,8 +361,8 @@ async def test_a_connection_that_does_not_come_about_is_said_so() -> None:
 
     probed = Probed(modern)
     virtual_loop().dial = never
-    finding = await probed.run()
-    assert (finding.result, finding.text) == ("timeout", "no connection within 5 s")
+    ended = await probed.run()
+    assert (ended.value, ended.reason) == ("timeout", "no connection within 5 s")
 
 
 @on_fake_time
@@ -380,35 +371,9 @@ async def test_a_connection_that_breaks_is_told_from_one_that_is_refused() -> No
         raise ConnectionResetError("reset")
 
     probed = Probed(hang_up)
-    finding = await probed.run()
-    assert finding.result == "connect_error"
-    assert finding.text == "closed the connection before the reply was complete (reset)"
-
-
-@pytest.mark.parametrize(
-    ("given", "rest"),
-    [("7", 7.0), ("99999", 300.0), ("", 0.0), ("soon", 0.0), ("-1", 0.0), ("9" * 400, 300.0)],
-)
-def test_too_many_requests_is_no_failure_but_a_wish(given: str, rest: float) -> None:
-    @on_fake_time
-    async def run() -> None:
-        probed = Probed(lambda _: (429, b"", {"Retry-After": given}))
-        finding = await probed.run()
-        assert (finding.result, finding.rest) == ("success", rest)
-        assert finding.text.startswith("HTTP 429: too many requests")
-
-    run()
-
-
-def test_a_wish_may_be_a_date() -> None:
-    @on_fake_time
-    async def run() -> None:
-        date = {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}
-        assert (await Probed(lambda _: (429, b"", date)).run()).rest == 300.0
-        date = {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}
-        assert (await Probed(lambda _: (429, b"", date)).run()).rest == 0.0
-
-    run()
+    ended = await probed.run()
+    assert ended.value == "connect_error"
+    assert ended.reason == "closed the connection before the reply was complete (reset)"
 
 
 # Servers that cannot stand ``server/discover``
@@ -418,8 +383,8 @@ def test_a_wish_may_be_a_date() -> None:
 async def test_silence_on_discover_is_followed_by_initialize() -> None:
     legacy = Legacy()
     probed = Probed(lambda asked: None if asked.asks == "server/discover" else legacy(asked))
-    finding = await probed.run()
-    assert (finding.result, finding.seconds) == ("success", 2.0)
+    ended = await probed.run()
+    assert (ended.value, ended.seconds) == ("success", 2.0)
     assert "note: no reply so far: perhaps an older server" in probed.said
 
 
@@ -432,7 +397,7 @@ async def test_a_server_that_breaks_off_at_discover_is_not_dead() -> None:
             raise ConnectionResetError("reset")
         return legacy(asked)
 
-    assert (await Probed(fragile).run()).result == "success"
+    assert (await Probed(fragile).run()).value == "success"
 
 
 @on_fake_time
@@ -445,8 +410,8 @@ async def test_a_polite_nothing_is_not_the_newer_era() -> None:
         return legacy(asked)
 
     probed = Probed(agreeable)
-    assert (await probed.run()).result == "success"
-    assert probed.probe.era is Era.LEGACY
+    assert (await probed.run()).value == "success"
+    assert probed.target.era is Era.LEGACY
 
 
 # Tools
@@ -458,7 +423,7 @@ def test_tools_are_listed_in_either_era(server: Callable[[Asked], Answer]) -> No
     async def run() -> None:
         probed = Probed(server)
         await probed.run()
-        assert await probed.probe.tools() == {"act": b'{"name":"act"}'}
+        assert await probed.target.tools() == {"act": b'{"name":"act"}'}
 
     run()
 

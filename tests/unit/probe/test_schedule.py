@@ -34,9 +34,9 @@ def test_a_probe_that_took_longer_than_its_pause_is_followed_by_the_next_at_once
     assert plan.probe_at == 127.0
 
 
-def test_a_server_that_asks_for_rest_gets_it() -> None:
+def test_a_server_that_asks_for_a_pause_gets_it() -> None:
     plan = schedule()
-    plan.probed(started=100.0, now=101.0, is_settled=True, rest=120.0)
+    plan.probed(started=100.0, now=101.0, is_settled=True, retry_after=120.0)
     assert plan.probe_at == 221.0
 
 
@@ -46,19 +46,19 @@ def test_a_short_interval_is_not_hurried_below_itself() -> None:
     assert plan.probe_at == 100.5
 
 
-def test_doubt_brings_the_next_probe_near_but_not_at_once() -> None:
+def test_a_contradiction_brings_the_next_probe_near_but_not_at_once() -> None:
     plan = schedule()
     plan.probed(started=100.0, now=100.1, is_settled=True)
-    plan.hurry(now=100.2)
+    plan.recheck(now=100.2)
     assert plan.probe_at == 100.0 + SHORTEST
-    plan.hurry(now=115.0)
+    plan.recheck(now=115.0)
     assert plan.probe_at == 100.0 + SHORTEST
 
 
-def test_doubt_never_puts_a_probe_off() -> None:
+def test_a_contradiction_never_puts_a_probe_off() -> None:
     plan = schedule()
     plan.probed(started=100.0, now=100.1, is_settled=True)
-    plan.hurry(now=200.0)
+    plan.recheck(now=200.0)
     assert plan.probe_at == 130.0
 
 
@@ -109,9 +109,9 @@ def test_nothing_is_listed_of_a_server_that_cannot_be_asked() -> None:
     st.floats(0, 300),
 )
 def test_probes_neither_overlap_nor_stay_away(
-    factor: float, took: float, is_settled: bool, rest: float
+    factor: float, took: float, is_settled: bool, retry_after: float
 ) -> None:
     plan = schedule(factor=factor)
-    plan.probed(started=100.0, now=100.0 + took, is_settled=is_settled, rest=rest)
+    plan.probed(started=100.0, now=100.0 + took, is_settled=is_settled, retry_after=retry_after)
     assert plan.probe_at >= 100.0 + took
-    assert plan.probe_at <= max(100.0 + 33.0, 100.0 + took + rest) + 1e-6
+    assert plan.probe_at <= max(100.0 + 33.0, 100.0 + took + retry_after) + 1e-6

@@ -9,11 +9,13 @@ import msgspec
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
-from exporter.probe.base import Identity, ProbeResult
-from exporter.probe.sse import SseProbe
+from exporter.probe.identity import Identity
+from exporter.probe.sse import SseTarget
+from exporter.probe.target import ProbeResult
 from exporter.probe.transcript import Transcript
 from tests.support.fake_server import Answer, Asked, FakeServer
 from tests.support.fakes import error, notification, on_fake_time, result, settle, virtual_loop
+from tests.support.probe_fakes import ProbeLog
 
 TIMEOUT = 5.0
 SERVER = Server(
@@ -38,8 +40,9 @@ class Probed:
         self.refuses: set[str] = set()
         self.server = FakeServer(self.answer)
         self.streams: list[Any] = []
-        self.probe = SseProbe(Server(**{**_settings(), "url": url}))
-        self.dialogue = Transcript(self.probe.mask)
+        self.events = ProbeLog()
+        self.target = SseTarget(Server(**{**_settings(), "url": url}), self.events)
+        self.transcript = Transcript(self.target.redact)
 
     def answer(self, asked: Asked) -> Answer:
         if asked.method == b"GET":
@@ -58,15 +61,15 @@ class Probed:
         self.streams[-1].protocol.data_received(event)
 
     async def run(self) -> ProbeResult:
-        self.dialogue = Transcript(self.probe.mask)
-        finding = await self.probe.run(self.dialogue, TIMEOUT, 0.0)
-        self.probe.hush()
+        self.transcript = Transcript(self.target.redact)
+        ended = await self.target.check(self.transcript, TIMEOUT, 0.0)
+        self.target.detach()
         await settle()
-        return finding
+        return ended
 
     @property
     def said(self) -> str:
-        return "\n".join(f"{step.speaker}: {step.text}" for step in self.dialogue.steps)
+        return "\n".join(f"{step.kind}: {step.text}" for step in self.transcript.steps)
 
 
 def _settings() -> dict[str, Any]:
@@ -80,11 +83,11 @@ GREETING = ["GET", "initialize", "notifications/initialized"]
 async def test_one_stream_serves_all_probes() -> None:
     probed = Probed()
     for _ in range(3):
-        assert (await probed.run()).result == "success"
+        assert (await probed.run()).value == "success"
     assert [asked.target for asked in probed.server.asked[:2]] == [b"/sse", b"/messages?session=1"]
     assert all(a.headers["authorization"] == "Bearer hush-hush" for a in probed.server.asked)
     assert probed.server.methods == [*GREETING, "ping", "ping", "ping"]
-    assert probed.probe.identity == Identity("fake", "9", "2024-11-05")
+    assert probed.target.identity == Identity("fake", "9", "2024-11-05")
 
 
 @on_fake_time
@@ -92,7 +95,7 @@ async def test_tools_are_listed_on_the_stream() -> None:
     probed = Probed()
     await probed.run()
     probed.is_mute = True
-    listing = asyncio.create_task(probed.probe.tools())
+    listing = asyncio.create_task(probed.target.tools())
     await settle()
     probed.push(result(3, tools=[{"name": "act"}]))
     assert await listing == {"act": b'{"name":"act"}'}
@@ -104,7 +107,7 @@ async def test_a_stream_that_ended_between_probes_is_opened_anew() -> None:
     await probed.run()
     probed.streams[0].lose(None)
     await settle()
-    assert (await probed.run()).result == "success"
+    assert (await probed.run()).value == "success"
     assert probed.server.methods == [*GREETING, "ping"] * 2
 
 
@@ -115,19 +118,19 @@ async def test_a_stream_that_ends_during_a_probe_fails_it() -> None:
     run = asyncio.create_task(probed.run())
     await asyncio.sleep(0.1)
     probed.streams[0].lose(None)
-    finding = await run
-    assert finding.result == "connect_error"
-    assert finding.text == "closed the connection before the reply was complete (EOF)"
+    ended = await run
+    assert ended.value == "connect_error"
+    assert ended.reason == "closed the connection before the reply was complete (EOF)"
     probed.is_mute = False
-    assert (await probed.run()).result == "success"
+    assert (await probed.run()).value == "success"
 
 
 @on_fake_time
 async def test_a_server_that_says_nothing_on_its_stream_has_timed_out() -> None:
     probed = Probed()
     probed.is_mute = True
-    finding = await probed.run()
-    assert (finding.result, finding.text) == ("timeout", "no reply to initialize within 5 s")
+    ended = await probed.run()
+    assert (ended.value, ended.reason) == ("timeout", "no reply to initialize within 5 s")
     assert len(probed.streams) == 1
 
 
@@ -139,19 +142,17 @@ async def test_a_stream_without_the_reply_is_replaced_by_the_next_probe() -> Non
     await probed.run()
     assert probed.streams[0].is_closing()
     probed.is_mute = False
-    assert (await probed.run()).result == "success"
+    assert (await probed.run()).value == "success"
     assert len(probed.streams) == 2
 
 
 @on_fake_time
 async def test_changed_tools_are_told() -> None:
     probed = Probed()
-    told: list[bool] = []
-    probed.probe.on_list_changed = lambda: told.append(True)
     await probed.run()
     probed.push(notification("notifications/tools/list_changed"))
     probed.push(notification("notifications/tools/list_changed"), name="other")
-    assert told == [True]
+    assert probed.events.changes == 1
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_the_endpoint_is_found_as_a_browser_would(endpoint: str, where: bytes) -
     async def run() -> None:
         probed = Probed("http://server:8000/base/sse")
         probed.endpoint = endpoint
-        assert (await probed.run()).result == "success"
+        assert (await probed.run()).value == "success"
         assert probed.server.asked[1].target == where
 
     run()
@@ -183,9 +184,9 @@ def test_secrets_are_sent_to_no_other_origin(endpoint: str) -> None:
     async def run() -> None:
         probed = Probed()
         probed.endpoint = endpoint
-        finding = await probed.run()
-        assert finding.result == "protocol_error"
-        assert finding.text == "wants its messages at another origin"
+        ended = await probed.run()
+        assert ended.value == "protocol_error"
+        assert ended.reason == "wants its messages at another origin"
         assert probed.server.methods == ["GET"]
         assert probed.streams[0].is_closing()
 
@@ -200,9 +201,9 @@ def test_a_post_that_is_refused_decides(status: int, found: str) -> None:
     async def run() -> None:
         probed = Probed()
         probed.post_status = status
-        finding = await probed.run()
-        assert finding.result == found
-        assert f"HTTP {status}" in finding.text
+        ended = await probed.run()
+        assert ended.value == found
+        assert f"HTTP {status}" in ended.reason
 
     run()
 
@@ -223,9 +224,9 @@ def test_what_is_no_stream_of_this_kind_fails(answer: Answer, found: str, text: 
     async def run() -> None:
         probed = Probed()
         probed.server.answer = lambda _: answer
-        finding = await probed.run()
-        assert finding.result == found
-        assert text in finding.text
+        ended = await probed.run()
+        assert ended.value == found
+        assert text in ended.reason
 
     run()
 
@@ -236,9 +237,9 @@ def test_an_error_proves_life(method: str) -> None:
     async def run() -> None:
         probed = Probed()
         probed.refuses = {method}
-        finding = await probed.run()
-        assert finding.result == "success"
-        assert finding.text == f"replied to {method} with JSON-RPC error -32603"
+        ended = await probed.run()
+        assert ended.value == "success"
+        assert ended.reason == f"replied to {method} with JSON-RPC error -32603"
 
     run()
 
@@ -247,7 +248,7 @@ def test_an_error_proves_life(method: str) -> None:
 async def test_the_stream_ends_with_its_probe() -> None:
     probed = Probed()
     await probed.run()
-    await probed.probe.close()
+    await probed.target.close()
     await settle()
     assert all(wire.is_closing() for wire in probed.server.wires)
 

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
-from exporter.probe.base import Era, Identity, ProbeResult
-from exporter.probe.stdio import MAX_LINE, NOISE_A_SECOND, SILENCE, StdioProbe
+from exporter.probe.identity import Identity
+from exporter.probe.stdio import MAX_LINE, NOISE_A_SECOND, SILENCE, StdioTarget
+from exporter.probe.target import Era, ProbeResult
 from exporter.probe.transcript import Transcript
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.transport.process.child import ChildOwner
@@ -21,11 +22,11 @@ from tests.support.fakes import (
     Books,
     FakeChild,
     error,
-    notification,
     on_fake_time,
     result,
     virtual_loop,
 )
+from tests.support.probe_fakes import ProbeLog
 
 TIMEOUT = 5.0
 SERVER = Server("files", "stdio", command="serve", probe=ProbeSettings(timeout=TIMEOUT))
@@ -86,10 +87,10 @@ class Probed:
     def __init__(self, script: Replies, server: Server = SERVER) -> None:
         self.script = script
         self.children: list[ScriptedChild] = []
-        self.probe = StdioProbe(server, Books(transport="stdio").recorder, Reaper())
-        self.dialogue = Transcript(self.probe.mask)
-        self.exits: list[str] = []
-        self.probe.on_exit = lambda reason, _: self.exits.append(reason)
+        self.events = ProbeLog()
+        recorder = Books(transport="stdio").recorder
+        self.target = StdioTarget(server, recorder, Reaper(), self.events)
+        self.transcript = Transcript(self.target.redact)
 
     def start(self, server: Server, owner: ChildOwner, *others: Any) -> Any:
         *_, use, max_line = others
@@ -98,16 +99,16 @@ class Probed:
         return self.children[-1]
 
     async def run(self, until: float = TIMEOUT) -> ProbeResult:
-        self.dialogue = Transcript(self.probe.mask)
+        self.transcript = Transcript(self.target.redact)
         with patch("exporter.probe.stdio.Child", self.start):
             ends_at = virtual_loop().time() + until
-            finding = await self.probe.run(self.dialogue, TIMEOUT, ends_at)
-        self.probe.hush()
-        return finding
+            ended = await self.target.check(self.transcript, TIMEOUT, ends_at)
+        self.target.detach()
+        return ended
 
     @property
     def said(self) -> str:
-        return "\n".join(f"{step.speaker}: {step.text}" for step in self.dialogue.steps)
+        return "\n".join(f"{step.kind}: {step.text}" for step in self.transcript.steps)
 
 
 # Eras
@@ -117,30 +118,30 @@ class Probed:
 async def test_a_child_of_the_newer_era_is_asked_to_discover() -> None:
     probed = Probed(modern)
     for _ in range(3):
-        assert (await probed.run()).result == "success"
+        assert (await probed.run()).value == "success"
     (child,) = probed.children
     assert child.asked == ["server/discover"] * 4  # the first probe asks once more than it greets
-    assert probed.probe.era is Era.MODERN
-    assert probed.probe.identity == Identity("fake", "9", "2026-07-28")
+    assert probed.target.era is Era.MODERN
+    assert probed.target.identity == Identity("fake", "9", "2026-07-28")
 
 
 @on_fake_time
 async def test_a_child_of_the_older_era_is_initialized_once_and_pinged() -> None:
     probed = Probed(legacy)
     for _ in range(3):
-        assert (await probed.run()).result == "success"
+        assert (await probed.run()).value == "success"
     (child,) = probed.children
     greeting = ["server/discover", "initialize", "notifications/initialized"]
     assert child.asked == [*greeting, "ping", "ping", "ping"]
-    assert probed.probe.era is Era.LEGACY
-    assert probed.probe.identity == Identity("fake", "9", "2025-06-18", has_tools=False)
+    assert probed.target.era is Era.LEGACY
+    assert probed.target.identity == Identity("fake", "9", "2025-06-18", has_tools=False)
 
 
 @on_fake_time
 async def test_silence_on_discover_is_followed_by_initialize() -> None:
     probed = Probed(lambda m: None if m.get("method") == "server/discover" else legacy(m))
-    finding = await probed.run()
-    assert (finding.result, finding.seconds) == ("success", 2.0)
+    ended = await probed.run()
+    assert (ended.value, ended.seconds) == ("success", 2.0)
     assert (await probed.run()).seconds == 0.0
 
 
@@ -154,20 +155,20 @@ async def test_the_first_of_two_greetings_that_is_accepted_decides() -> None:
     child.script = modern
     child.say(result(1, **DISCOVERED))
     child.say(error(2, -32022))
-    assert (await run).result == "success"
-    assert probed.probe.era is Era.MODERN
+    assert (await run).value == "success"
+    assert probed.target.era is Era.MODERN
 
 
 @on_fake_time
 async def test_a_server_that_refuses_every_greeting_is_alive() -> None:
     probed = Probed(lambda m: error(m["id"], -32603))
     for _ in range(2):
-        finding = await probed.run()
-        assert (finding.result, finding.text) == (
+        ended = await probed.run()
+        assert (ended.value, ended.reason) == (
             "success",
             "replied to initialize with JSON-RPC error -32603",
         )
-    assert probed.probe.era is Era.UNKNOWN
+    assert probed.target.era is Era.UNKNOWN
     assert len(probed.children) == 1
 
 
@@ -176,10 +177,10 @@ def test_an_error_instead_of_a_pong_proves_life(code: int, era: Era) -> None:
     @on_fake_time
     async def run() -> None:
         probed = Probed(lambda m: error(m["id"], code) if m.get("method") == "ping" else legacy(m))
-        finding = await probed.run()
-        assert finding.result == "success"
-        assert finding.text == f"replied to ping with JSON-RPC error {code}"
-        assert probed.probe.era is era
+        ended = await probed.run()
+        assert ended.value == "success"
+        assert ended.reason == f"replied to ping with JSON-RPC error {code}"
+        assert probed.target.era is era
 
     run()
 
@@ -195,17 +196,17 @@ async def test_a_child_that_starts_slowly_is_given_until_the_end() -> None:
     probed.children[0].script = legacy
     probed.children[0].say(error(1, -32601))
     probed.children[0].say(result(2, **INITIALIZED))
-    finding = await run
-    assert (finding.result, finding.seconds) == ("success", 20.0)
+    ended = await run
+    assert (ended.value, ended.seconds) == ("success", 20.0)
 
 
 @on_fake_time
 async def test_only_the_probe_that_starts_a_child_waits_longer_and_the_child_is_kept() -> None:
     probed = Probed(silent)
     first, second = await probed.run(until=27.0), await probed.run(until=27.0)
-    assert (first.result, first.seconds) == ("timeout", 27.0)
-    assert first.text == "no reply to server/discover and initialize within 27 s"
-    assert (second.result, second.seconds) == ("timeout", 5.0)
+    assert (first.value, first.seconds) == ("timeout", 27.0)
+    assert first.reason == "no reply to server/discover and initialize within 27 s"
+    assert (second.value, second.seconds) == ("timeout", 5.0)
     assert "still waiting for the reply to an earlier greeting" in probed.said
     assert len(probed.children) == 1
     assert probed.children[0].asked == ["server/discover", "initialize"]
@@ -216,8 +217,8 @@ async def test_a_child_that_does_not_reply_to_a_ping_has_timed_out() -> None:
     probed = Probed(legacy)
     await probed.run()
     probed.children[0].script = silent
-    finding = await probed.run()
-    assert (finding.result, finding.text) == ("timeout", "no reply to ping within 5 s")
+    ended = await probed.run()
+    assert (ended.value, ended.reason) == ("timeout", "no reply to ping within 5 s")
 
 
 @on_fake_time
@@ -229,7 +230,7 @@ async def test_a_reply_that_comes_too_late_disturbs_nothing() -> None:
     await probed.run()
     child.say(result(3))
     child.script = legacy
-    assert (await probed.run()).result == "success"
+    assert (await probed.run()).value == "success"
     assert len(probed.children) == 1
 
 
@@ -240,7 +241,7 @@ async def test_a_child_that_is_silent_for_long_is_replaced() -> None:
     probed.children[0].script = silent
     await probed.run()
     await asyncio.sleep(SILENCE)
-    assert (await probed.run()).result == "success"
+    assert (await probed.run()).value == "success"
     assert [child.is_stopped for child in probed.children] == [True, False]
     assert f"note: silent for {SILENCE:g} s: starting it anew" in probed.said
 
@@ -263,12 +264,12 @@ def test_a_child_that_is_lost_during_a_probe_fails_it(fault: Fault, found: str) 
         probed = Probed(silent)
         task = asyncio.create_task(probed.run())
         await asyncio.sleep(0.1)
-        probed.probe.child_lost(UpstreamError("exited with code 3", fault))
-        finding = await task
-        assert (finding.result, finding.text) == (found, "exited with code 3")
-        assert probed.exits == []
+        probed.target.child_lost(UpstreamError("exited with code 3", fault))
+        ended = await task
+        assert (ended.value, ended.reason) == (found, "exited with code 3")
+        assert probed.events.exits == []
         probed.script = legacy
-        assert (await probed.run()).result == "success"
+        assert (await probed.run()).value == "success"
         assert len(probed.children) == 2
 
     run()
@@ -278,46 +279,22 @@ def test_a_child_that_is_lost_during_a_probe_fails_it(fault: Fault, found: str) 
 async def test_a_child_that_is_lost_between_probes_is_told_at_once() -> None:
     probed = Probed(modern)
     await probed.run()
-    probed.probe.child_lost(UpstreamError("exited with code 0", Fault.EXIT))
-    assert probed.exits == ["exited with code 0"]
+    probed.target.child_lost(UpstreamError("exited with code 0", Fault.EXIT))
+    assert probed.events.exits == ["exited with code 0"]
     probed.script = legacy
-    assert (await probed.run()).result == "success"
-    assert probed.probe.era is Era.LEGACY
+    assert (await probed.run()).value == "success"
+    assert probed.target.era is Era.LEGACY
 
 
 @on_fake_time
 async def test_the_child_ends_with_its_probe() -> None:
     probed = Probed(modern)
     await probed.run()
-    await probed.probe.close()
+    await probed.target.close()
     assert probed.children[0].is_stopped
 
 
 # What a child says of its own accord
-
-
-@on_fake_time
-async def test_a_child_that_asks_for_a_ping_gets_one() -> None:
-    probed = Probed(legacy)
-    await probed.run()
-    child = probed.children[0]
-    child.script = silent
-    child.say({"jsonrpc": "2.0", "id": "you?", "method": "ping"})
-    child.say({"jsonrpc": "2.0", "id": 1, "method": "roots/list"})
-    pong, refusal = child.heard[-2:]
-    assert pong == {"jsonrpc": "2.0", "id": "you?", "result": {}}
-    assert (refusal["id"], refusal["error"]["code"]) == (1, -32601)
-
-
-@on_fake_time
-async def test_changed_tools_are_told() -> None:
-    probed = Probed(legacy)
-    told: list[bool] = []
-    probed.probe.on_list_changed = lambda: told.append(True)
-    await probed.run()
-    probed.children[0].say(notification("notifications/tools/list_changed"))
-    probed.children[0].say(notification("notifications/message", level="info"))
-    assert told == [True]
 
 
 @on_fake_time
@@ -347,7 +324,7 @@ async def test_noise_is_shown_and_otherwise_ignored() -> None:
         child.say(noise)
     child.on_stderr(b"starting up")
     child.say(error(1, -32601))
-    assert (await task).result == "success"
+    assert (await task).value == "success"
     assert "noise: Listening" in probed.said
     assert "stderr: starting up" in probed.said
 
@@ -369,19 +346,6 @@ def test_a_child_that_babbles_is_read_at_a_bounded_pace(line: bytes) -> None:
         assert virtual_loop().time() - began > 7.9
 
     run()
-
-
-@on_fake_time
-async def test_what_comes_between_probes_never_grows() -> None:
-    probed = Probed(legacy)
-    await probed.run()
-    child = probed.children[0]
-    for number in range(2000):
-        child.say(result(number + 1000))
-        child.say(b"noise")
-        child.say({"jsonrpc": "2.0", "id": number, "method": "ping"})
-    steps = probed.probe._dialogue.steps
-    assert len(steps) < 100
 
 
 @pytest.fixture(autouse=True)

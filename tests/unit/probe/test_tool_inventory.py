@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.probe.tool_inventory import DIFF_LENGTH, Inventory, Pages
 
-PATIENCE = 300.0
+GRACE = 300.0
 
 
 def tools(**descriptions: str) -> dict[str, bytes]:
@@ -20,19 +20,19 @@ def tools(**descriptions: str) -> dict[str, bytes]:
     }
 
 
-class Watched:
+class Tracked:
     """An inventory on a clock, and what it counted."""
 
     def __init__(self) -> None:
-        self.inventory = Inventory(PATIENCE)
+        self.inventory = Inventory(GRACE)
         self.now = 0.0
 
     def own(self, **descriptions: str) -> list[str]:
         changes = self.inventory.list_own(tools(**descriptions), self.now)
         return [f"{change.kind} {change.tool}" for change in changes]
 
-    def hear(self, **descriptions: str) -> list[str]:
-        changes = self.inventory.hear(tools(**descriptions), self.now)
+    def show(self, **descriptions: str) -> list[str]:
+        changes = self.inventory.list_shown(tools(**descriptions), self.now)
         return [f"{change.kind} {change.tool}" for change in changes]
 
     @property
@@ -44,28 +44,28 @@ class Watched:
 
 
 def test_the_first_listing_is_no_change() -> None:
-    watched = Watched()
-    assert watched.own(a="1", b="1") == []
-    assert watched.inventory.definitions == tools(a="1", b="1")
+    tracked = Tracked()
+    assert tracked.own(a="1", b="1") == []
+    assert tracked.inventory.definitions == tools(a="1", b="1")
 
 
 def test_what_comes_goes_and_changes_is_counted() -> None:
-    watched = Watched()
-    watched.own(a="1", b="1")
-    assert watched.own(b="2", c="1") == ["modified b", "added c", "removed a"]
-    assert watched.own(b="2", c="1") == []
-    assert watched.own(a="1", b="1", c="1") == ["added a", "modified b"]
+    tracked = Tracked()
+    tracked.own(a="1", b="1")
+    assert tracked.own(b="2", c="1") == ["modified b", "added c", "removed a"]
+    assert tracked.own(b="2", c="1") == []
+    assert tracked.own(a="1", b="1", c="1") == ["added a", "modified b"]
 
 
 def test_an_empty_list_takes_every_tool_away() -> None:
-    watched = Watched()
-    watched.own(a="1")
-    assert watched.own() == ["removed a"]
-    assert watched.names == set()
+    tracked = Tracked()
+    tracked.own(a="1")
+    assert tracked.own() == ["removed a"]
+    assert tracked.names == set()
 
 
 def test_a_change_comes_with_its_diff() -> None:
-    inventory = Inventory(PATIENCE)
+    inventory = Inventory(GRACE)
     inventory.list_own(tools(a="Reads a file."), 0.0)
     (change,) = inventory.list_own(tools(a="Reads a file. Send it along."), 1.0)
     assert '- "description": "Reads a file.",' in change.diff
@@ -73,14 +73,14 @@ def test_a_change_comes_with_its_diff() -> None:
 
 
 def test_the_same_members_in_another_order_are_no_change() -> None:
-    inventory = Inventory(PATIENCE)
+    inventory = Inventory(GRACE)
     inventory.list_own({"a": b'{"name":"a","x":1}'}, 0.0)
     assert inventory.list_own({"a": b'{"x": 1, "name": "a"}'}, 1.0) == []
 
 
 @pytest.mark.parametrize("hidden", ["\u200b", "\U000e0041", "\u202e", "\x1b"])
 def test_what_speaks_to_models_alone_shows_in_the_diff(hidden: str) -> None:
-    inventory = Inventory(PATIENCE)
+    inventory = Inventory(GRACE)
     inventory.list_own(tools(a="Safe."), 0.0)
     (change,) = inventory.list_own(tools(a=f"Safe.{hidden}"), 1.0)
     assert hidden not in change.diff
@@ -89,7 +89,7 @@ def test_what_speaks_to_models_alone_shows_in_the_diff(hidden: str) -> None:
 
 @pytest.mark.parametrize("definition", [b"[" * 2000, b'{"name":"a","d":"\\ud800"}', b"\xff"])
 def test_a_definition_that_cannot_be_read_has_a_diff_too(definition: bytes) -> None:
-    inventory = Inventory(PATIENCE)
+    inventory = Inventory(GRACE)
     inventory.list_own(tools(a="1"), 0.0)
     (change,) = inventory.list_own({"a": definition}, 1.0)
     change.diff.encode()
@@ -97,7 +97,7 @@ def test_a_definition_that_cannot_be_read_has_a_diff_too(definition: bytes) -> N
 
 
 def test_a_diff_is_cut_to_a_readable_length() -> None:
-    inventory = Inventory(PATIENCE)
+    inventory = Inventory(GRACE)
     inventory.list_own(tools(a="x"), 0.0)
     (change,) = inventory.list_own(tools(a="y" * 100_000), 1.0)
     assert len(change.diff) == DIFF_LENGTH + 1
@@ -107,85 +107,85 @@ def test_a_diff_is_cut_to_a_readable_length() -> None:
 
 
 def test_what_clients_list_is_known_where_the_prober_may_not_list() -> None:
-    watched = Watched()
-    assert watched.hear(a="1") == []
-    assert watched.names == {"a"}
-    assert watched.hear(a="2", b="1") == ["modified a", "added b"]
+    tracked = Tracked()
+    assert tracked.show(a="1") == []
+    assert tracked.names == {"a"}
+    assert tracked.show(a="2", b="1") == ["modified a", "added b"]
 
 
 def test_a_change_counts_once_whoever_sees_it_first() -> None:
-    watched = Watched()
-    watched.own(a="1")
-    watched.hear(a="1")
-    assert watched.hear(a="2", b="1") == ["modified a", "added b"]
-    assert watched.own(a="2", b="1") == []
-    assert watched.own(a="3", b="1") == ["modified a"]
-    assert watched.hear(a="3", b="1") == []
+    tracked = Tracked()
+    tracked.own(a="1")
+    tracked.show(a="1")
+    assert tracked.show(a="2", b="1") == ["modified a", "added b"]
+    assert tracked.own(a="2", b="1") == []
+    assert tracked.own(a="3", b="1") == ["modified a"]
+    assert tracked.show(a="3", b="1") == []
 
 
 def test_a_change_back_counts_once_it_was_seen_to_be_real() -> None:
-    watched = Watched()
-    watched.own(a="1")
-    watched.hear(a="2")
-    watched.own(a="2")
-    assert watched.own(a="1") == ["modified a"]
+    tracked = Tracked()
+    tracked.own(a="1")
+    tracked.show(a="2")
+    tracked.own(a="2")
+    assert tracked.own(a="1") == ["modified a"]
 
 
 def test_users_who_are_shown_different_tools_do_not_count_again_and_again() -> None:
-    watched = Watched()
+    tracked = Tracked()
     counted = []
     for _ in range(20):
-        watched.now += PATIENCE
-        counted += watched.hear(a="1", b="for me")
-        counted += watched.hear(a="1", b="for you", c="1")
-        counted += watched.own(a="1")
+        tracked.now += GRACE
+        counted += tracked.show(a="1", b="for me")
+        counted += tracked.show(a="1", b="for you", c="1")
+        counted += tracked.own(a="1")
     assert counted == ["modified b", "added c"]
 
 
 def test_a_tool_that_clients_see_no_more_is_removed_after_a_while() -> None:
-    watched = Watched()
-    watched.hear(a="1", b="1")
-    watched.now = PATIENCE
-    assert watched.hear(a="1") == []
-    watched.now = PATIENCE + 1
-    assert watched.hear(a="1") == ["removed b"]
-    assert watched.names == {"a"}
+    tracked = Tracked()
+    tracked.show(a="1", b="1")
+    tracked.now = GRACE
+    assert tracked.show(a="1") == []
+    tracked.now = GRACE + 1
+    assert tracked.show(a="1") == ["removed b"]
+    assert tracked.names == {"a"}
 
 
 def test_a_tool_that_came_back_is_some_users_own_and_no_longer_news() -> None:
-    watched = Watched()
+    tracked = Tracked()
     counted = []
     for _ in range(5):
-        watched.now += PATIENCE + 1
-        counted += watched.hear(a="1", b="1")
-        watched.now += PATIENCE + 1
-        counted += watched.hear(a="1")
+        tracked.now += GRACE + 1
+        counted += tracked.show(a="1", b="1")
+        tracked.now += GRACE + 1
+        counted += tracked.show(a="1")
     assert counted == ["removed b"]
 
 
 def test_only_the_prober_takes_away_what_it_listed_itself() -> None:
-    watched = Watched()
-    watched.own(a="1", b="1")
-    watched.hear(a="1", b="1")
-    watched.now = 10 * PATIENCE
-    assert watched.hear(a="1") == []
-    assert watched.inventory.differs(tools(a="1"))
-    assert watched.own(a="1") == ["removed b"]
+    tracked = Tracked()
+    tracked.own(a="1", b="1")
+    tracked.show(a="1", b="1")
+    tracked.now = 10 * GRACE
+    assert tracked.show(a="1") == []
+    assert tracked.inventory.differs(tools(a="1"))
+    assert tracked.own(a="1") == ["removed b"]
 
 
 def test_the_prober_finds_no_news_in_what_users_were_shown_before_it_listed() -> None:
-    watched = Watched()
-    watched.hear(a="1", b="1")
-    assert watched.own(a="1") == []
-    assert watched.names == {"a", "b"}
+    tracked = Tracked()
+    tracked.show(a="1", b="1")
+    assert tracked.own(a="1") == []
+    assert tracked.names == {"a", "b"}
 
 
 def test_a_tool_that_becomes_public_is_added() -> None:
-    watched = Watched()
-    watched.own(a="1")
-    watched.hear(a="1", b="1")
-    assert watched.own(a="1", b="1") == ["added b"]
-    assert watched.own(a="1", b="1") == []
+    tracked = Tracked()
+    tracked.own(a="1")
+    tracked.show(a="1", b="1")
+    assert tracked.own(a="1", b="1") == ["added b"]
+    assert tracked.own(a="1", b="1") == []
 
 
 @pytest.mark.parametrize(
@@ -200,9 +200,9 @@ def test_a_tool_that_becomes_public_is_added() -> None:
 def test_the_prober_looks_itself_where_clients_are_shown_something_else(
     shown: dict[str, str], expected: bool
 ) -> None:
-    watched = Watched()
-    watched.own(a="1", b="1")
-    assert watched.inventory.differs(tools(**shown)) is expected
+    tracked = Tracked()
+    tracked.own(a="1", b="1")
+    assert tracked.inventory.differs(tools(**shown)) is expected
 
 
 # Page by page
@@ -239,12 +239,12 @@ def test_listings_that_are_never_ended_are_given_up() -> None:
 def test_the_counts_always_lead_from_the_first_listing_to_the_last(
     listings: list[dict[str, str]],
 ) -> None:
-    watched = Watched()
+    tracked = Tracked()
     present: set[str] = set()
     for number, listing in enumerate(listings):
-        for change in watched.own(**listing):
+        for change in tracked.own(**listing):
             kind, _, name = change.partition(" ")
             if kind != "modified":
                 (present.add if kind == "added" else present.remove)(name)
         present = set(listing) if number == 0 else present
-        assert present == watched.names == set(listing)
+        assert present == tracked.names == set(listing)

@@ -6,29 +6,29 @@ from unittest.mock import patch
 
 from exporter.config.model import Server
 from exporter.config.redact import HIDDEN, Redactor
-from exporter.probe.transcript import OVERHEARD, TEXT_LENGTH, Transcript, describe_headers
+from exporter.probe.transcript import TEXT_LENGTH, UNASKED_KEPT, Transcript, describe_headers
 from tests.support.fakes import FakeClock
 
 SERVER = Server("files", "stdio", command="x", env={"KEY": "hush-hush"})
 
 
-def dialogue() -> Transcript:
+def transcript() -> Transcript:
     return Transcript(Redactor(SERVER))
 
 
 def test_steps_have_their_times() -> None:
     with patch("exporter.probe.transcript.monotonic", FakeClock()) as clock:
-        said = dialogue()
+        said = transcript()
         clock.advance(0.25)
         said.note("sent", "a")
         clock.advance(0.5)
         said.note("received", b"b")
-        found = [(step.seconds, step.speaker, step.text) for step in said.steps]
+        found = [(step.seconds, step.kind, step.text) for step in said.steps]
     assert found == [(0.25, "sent", "a"), (0.75, "received", "b")]
 
 
 def test_a_step_is_masked_and_then_cut() -> None:
-    said = dialogue()
+    said = transcript()
     said.note("received", "x" * (TEXT_LENGTH - 4) + "hush-hush" + "y" * 100)
     (step,) = said.steps
     assert "hush" not in step.text
@@ -37,21 +37,21 @@ def test_a_step_is_masked_and_then_cut() -> None:
 
 
 def test_bytes_that_are_no_text_are_shown_as_well_as_can_be() -> None:
-    said = dialogue()
+    said = transcript()
     said.note("received", b"\xff{}")
     assert said.steps[0].text == "\ufffd{}"
 
 
 def test_of_what_nobody_asked_for_only_the_first_lines_are_kept() -> None:
-    said = dialogue()
+    said = transcript()
     for number in range(1000):
-        said.overhear("stderr", b"line %d" % number)
-        said.overhear("noise", b"zzz")
+        said.note_unasked("stderr", b"line %d" % number)
+        said.note_unasked("noise", b"zzz")
     said.note("sent", "asked")
     steps = said.steps
-    assert len(steps) == 2 * OVERHEARD + 1 + 2
-    assert [s.text for s in steps if s.speaker == "sent"] == ["asked"]
-    assert steps[-2].text == steps[-1].text == f"… {1000 - OVERHEARD} more such lines"
+    assert len(steps) == 2 * UNASKED_KEPT + 1 + 2
+    assert [s.text for s in steps if s.kind == "sent"] == ["asked"]
+    assert steps[-2].text == steps[-1].text == f"… {1000 - UNASKED_KEPT} more such lines"
 
 
 def test_headers_are_shown_without_secrets() -> None:

@@ -1,4 +1,4 @@
-"""Signs of life and failures, from probes and from traffic, become samples and a line of log."""
+"""Successes and failures, of probes and of calls, become samples and a log line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from exporter.telemetry.health import State
-from exporter.telemetry.health_tracker import QUIET_TIME, SIGN_INTERVAL, HealthTracker
+from exporter.telemetry.health_tracker import CALL_INTERVAL, QUIET_TIME, HealthTracker
 from tests.support.fakes import Books, FakeClock
 
 
@@ -19,68 +19,67 @@ def clock() -> Iterator[FakeClock]:
         yield clock
 
 
-class Watch:
-    """The vitals of one server, with its books."""
+class Tracked:
+    """The health of one server, with its samples."""
 
     def __init__(self, *, is_probed: bool = True) -> None:
         self.books = Books()
-        self.vitals = HealthTracker(self.books.recorder, is_probed=is_probed)
-        self.doubts = 0
-        self.vitals.on_doubt = self._doubt
+        self.rechecks = 0
+        self.health = HealthTracker(self.books.recorder, is_probed=is_probed, recheck=self._recheck)
 
-    def _doubt(self) -> None:
-        self.doubts += 1
+    def _recheck(self) -> None:
+        self.rechecks += 1
 
     def state(self) -> State:
-        return self.vitals.state
+        return self.health.state
 
 
 def test_a_state_is_one_and_the_others_zero() -> None:
-    watch = Watch()
+    tracked = Tracked()
     state = "mcp_server_health_state"
     for sign, expected in (
-        (watch.vitals.succeed, "ok"),
-        (lambda: watch.vitals.fail("x"), "degraded"),
+        (tracked.health.succeed, "ok"),
+        (lambda: tracked.health.fail("x"), "degraded"),
     ):
         sign()
-        values = {each.value: watch.books.value(state, state=each.value) for each in State}
+        values = {each.value: tracked.books.value(state, state=each.value) for each in State}
         assert values == {each.value: float(each.value == expected) for each in State}
 
 
 @pytest.mark.parametrize(("failures", "up"), [(0, 1), (1, 1), (2, 1), (3, 0), (4, 0)])
 def test_a_server_is_up_until_the_third_failure(failures: int, up: int) -> None:
-    watch = Watch()
-    watch.vitals.succeed()
+    tracked = Tracked()
+    tracked.health.succeed()
     for _ in range(failures):
-        watch.vitals.fail("no")
-    assert watch.books.value("mcp_server_up") == up
-    assert watch.books.value("mcp_server_consecutive_failures") == failures
+        tracked.health.fail("no")
+    assert tracked.books.value("mcp_server_up") == up
+    assert tracked.books.value("mcp_server_consecutive_failures") == failures
 
 
 def test_a_server_nothing_is_known_of_is_not_up() -> None:
-    assert Watch().books.value("mcp_server_up") == 0
+    assert Tracked().books.value("mcp_server_up") == 0
 
 
 def test_a_success_leaves_its_time() -> None:
-    watch = Watch()
-    watch.books.clock.now = 5000.0
-    watch.vitals.succeed()
-    watch.books.clock.now = 6000.0
-    watch.vitals.fail("no")
-    assert watch.books.value("mcp_server_last_success_timestamp_seconds") == 5000.0
+    tracked = Tracked()
+    tracked.books.clock.now = 5000.0
+    tracked.health.succeed()
+    tracked.books.clock.now = 6000.0
+    tracked.health.fail("no")
+    assert tracked.books.value("mcp_server_last_success_timestamp_seconds") == 5000.0
 
 
 def test_a_change_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    watch = Watch()
-    watch.vitals.succeed()
-    watch.vitals.succeed()
-    watch.vitals.fail("HTTP 500")
+    tracked = Tracked()
+    tracked.health.succeed()
+    tracked.health.succeed()
+    tracked.health.fail("HTTP 500")
     found = [(r.levelname, r.__dict__["from"], r.__dict__["to"]) for r in caplog.records]
     assert found == [("INFO", "unknown", "ok"), ("WARNING", "ok", "degraded")]
     assert caplog.records[1].__dict__["reason"] == "HTTP 500"
     count = {"from": "ok", "to": "degraded"}
-    assert watch.books.value("mcp_server_health_transitions_total", **count) == 1
+    assert tracked.books.value("mcp_server_health_transitions_total", **count) == 1
 
 
 def test_a_probe_that_only_explains_says_nothing_in_the_log(
@@ -91,11 +90,11 @@ def test_a_probe_that_only_explains_says_nothing_in_the_log(
 
 
 def test_a_state_is_settled_when_the_next_sign_should_say_the_same() -> None:
-    watch = Watch()
-    settled = [watch.vitals.is_settled]
+    tracked = Tracked()
+    settled = [tracked.health.is_settled]
     for sign in "+---+":
-        watch.vitals.succeed() if sign == "+" else watch.vitals.fail("no")
-        settled.append(watch.vitals.is_settled)
+        tracked.health.succeed() if sign == "+" else tracked.health.fail("no")
+        settled.append(tracked.health.is_settled)
     assert settled == [False, True, False, False, True, False]
 
 
@@ -103,59 +102,59 @@ def test_a_state_is_settled_when_the_next_sign_should_say_the_same() -> None:
 
 
 def test_failures_of_one_moment_count_as_one_and_certainty_is_no_doubt(clock: FakeClock) -> None:
-    watch = Watch()
-    watch.vitals.succeed()
+    tracked = Tracked()
+    tracked.health.succeed()
     for _ in range(5):
-        watch.vitals.missed("reset")
-    assert (watch.state(), watch.doubts) == (State.DEGRADED, 1)
+        tracked.health.call_failed("reset")
+    assert (tracked.state(), tracked.rechecks) == (State.DEGRADED, 1)
     for _ in range(2):
-        clock.advance(SIGN_INTERVAL)
-        watch.vitals.missed("reset")
-    assert (watch.state(), watch.doubts) == (State.ERROR, 2)
+        clock.advance(CALL_INTERVAL)
+        tracked.health.call_failed("reset")
+    assert (tracked.state(), tracked.rechecks) == (State.ERROR, 2)
 
 
 def test_calls_that_succeed_between_failures_keep_a_probed_server_degraded(
     clock: FakeClock,
 ) -> None:
-    watch = Watch()
-    watch.vitals.succeed()
+    tracked = Tracked()
+    tracked.health.succeed()
     for _ in range(10):
-        clock.advance(SIGN_INTERVAL)
-        watch.vitals.missed("reset")
-        watch.vitals.heard()
-    assert watch.state() is State.DEGRADED
-    watch.vitals.succeed()
-    assert watch.state() is State.OK
+        clock.advance(CALL_INTERVAL)
+        tracked.health.call_failed("reset")
+        tracked.health.call_succeeded()
+    assert tracked.state() is State.DEGRADED
+    tracked.health.succeed()
+    assert tracked.state() is State.OK
 
 
 def test_a_call_that_succeeds_ends_error_and_calls_for_a_probe(clock: FakeClock) -> None:
-    watch = Watch()
+    tracked = Tracked()
     for _ in range(3):
-        watch.vitals.fail("no")
+        tracked.health.fail("no")
     clock.advance(60)
-    watch.vitals.heard()
-    assert (watch.state(), watch.doubts) == (State.DEGRADED, 1)
+    tracked.health.call_succeeded()
+    assert (tracked.state(), tracked.rechecks) == (State.DEGRADED, 1)
 
 
 def test_without_probes_traffic_alone_makes_a_server_well(clock: FakeClock) -> None:
-    watch = Watch(is_probed=False)
-    watch.vitals.heard()
-    assert watch.state() is State.OK
+    tracked = Tracked(is_probed=False)
+    tracked.health.call_succeeded()
+    assert tracked.state() is State.OK
     clock.advance(60)
-    watch.vitals.missed("reset")
-    watch.vitals.heard()
-    assert watch.state() is State.DEGRADED
+    tracked.health.call_failed("reset")
+    tracked.health.call_succeeded()
+    assert tracked.state() is State.DEGRADED
     clock.advance(QUIET_TIME)
-    watch.vitals.heard()
-    assert watch.state() is State.OK
+    tracked.health.call_succeeded()
+    assert tracked.state() is State.OK
 
 
 def test_the_last_success_of_traffic_is_at_most_a_moment_old(clock: FakeClock) -> None:
-    watch = Watch()
+    tracked = Tracked()
     seen = []
     for _ in range(3):
-        watch.books.clock.advance(SIGN_INTERVAL / 2)
-        clock.advance(SIGN_INTERVAL / 2)
-        watch.vitals.heard()
-        seen.append(watch.books.value("mcp_server_last_success_timestamp_seconds"))
+        tracked.books.clock.advance(CALL_INTERVAL / 2)
+        clock.advance(CALL_INTERVAL / 2)
+        tracked.health.call_succeeded()
+        seen.append(tracked.books.value("mcp_server_last_success_timestamp_seconds"))
     assert seen == [1000.5, 1000.5, 1001.5]

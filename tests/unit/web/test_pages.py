@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from exporter.probe.base import ProbeResult
 from exporter.probe.history import Record
+from exporter.probe.target import ProbeResult
 from exporter.web.pages import ServerSummary, landing, log
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"

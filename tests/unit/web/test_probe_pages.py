@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from exporter.config.model import Server
-from exporter.probe.base import ProbeResult
 from exporter.probe.explain import Explanation
 from exporter.probe.history import History, Record
+from exporter.probe.target import ProbeResult
 from exporter.probe.transcript import Step
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.recorder import ServerRecorder

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry, Counter
 
 from exporter.config.errors import ConfigError
 from exporter.config.model import Server
-from exporter.probe.base import ProbeResult
 from exporter.probe.explain import Explanation
 from exporter.probe.history import History, Record
+from exporter.probe.target import ProbeResult
 from exporter.telemetry.exposition import Exposition
 from exporter.transport.http.request import Request
 from exporter.web.liveness import Heartbeat, Liveness
