@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from time import time
+from time import monotonic, time
 
 from prometheus_client import CollectorRegistry
 
@@ -41,12 +41,19 @@ from exporter.wrap import unix_socket
 from exporter.wrap.receiver import ReportServer
 from exporter.wrap.wrapped_server import Names, WrappedServer
 
-DRAIN_TIME = 5.0
-"""Seconds that requests in flight are given when the exporter stops. With the seconds that
-children are given, this stays below the ten that container engines wait before they kill."""
+QUIET_TIME = 2.0
+"""Seconds without a connection after which ``drain_delay`` ends early."""
+
+CHILDREN_TIME = 6.0
+"""Seconds in which the last child is gone: two for each step from closed input to SIGKILL."""
+
+POLL = 0.05
+"""Seconds between two looks at what a stop waits for. It is rare, and no hot path pays for it."""
 
 LAST_REPLY_TIME = 0.5
 """Seconds that the last replies are given to be read."""
+
+EXIT_ABORTED = 1
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +71,16 @@ class Settings:
     wrap_socket: str = ""
     access: AccessFiles = UNRESTRICTED
     logs_calls: bool = False
+    drain_delay: float = 0.0
+    """Seconds that connections are still accepted after a stop was asked for."""
+    drain_timeout: float = 5.0
+    """Seconds that requests in flight are given after that. With the seconds that children are
+    given, the default stays near the ten that container engines wait before they kill."""
+
+    @property
+    def stop_time(self) -> float:
+        """Seconds that a stop takes at most, the last scrape included."""
+        return 2 * self.drain_delay + self.drain_timeout + CHILDREN_TIME + 2.0
 
 
 def build(config: Config, settings: Settings, revision: str = "") -> App:
@@ -203,24 +220,59 @@ class App:
         self.notifier.ready(self.reloader.status)
 
     async def stop(self) -> None:
-        """Accept nothing new, let requests end, stop the children."""
+        """Send new clients elsewhere, let requests end, stop the children; scrapes end last."""
         log.info("mcp-exporter is stopping")
-        self.notifier.stopping()
-        self.liveness.phase = "draining"
-        self.servers.drain()
-        await self.receiver.close()
-        await self.listeners.mcp.drain(DRAIN_TIME)
+        self.notifier.stopping(self.settings.stop_time)
+        was_serving, self.liveness.phase = self.liveness.phase == "serving", "draining"
+        self.reloader.close()
+        delay = self.settings.drain_delay if was_serving else 0.0
+        await self._be_left(delay)
+        await self._let_requests_end()
         await self.servers.close()  # answers what still waits
         await self.listeners.mcp.close(LAST_REPLY_TIME)
+        await self._be_scraped(delay)
         self.listeners.web.close()
         self.heartbeat.stop()
         self.reaper.close()
         log.info("mcp-exporter has stopped")
 
+    def abort(self) -> None:
+        """End this process now. The reaper ends the children, for its input is closed with us."""
+        log.warning("mcp-exporter was told to stop again: it ends at once")
+        logging.shutdown()
+        os._exit(EXIT_ABORTED)
+
     def hang_up(self) -> None:
         """Reload because of SIGHUP; a bad configuration is in the log, and changes nothing."""
         with contextlib.suppress(ConfigError):
             self.reloader.reload()
+
+    async def _be_left(self, delay: float) -> None:
+        """Go on accepting until balancers have noticed, and clients have left by themselves."""
+        mcp = self.listeners.mcp
+        mcp.draining = True  # each connection ends with its next reply
+        now = monotonic()
+        deadline, quiet_since = now + delay, now
+        while now < min(deadline, quiet_since + QUIET_TIME):
+            await asyncio.sleep(POLL)
+            now = monotonic()
+            quiet_since = now if mcp.connections else quiet_since
+
+    async def _let_requests_end(self) -> None:
+        drained = asyncio.create_task(self.listeners.mcp.drain(self.settings.drain_timeout))
+        await asyncio.sleep(0)  # the port is closed before streams end, so that no client returns
+        self.servers.drain()
+        await self.receiver.close()
+        await drained
+
+    async def _be_scraped(self, delay: float) -> None:
+        """Wait until the last counts were read, where somebody reads them at all."""
+        now = monotonic()
+        deadline = now + delay
+        since = now
+        while now < deadline and self.pages.is_scrape_due(since):
+            await asyncio.sleep(POLL)
+            now = monotonic()
 
     async def _open_receiver(self) -> None:
         path = self.settings.wrap_socket

@@ -35,6 +35,7 @@ class Reloader:
         self._servers = servers
         self._listeners = listeners
         self._notifier = notifier
+        self._is_closed = False
 
     def start(self, loaded: Config) -> None:
         """Put the first configuration into force."""
@@ -45,11 +46,17 @@ class Reloader:
 
         Raises ``ConfigError``: then all stays as it is.
         """
+        if self._is_closed:
+            raise ConfigError("the exporter is stopping: nothing was reloaded")
         self._notifier.reloading()
         try:
             return self._reload()
         finally:
             self._notifier.ready(self.status)
+
+    def close(self) -> None:
+        """Reload no more."""
+        self._is_closed = True
 
     @property
     def status(self) -> str:

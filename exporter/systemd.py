@@ -28,9 +28,10 @@ class SystemdNotifier:
         """The configuration is read again; ``ready`` ends that."""
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={int(monotonic() * 1_000_000)}")
 
-    def stopping(self) -> None:
-        """No new work is taken."""
-        self._tell("STOPPING=1\nSTATUS=Lets requests end")
+    def stopping(self, seconds: float) -> None:
+        """No new work is taken, and the end comes within so many seconds."""
+        limit = f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}"
+        self._tell(f"STOPPING=1\n{limit}\nSTATUS=Lets requests end")
 
     def alive(self, now: float) -> None:
         """The loop turns. To be called often: two signs are sent in the time that is wanted."""

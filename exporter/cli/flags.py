@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from exporter.config.errors import ConfigError
+from exporter.config.validators import parse_duration
 
 ENVIRONMENT = "MCP_EXPORTER_"
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -102,6 +103,14 @@ def is_local(url: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def seconds(flag: str, text: str) -> float:
+    """A duration such as ``5s``. Raises ``ConfigError``."""
+    try:
+        return parse_duration(text)
+    except ConfigError as problem:
+        raise ConfigError(f"{flag}: {problem}") from None
 
 
 def positive(text: str) -> int:

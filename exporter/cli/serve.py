@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.cli import access_flags
-from exporter.cli.flags import ENVIRONMENT, Flags, address
+from exporter.cli.flags import ENVIRONMENT, Flags, address, seconds
 from exporter.config.load import load_config
 from exporter.config.model import Config
 from exporter.telemetry import logs
@@ -52,6 +52,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "where wrapped servers report; empty: nowhere",
         "PATH",
     )
+    flag(
+        "--drain.delay",
+        "0s",
+        "how long a stop goes on accepting connections while /-/ready says no, so that balancers "
+        "notice; longer than a scrape interval, so that the last counts are read",
+        "DURATION",
+    )
+    flag("--drain.timeout", "5s", "how long requests in flight may end after that", "DURATION")
     flag.choice(
         "--log.level", ("debug", "info", "warning", "error"), "info", "the least that is logged"
     )
@@ -80,6 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
         wrap_socket=given["wrap.socket"],
         access=access,
         logs_calls=given["log.calls"],
+        drain_delay=seconds("--drain.delay", given["drain.delay"]),
+        drain_timeout=seconds("--drain.timeout", given["drain.timeout"]),
     )
     loaded = load_config(path, os.environ) if given["config.file"] else Config(servers={})
     with asyncio.Runner(loop_factory=fast_loop()) as runner:
@@ -104,7 +114,13 @@ async def _run(loaded: Config, settings: Settings) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     app = build(loaded, settings, os.environ.get(ENVIRONMENT + "REVISION", ""))
-    handlers = {"SIGINT": stopped.set, "SIGTERM": stopped.set, "SIGHUP": app.hang_up}
+
+    def stop() -> None:
+        if stopped.is_set():
+            app.abort()
+        stopped.set()
+
+    handlers = {"SIGINT": stop, "SIGTERM": stop, "SIGHUP": app.hang_up}
     for name, handler in handlers.items():
         # Windows has none of this: there Ctrl-C cancels this task.
         with contextlib.suppress(AttributeError, NotImplementedError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from exporter.transport.http.head import Headers
 from exporter.transport.http.request import Request
@@ -14,11 +14,17 @@ log = logging.getLogger(__name__)
 
 
 class ScrapeReply:
-    """Sends pieces one after the other. While the client does not read, no further one is made."""
+    """Sends pieces one after the other. While the client does not read, no further one is made.
 
-    def __init__(self, request: Request, pieces: Iterator[bytes]) -> None:
+    ``on_sent`` is told of a whole reply.
+    """
+
+    def __init__(
+        self, request: Request, pieces: Iterator[bytes], on_sent: Callable[[], None]
+    ) -> None:
         self._response = request.response
         self._pieces = pieces
+        self._on_sent = on_sent
         self._loop = asyncio.get_running_loop()
         self._next: asyncio.Handle | None = None
         self._is_paused = False
@@ -42,10 +48,11 @@ class ScrapeReply:
             return
         if piece is None:
             response.end()
+            self._on_sent()
             return
         response.write(piece)
         response.flush()
-        if not self._is_paused and not response.closed:
+        if not self._is_paused and self._next is None and not response.closed:
             # Other clients have their turn between two pieces.
             self._next = self._loop.call_soon(self._send)
 

@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
+from time import monotonic
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qs
 
@@ -64,6 +65,7 @@ class Web:
         self._exporter = exporter
         self._history = history
         self._liveness = liveness
+        self._last_scrape: float | None = None
         self._reloads: set[asyncio.Task[None]] = set()
         probe_pages = ProbePages(exporter, history)
         self._pages: dict[bytes, Callable[[Request], None]] = {
@@ -143,7 +145,15 @@ class Web:
         if accepts_gzip(request.header(b"accept-encoding") or b""):
             pieces = gzipped(pieces)
             headers.append((b"Content-Encoding", b"gzip"))
-        ScrapeReply(request, pieces).start(headers)
+        began = monotonic()
+        ScrapeReply(request, pieces, lambda: self._scraped(began)).start(headers)
+
+    def is_scrape_due(self, moment: float) -> bool:
+        """Whether somebody scrapes, and has not begun a whole scrape since that moment."""
+        return self._last_scrape is not None and self._last_scrape < moment
+
+    def _scraped(self, began: float) -> None:
+        self._last_scrape = max(began, self._last_scrape or began)
 
     def _landing(self, request: Request) -> None:
         page = pages.landing(self._exporter.rows(), self._history.records())

@@ -88,6 +88,11 @@ class Server:
         result = {"resultType": "input_required", "inputRequests": {}}
         self.reply(self._call["id"], result=result)
 
+    def do_slow(self, seconds: float) -> None:
+        """Reply, but not at once; nothing else is served meanwhile."""
+        time.sleep(seconds)
+        self.do_ok()
+
     def do_wait(self) -> None:
         """Never reply."""
 

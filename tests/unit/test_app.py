@@ -17,7 +17,6 @@ import psutil
 import pytest
 import uvloop
 
-from exporter import app as app_module
 from exporter.access import AccessFiles
 from exporter.app import App, Settings, build, is_loopback
 from exporter.config.errors import ConfigError
@@ -69,15 +68,19 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def make(file: Path, mcp_port: int = 0, web_port: int = 0) -> App:
-    settings = Settings(file, "127.0.0.1", mcp_port, "127.0.0.1", web_port)
+def make(file: Path, mcp_port: int = 0, web_port: int = 0, drain_timeout: float = 5.0) -> App:
+    settings = Settings(
+        file, "127.0.0.1", mcp_port, "127.0.0.1", web_port, drain_timeout=drain_timeout
+    )
     return build(load_config(file, {}), settings, "abc123")
 
 
 @asynccontextmanager
-async def running(file: Path, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Running]:
+async def running(
+    file: Path, caplog: pytest.LogCaptureFixture, drain_timeout: float = 5.0
+) -> AsyncIterator[Running]:
     caplog.set_level(logging.INFO)
-    app = make(file)
+    app = make(file, drain_timeout=drain_timeout)
     try:
         await app.start()
         ready = next(r for r in caplog.records if r.message == "mcp-exporter is ready")
@@ -125,16 +128,15 @@ def test_the_limit_on_bodies_is_the_configured_one(
 
 
 def test_nothing_is_left_of_an_exporter_that_stopped(
-    file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
-        async with running(file, caplog) as exporter:
+        async with running(file, caplog, drain_timeout=0.1) as exporter:
             client = asyncio.create_task(exporter.post(request(0, "initialize"), b"/shell/mcp"))
             while "child started" not in caplog.text:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await client
 
-    monkeypatch.setattr(app_module, "DRAIN_TIME", 0.1)
     threads, children = threading.active_count(), psutil.Process().children()
     play(story)
     assert threading.active_count() <= threads + 1, "but for asyncio's own pool"

@@ -180,3 +180,11 @@ def test_systemd_is_told_of_a_reload_and_of_its_end(scene: Scene, text: str, sta
     with contextlib.suppress(ConfigError):
         scene.reload(text)
     assert scene.notifier.said == ["reloading", status]
+
+
+def test_an_exporter_that_stops_does_not_begin_anew(scene: Scene) -> None:
+    scene.reloader.close()
+    with pytest.raises(ConfigError, match="is stopping"):
+        scene.reload(TWO)
+    assert scene.servers.served == [["one"]]
+    assert scene.notifier.said == []

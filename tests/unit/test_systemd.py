@@ -37,25 +37,25 @@ def heard(bound: socket.socket) -> list[str]:
 
 def test_each_state_is_one_message(manager: tuple[socket.socket, str]) -> None:
     bound, name = manager
-    supervisor = SystemdNotifier({"NOTIFY_SOCKET": name})
-    supervisor.ready("Relays to 2 servers")
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": name})
+    notifier.ready("Relays to 2 servers")
     assert heard(bound) == ["READY=1", "STATUS=Relays to 2 servers"]
-    supervisor.reloading()
+    notifier.reloading()
     first, second = heard(bound)
     assert first == "RELOADING=1"
     assert int(second.removeprefix("MONOTONIC_USEC=")) > 0
-    supervisor.stopping()
-    assert heard(bound)[0] == "STOPPING=1"
+    notifier.stopping(12.5)
+    assert heard(bound)[:2] == ["STOPPING=1", "EXTEND_TIMEOUT_USEC=12500000"]
 
 
 def test_a_sign_of_life_comes_twice_in_the_time_that_is_wanted(
     manager: tuple[socket.socket, str],
 ) -> None:
     bound, name = manager
-    supervisor = SystemdNotifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "10000000"})
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "10000000"})
     for tenths in range(101):
-        supervisor.alive(tenths / 10)
-    supervisor.stopping()
+        notifier.alive(tenths / 10)
+    notifier.stopping(1.0)
     signs = []
     while "STOPPING=1" not in (lines := heard(bound)):
         signs.append(lines)
@@ -75,8 +75,8 @@ def test_no_watchdog_wants_no_sign(
     manager: tuple[socket.socket, str], environ: dict[str, str]
 ) -> None:
     bound, name = manager
-    supervisor = SystemdNotifier({"NOTIFY_SOCKET": name, **environ})
-    supervisor.alive(0.0)
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": name, **environ})
+    notifier.alive(0.0)
     bound.setblocking(False)
     with pytest.raises(BlockingIOError):
         bound.recv(1)
@@ -84,19 +84,19 @@ def test_no_watchdog_wants_no_sign(
 
 @pytest.mark.parametrize("address", ["", "relative", "vsock:2:1234", "/nowhere/at/all", "@nobody"])
 def test_nobody_has_to_listen(address: str) -> None:
-    supervisor = SystemdNotifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1"})
-    supervisor.ready("x")
-    supervisor.alive(0.0)
-    supervisor.stopping()
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1"})
+    notifier.ready("x")
+    notifier.alive(0.0)
+    notifier.stopping(1.0)
 
 
 def test_a_manager_that_reads_nothing_holds_nobody_up(tmp_path: Path) -> None:
     name = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
         bound.bind(name)
-        supervisor = SystemdNotifier({"NOTIFY_SOCKET": name})
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": name})
         for _ in range(5000):
-            supervisor.ready("x")
+            notifier.ready("x")
 
 
 @pytest.fixture(scope="module")

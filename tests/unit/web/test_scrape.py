@@ -18,16 +18,21 @@ class Site(OpenApplication):
     """Serves scrapes of many pieces, and counts those that were made."""
 
     def __init__(self, pieces: int = 1000, breaks_after: int | None = None) -> None:
-        self.made = 0
+        self.made = self.sent = 0
         self._pieces = pieces
         self._breaks_after = breaks_after
         self.client = Downstream(self)
 
     def handle(self, request: Request) -> None:
-        ScrapeReply(request, self._render()).start([(b"Content-Type", b"text/plain")])
+        ScrapeReply(request, self._render(), self.note_sent).start(
+            [(b"Content-Type", b"text/plain")]
+        )
 
     def refuse(self, request: Request, status: int, reason: str) -> None:
         raise AssertionError((request, status, reason))
+
+    def note_sent(self) -> None:
+        self.sent += 1
 
     def _render(self) -> Iterator[bytes]:
         for _ in range(self._pieces):
@@ -47,6 +52,7 @@ async def test_a_whole_scrape_is_every_piece() -> None:
     await settle()
     (reply,) = site.client.replies()
     assert reply.body == PIECE * 5
+    assert site.sent == 1
 
 
 @on_fake_time
@@ -68,6 +74,7 @@ async def test_of_a_scrape_whose_client_is_gone_no_further_piece_is_made() -> No
     site.client.abort()
     await settle()
     assert site.made <= 2
+    assert site.sent == 0
 
 
 @on_fake_time

@@ -199,6 +199,22 @@ async def test_a_scraper_may_ask_for_some_families_alone() -> None:
     assert b"mcp_calls" not in body
 
 
+@on_fake_time
+async def test_a_scrape_is_due_where_somebody_scrapes_and_has_not_since() -> None:
+    site = Site()
+    clock = virtual_loop().clock
+    assert not site.web.is_scrape_due(clock.now), "nobody scrapes"
+    site.ask("/metrics")
+    await settle()
+    moment = clock.now
+    assert not site.web.is_scrape_due(moment)
+    clock.advance(1)
+    assert site.web.is_scrape_due(clock.now)
+    site.ask("/metrics")
+    await settle()
+    assert not site.web.is_scrape_due(clock.now)
+
+
 # Reload
 
 
