@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from exporter.protocol import jsonrpc
 from exporter.protocol.label_values import Outcome, exit_reason
+from exporter.protocol.lines import LineCutter
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
 from exporter.wrap.buffer import ReportBuffer
@@ -52,7 +53,7 @@ class CopyReader:
         self._observer.list_changed = self._buffer.list_changed
         self._exchange = Exchange(self._buffer)
         self._has_client_left = False
-        self._lines = {True: Lines(MAX_LINE), False: Lines(MAX_LINE)}
+        self._lines = {True: LineCutter(MAX_LINE), False: LineCutter(MAX_LINE)}
         self._unread: deque[tuple[bytes, float, bool]] = deque()
         self._wake = Event()
         self._reader = Thread(target=self._run, name="reader", daemon=True)
@@ -110,7 +111,9 @@ class CopyReader:
 
     def _read(self, data: bytes, now: float, to_server: bool) -> None:
         self._has_client_left |= to_server and not data
-        for line in self._lines[to_server].feed(data):
+        lines = self._lines[to_server]
+        lines.feed(data)
+        for line in lines:
             if line is None:
                 self._buffer.unparsed("too_large")
             elif line.strip():
@@ -126,35 +129,3 @@ class CopyReader:
             return
         self._buffer.client_seen(messages[0])
         self._observer.client_sent(self._exchange, messages, len(line), now)
-
-
-class Lines:
-    """Cuts a stream into lines; of a line longer than ``limit`` there is only ``None``."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def feed(self, data: bytes) -> list[bytes | None]:
-        """Take the next bytes; return the lines that are now complete, without line ends."""
-        head, *rest = data.split(b"\n")
-        self._keep(head)
-        if not rest:
-            return []
-        lines: list[bytes | None] = [self._take()]
-        lines += rest[:-1]
-        self._keep(rest[-1])
-        return [line.removesuffix(b"\r") if line is not None else None for line in lines]
-
-    def _keep(self, part: bytes) -> None:
-        self._size += len(part)
-        if self._size > self._limit:
-            self._parts.clear()
-        elif part:
-            self._parts.append(part)
-
-    def _take(self) -> bytes | None:
-        line = b"".join(self._parts) if self._size <= self._limit else None
-        self._parts, self._size = [], 0
-        return line

@@ -18,8 +18,8 @@ from exporter.config.load import parse_config
 from exporter.config.model import Config
 from exporter.protocol import header_encoding, sse
 from exporter.protocol import jsonrpc as message
+from exporter.protocol.lines import LineCutter
 from exporter.relay.stdio.param_headers import ParamHeaders
-from exporter.transport.process.child import LineBuffer
 from tests.support.fakes import bare_request
 from tests.support.raw_server import cut
 
@@ -67,14 +67,17 @@ def read_events(data: bytes) -> None:
 
 
 def read_lines(data: bytes) -> None:
-    """Lines of children: how they are cut does not matter where they are short enough."""
-    expected = [line.removesuffix(b"\r") for line in data.split(b"\n")[:-1]]
-    buffer = LineBuffer(len(data))
-    assert [line for piece in pieces(data) for line in buffer.feed(piece)] == expected
-    small = LineBuffer(LIMIT)
-    for piece in pieces(data):
-        small.feed(piece)
-        assert small._size <= LIMIT + len(piece)
+    """Lines of children: how they come does not matter, and one that is too long is not kept."""
+    whole = [line.removesuffix(b"\r") for line in data.split(b"\n")[:-1]]
+    for limit in (len(data), LIMIT):
+        lines, found = LineCutter(limit), []
+        for piece in pieces(data):
+            lines.feed(piece)
+            found += list(lines)
+            assert len(lines._begun) <= limit
+        kept = [line for line in found if line is not None]
+        assert kept == [line for line in whole if line in kept]
+        assert len(found) == len(whole)
 
 
 def read_configuration(data: bytes) -> None:

@@ -12,16 +12,18 @@ import logging
 import os
 import shlex
 import signal
+from array import array
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Protocol, cast
 
 from exporter.config.model import Server
-from exporter.config.redact import Redactor
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.label_values import exit_reason
+from exporter.protocol.lines import LineCutter
 from exporter.transport.process import spawn
 from exporter.transport.process.reaper import Reaper
+from exporter.transport.process.stderr import StderrLog, StderrReader
 
 INHERITED = frozenset(
     {
@@ -43,16 +45,15 @@ INHERITED = frozenset(
 MAX_LINE = 256 * 1024 * 1024
 MAX_UNREAD = 16 * 1024 * 1024
 STOP_GRACE = 2.0
+READING_TIME = 0.002
+"""Seconds for which lines of one child are read before others have their turn."""
 _DRAIN_TIME = 0.2
-_STDERR_LINES_A_SECOND = 20
-_STDERR_MOMENT = 0.1
-_STDERR_BYTES_A_MOMENT = 128 * 1024
 
 log = logging.getLogger(__name__)
 
 
 class ChildOwner(Protocol):
-    """Whoever talks to the child."""
+    """What a child's messages are for."""
 
     def child_said(self, line: bytes) -> None:
         """The child wrote one line."""
@@ -62,7 +63,7 @@ class ChildOwner(Protocol):
 
 
 class ProcessObserver(Protocol):
-    """Where the lives of children are counted."""
+    """Counts the lives of children."""
 
     def process_started(self, pid: int) -> None:
         """A child process runs."""
@@ -73,23 +74,32 @@ class ProcessObserver(Protocol):
     def process_exited(self, pid: int, reason: str) -> None:
         """It has ended: ``clean``, ``error``, ``signal`` or ``killed``."""
 
+    def unparsed(self, reason: str) -> None:
+        """It wrote what is not read."""
+
 
 class Child(asyncio.SubprocessProtocol):
-    """A child process and its three streams."""
+    """A child process and its three streams.
+
+    ``after`` is awaited before it starts: the end of the one whose place it takes.
+    """
 
     def __init__(
         self,
         server: Server,
         owner: ChildOwner,
-        ledger: ProcessObserver,
+        processes: ProcessObserver,
         reaper: Reaper,
         use: str,
         max_line: int = MAX_LINE,
+        *,
+        stderr_log: StderrLog | None = None,
+        after: asyncio.Task[None] | None = None,
     ) -> None:
         self.server = server
         self.started = monotonic()
         self._owner: ChildOwner | None = owner
-        self._ledger = ledger
+        self._processes = processes
         self._reaper = reaper
         self._use = use
         self._loop = asyncio.get_running_loop()
@@ -97,42 +107,58 @@ class Child(asyncio.SubprocessProtocol):
         self._stdin: asyncio.WriteTransport | None = None
         self._pid = 0
         self._unsent: list[bytes] = []
-        self._out = LineBuffer(max_line)
-        self._err = LineBuffer(64 * 1024)
-        self._mask = Redactor(server)
-        self._err_size = 0
-        self._quota = StderrQuota(_STDERR_LINES_A_SECOND)
+        self.sent = 0
+        """Bytes that were sent to it, read or not."""
+        self._lines = LineCutter(max_line)
+        self._stderr = StderrReader(stderr_log or StderrLog(server))
+        self._is_held = False
+        self._is_behind = False
+        self._is_paused = False
         self._stopping = False
         self._exited: asyncio.Future[None] = self._loop.create_future()
-        self._birth = self._loop.create_task(self._spawn())
+        self._birth = self._loop.create_task(self._spawn(after))
         self._stop_task: asyncio.Task[None] | None = None
-        self.on_stderr: Callable[[bytes], None] = _unheard
+        self.on_stderr: Callable[[bytes], None] | None = None
+        """Called with each line of stderr that is logged."""
 
     def send(self, line: bytes) -> None:
         """Write one message; ``line`` has no newline."""
+        self.sent += len(line) + 1
         if self._stdin is None:
-            self._unsent.append(line)
+            self._unsent.append(line + b"\n")
         elif not self._stdin.is_closing():
             self._stdin.write(line + b"\n")
+
+    @property
+    def unread(self) -> int:
+        """Bytes that were sent, and that the child has not read yet."""
+        if self._stdin is None:
+            return sum(map(len, self._unsent))
+        if self._stdin.is_closing():
+            return 0
+        return self._stdin.get_write_buffer_size() + _unread_in(self._stdin)
 
     @property
     def is_clogged(self) -> bool:
         """Whether the child has long stopped to read: what waits for it must not pile up."""
         if self._stdin is None:
-            return sum(map(len, self._unsent)) > MAX_UNREAD
+            return self.unread > MAX_UNREAD
         return self._stdin.get_write_buffer_size() > MAX_UNREAD
 
-    def pause(self, paused: bool, fd: int = 1) -> None:
+    def pause(self, paused: bool) -> None:
         """Stop or go on reading what the child writes."""
-        pipe = self._transport.get_pipe_transport(fd) if self._transport else None
-        if pipe is None or pipe.is_closing():
-            return
-        with contextlib.suppress(RuntimeError):
-            reader = cast("asyncio.ReadTransport", pipe)
-            (reader.pause_reading if paused else reader.resume_reading)()
+        self._is_held = paused
+        self._hold()
+
+    def lose(self, text: str, fault: Fault) -> None:
+        """Give the child up: its owner is told, and the child stopped."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.child_lost(UpstreamError(text, fault))
+        self.stop()
 
     def stop(self) -> asyncio.Task[None]:
-        """Begin to end the child; its owner hears nothing more. Answers when it is over."""
+        """Begin to end the child, and return what ends with it; its owner hears nothing more."""
         self._owner = None
         if self._stop_task is None:
             self._stop_task = self._loop.create_task(self._stop())
@@ -145,35 +171,38 @@ class Child(asyncio.SubprocessProtocol):
         self._transport = cast("asyncio.SubprocessTransport", transport)
         self._pid = self._transport.get_pid() or 0
         self._reaper.watch(self._pid)
-        self._ledger.process_started(self._pid)
+        self._processes.process_started(self._pid)
         self._stdin = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
         log.info(
             "child started", extra={"server": self.server.name, "pid": self._pid, "use": self._use}
         )
-        unsent, self._unsent = self._unsent, []
-        for line in unsent:
-            self.send(line)
+        if self._unsent:
+            self._stdin.write(b"".join(self._unsent))
+            self._unsent.clear()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """The child wrote something."""
         if fd == 2:
-            self._log_stderr(data)
+            for line in self._stderr.read(data, self._pid):
+                if self.on_stderr is not None:
+                    self.on_stderr(line)
             return
-        for line in self._out.feed(data):
-            if self._owner is not None and line.strip():
-                self._owner.child_said(line)
+        self._lines.feed(data)
+        if not self._is_behind:
+            self._read_lines()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
         """One of the streams is closed."""
-        if fd == 1 and not self._exited.done():
-            # Without its output a child is of no use, whether or not it still runs.
-            self._loop.call_later(_DRAIN_TIME, self._lose_output)
+        if fd < 2 and not self._exited.done():
+            # Without them a child is of no use, whether or not it still runs.
+            text = "closed its output" if fd else "closed its input"
+            self._loop.call_later(_DRAIN_TIME, self._lose_stream, text)
 
     def process_exited(self) -> None:
         """The process has ended; what it wrote last may still be in the pipe."""
         code = self._transport.get_returncode() if self._transport else None
         self._reaper.forget(self._pid)
-        self._ledger.process_exited(self._pid, exit_reason(code, self._stopping))
+        self._processes.process_exited(self._pid, exit_reason(code, self._stopping))
         text = _describe_exit(code)
         level = logging.INFO if self._stopping or code == 0 else logging.WARNING
         extra = {"server": self.server.name, "pid": self._pid, "use": self._use}
@@ -181,35 +210,70 @@ class Child(asyncio.SubprocessProtocol):
         if not self._exited.done():
             self._exited.set_result(None)
         self._kill_group(signal.SIGKILL)  # whatever it left behind
-        self._loop.call_later(_DRAIN_TIME, self._lose, text, Fault.EXIT)
+        self._loop.call_later(_DRAIN_TIME, self._lose_when_read, text)
 
     # Inside
 
-    async def _spawn(self) -> None:
+    async def _spawn(self, after: asyncio.Task[None] | None) -> None:
         server = self.server
+        if after is not None:
+            await asyncio.wait([after])
+            if self._stop_task is not None:  # it is not needed any more
+                self._exited.set_result(None)
+                return
         try:
             command = [server.command or "", *server.args]
             await spawn.start(self, command, environment(server.env), server.cwd)
         except (OSError, ValueError) as error:
             if not self._exited.done():
                 self._exited.set_result(None)
-            self._lose(f"could not be started: {_spawn_error(server, error)}", Fault.CONNECTION)
+            self.lose(f"could not be started: {_spawn_error(server, error)}", Fault.CONNECTION)
 
-    def _lose(self, text: str, fault: Fault) -> None:
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            owner.child_lost(UpstreamError(text, fault))
-        self.stop()
+    def _read_lines(self) -> None:
+        """Read lines for a while; what is left is read when others have had their turn."""
+        self._is_behind = False
+        end = monotonic() + READING_TIME
+        for line in self._lines:
+            if self._owner is None:
+                return
+            if line is None:
+                self._processes.unparsed("too_large")
+            elif line and not line.isspace():
+                self._owner.child_said(line)
+            if monotonic() > end:
+                self._is_behind = True
+                self._loop.call_soon(self._read_lines)
+                break
+        self._hold()
 
-    def _lose_output(self) -> None:
+    def _hold(self) -> None:
+        """Read its output, or let it wait."""
+        paused = self._is_held or self._is_behind
+        if paused is self._is_paused or self._transport is None:
+            return
+        pipe = self._transport.get_pipe_transport(1)
+        if pipe is None or pipe.is_closing():
+            return
+        self._is_paused = paused
+        with contextlib.suppress(RuntimeError):
+            reader = cast("asyncio.ReadTransport", pipe)
+            (reader.pause_reading if paused else reader.resume_reading)()
+
+    def _lose_when_read(self, text: str) -> None:
+        if self._is_behind and self._owner is not None:
+            self._loop.call_soon(self._lose_when_read, text)
+        else:
+            self.lose(text, Fault.EXIT)
+
+    def _lose_stream(self, text: str) -> None:
         if not self._exited.done():  # else how it exited says more
-            self._lose("closed its output", Fault.EXIT)
+            self.lose(text, Fault.EXIT)
 
     async def _stop(self) -> None:
         self._stopping = True
         await asyncio.wait([self._birth])
         if self._pid and not self._exited.done():
-            self._ledger.process_stopping(self._pid)
+            self._processes.process_stopping(self._pid)
         if self._stdin is not None:
             self._stdin.close()
         for sign in (None, signal.SIGTERM, signal.SIGKILL):
@@ -225,75 +289,6 @@ class Child(asyncio.SubprocessProtocol):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self._pid:
                 os.killpg(self._pid, sign)
-
-    def _slow_stderr(self, size: int) -> None:
-        """Read so much of it in a moment and no more: a flood would cost the relay its time."""
-        if not self._err_size:
-            self._loop.call_later(_STDERR_MOMENT, self._resume_stderr)
-        self._err_size += size
-        if self._err_size > _STDERR_BYTES_A_MOMENT:
-            self.pause(True, fd=2)
-
-    def _resume_stderr(self) -> None:
-        self._err_size = 0
-        self.pause(False, fd=2)
-
-    def _log_stderr(self, data: bytes) -> None:
-        self._slow_stderr(len(data))
-        for line in self._err.feed(data):
-            dropped = self._quota.take(monotonic())
-            if dropped is None:
-                continue
-            extra = {"server": self.server.name, "pid": self._pid}
-            if dropped:
-                log.warning("%d lines of its stderr were not logged", dropped, extra=extra)
-            text = self._mask(line.decode(errors="replace"))
-            log.info("stderr: %s", text[:2000], extra=extra)
-            self.on_stderr(line)
-
-
-class LineBuffer:
-    """Cuts a stream into lines; a longer one than ``limit`` is cut there."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take the next bytes; answers the lines that are now complete, without line ends."""
-        head, *rest = data.split(b"\n")
-        self._parts.append(head)
-        self._size += len(head)
-        if not rest:
-            if self._size <= self._limit:
-                return []
-            rest = [b""]
-        lines = [b"".join(self._parts), *rest[:-1]]
-        self._parts = [rest[-1]] if rest[-1] else []
-        self._size = len(rest[-1])
-        return [line.removesuffix(b"\r") for line in lines]
-
-
-class StderrQuota:
-    """Lets so many lines a second into the log."""
-
-    def __init__(self, lines_a_second: int) -> None:
-        self._limit = lines_a_second
-        self._second = 0.0
-        self._count = 0
-        self._dropped = 0
-
-    def take(self, now: float) -> int | None:
-        """May one more be logged? Answers how many were dropped before it, or ``None``."""
-        if now - self._second >= 1.0:
-            self._second, self._count = now, 0
-        self._count += 1
-        if self._count > self._limit:
-            self._dropped += 1
-            return None
-        dropped, self._dropped = self._dropped, 0
-        return dropped
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
@@ -312,6 +307,18 @@ def _describe_exit(code: int | None) -> str:
     return f"was ended by signal {-code}"
 
 
+def _unread_in(pipe: asyncio.WriteTransport) -> int:
+    """Bytes in the pipe itself; 0 where the system does not say."""
+    file = pipe.get_extra_info("pipe")
+    size = array("i", [0])
+    with contextlib.suppress(ImportError, OSError, ValueError, AttributeError):
+        import fcntl
+        import termios
+
+        fcntl.ioctl(file.fileno(), termios.FIONREAD, size)
+    return size[0]
+
+
 def _spawn_error(server: Server, error: OSError | ValueError) -> str:
     command = shlex.quote(server.command or "")
     if isinstance(error, FileNotFoundError) and server.cwd and not os.path.isdir(server.cwd):  # noqa: PTH112
@@ -319,7 +326,3 @@ def _spawn_error(server: Server, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"the command {command} was not found on PATH"
     return f"{command}: {error}"
-
-
-def _unheard(line: bytes) -> None:
-    """Nobody but the log wants it."""

@@ -6,11 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from exporter.protocol.label_values import Outcome
-from exporter.wrap.reader import CopyReader, Lines
+from exporter.wrap.reader import CopyReader
 from exporter.wrap.report import Report
 
 
@@ -49,19 +47,6 @@ class Watched:
 
     def outcomes(self) -> list[str]:
         return [each.outcome for each in self.report().calls]
-
-
-@given(st.lists(st.binary(max_size=20)))
-def test_lines_do_not_depend_on_how_the_stream_is_cut(parts: list[bytes]) -> None:
-    lines = Lines(10_000)
-    expected = [each.removesuffix(b"\r") for each in b"".join(parts).split(b"\n")[:-1]]
-    assert [each for part in parts for each in lines.feed(part)] == expected
-
-
-def test_a_line_that_is_too_long_costs_only_itself() -> None:
-    lines = Lines(4)
-    assert lines.feed(b"abcdef") == []
-    assert lines.feed(b"gh\nok\n") == [None, b"ok"]
 
 
 def test_a_call_is_noted_with_its_time_tool_and_size() -> None:

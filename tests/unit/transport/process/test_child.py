@@ -6,20 +6,17 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine
-from itertools import pairwise
 from typing import Any
 
 import psutil
 import pytest
 import uvloop
-from hypothesis import given
-from hypothesis import strategies as st
 
 from exporter.config.model import Server
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.transport.process import child as child_module
 from exporter.transport.process import spawn
-from exporter.transport.process.child import Child, LineBuffer, StderrQuota, environment
+from exporter.transport.process.child import Child, environment
 from exporter.transport.process.reaper import Reaper
 
 Loop = Callable[[], asyncio.AbstractEventLoop]
@@ -63,6 +60,7 @@ class Ledger:
     def __init__(self) -> None:
         self.started: list[int] = []
         self.exits: list[str] = []
+        self.unread: list[str] = []
 
     def process_started(self, pid: int) -> None:
         self.started.append(pid)
@@ -74,14 +72,19 @@ class Ledger:
         assert pid in self.started
         self.exits.append(reason)
 
+    def unparsed(self, reason: str) -> None:
+        self.unread.append(reason)
+
 
 class Scene:
     """A child that runs a shell script."""
 
-    def __init__(self, script: str = "", server: Server | None = None) -> None:
+    def __init__(self, script: str = "", server: Server | None = None, **options: Any) -> None:
         command = Server("demo", "stdio", command="/bin/sh", args=("-c", script))
         self.owner, self.ledger, self.reaper = Owner(), Ledger(), NoReaper()
-        self.child = Child(server or command, self.owner, self.ledger, self.reaper, "session")
+        self.child = Child(
+            server or command, self.owner, self.ledger, self.reaper, "session", **options
+        )
 
     async def pid(self) -> int:
         """The number that the script writes first."""
@@ -204,24 +207,88 @@ def test_a_child_that_does_not_read_is_clogged(loop: Loop, impatient: None) -> N
     play(loop, story)
 
 
-@given(st.lists(st.binary(max_size=30), max_size=8), st.lists(st.integers(0, 250), max_size=10))
-def test_it_does_not_matter_how_lines_are_cut(lines: list[bytes], cuts: list[int]) -> None:
-    lines = [line.replace(b"\n", b"").rstrip(b"\r") for line in lines]
-    stream = b"".join(line + b"\r\n" for line in lines)
-    buffer = LineBuffer(1000)
-    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    found = []
-    for start, end in pairwise(places):
-        found += buffer.feed(stream[start:end])
-    assert found == lines
+def test_lines_of_a_babbling_child_leave_others_their_turn(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each line the time is up: something else runs before the next one is read."""
+    monkeypatch.setattr(child_module, "READING_TIME", -1.0)
+
+    async def story() -> None:
+        scene = Scene("seq 1 500; echo last; read line")
+        turns = 0
+        while await scene.owner.line() != b"last":
+            turns += scene.owner.lines.empty()
+            await asyncio.sleep(0)
+        assert turns > 400
+        assert await scene.stop() == "clean"
+
+    play(loop, story)
 
 
-def test_a_line_without_end_is_cut_before_it_fills_the_memory() -> None:
-    buffer = LineBuffer(100)
-    pieces = [len(line) for _ in range(100) for line in buffer.feed(b"x" * 30)]
-    assert sum(pieces) >= 2900
-    assert max(pieces) <= 130
-    assert buffer.feed(b"\nnext\n")[-1] == b"next"
+def test_what_a_child_wrote_before_its_end_is_read_whole_before_it_is_lost(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "READING_TIME", -1.0)
+    monkeypatch.setattr(child_module, "_DRAIN_TIME", 0.0)
+
+    async def story() -> None:
+        scene = Scene("seq 1 5000")
+        await scene.end()
+        assert scene.owner.lines.qsize() == 5000
+
+    play(loop, story)
+
+
+def test_a_line_that_is_too_long_is_counted_and_the_next_one_read(loop: Loop) -> None:
+    async def story() -> None:
+        scene = Scene("echo 1234567890; echo 12345; read line", max_line=5)
+        assert await scene.owner.line() == b"12345"
+        assert scene.ledger.unread == ["too_large"]
+        await scene.stop()
+
+    play(loop, story)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"], indirect=True)
+def test_what_a_child_has_not_read_is_known(loop: Loop) -> None:
+    async def story() -> None:
+        scene = Scene("echo up; read line; echo $line; exec sleep 60")
+        scene.child.send(b"early")
+        assert scene.child.unread == 6
+        assert await scene.owner.line() == b"up"
+        assert await scene.owner.line() == b"early"
+        assert scene.child.unread == 0
+        scene.child.send(b"x" * 99)
+        assert scene.child.unread == 100
+        scene.child.send(b"x" * 1_000_000)
+        assert scene.child.unread == scene.child.sent - 6 == 1_000_101
+        await scene.stop()
+        assert scene.child.unread == 0
+
+    play(loop, story)
+
+
+def test_a_child_may_take_the_place_of_another_once_that_is_gone(loop: Loop) -> None:
+    async def story() -> None:
+        first = Scene("echo $$; cat; sleep 0.2")
+        pid = await first.pid()
+        second = Scene("echo $$; read line", after=first.child.stop())
+        second.child.send(b"go")
+        await second.pid()
+        assert not is_alive(pid)
+        await second.end()
+
+    play(loop, story)
+
+
+def test_a_child_that_waits_for_a_place_may_be_stopped(loop: Loop) -> None:
+    async def story() -> None:
+        first = Scene("exec cat")
+        second = Scene("exec cat", after=first.child.stop())
+        await second.child.stop()
+        assert not second.ledger.started
+
+    play(loop, story)
 
 
 # Ends
@@ -277,16 +344,19 @@ def test_a_child_that_cannot_be_started_says_why(loop: Loop, server: Server, tex
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"], indirect=True)
-def test_a_child_that_closes_its_output_is_lost(
+@pytest.mark.parametrize(("closing", "name"), [("exec >&-", "output"), ("exec <&-", "input")])
+def test_a_child_that_closes_a_stream_is_lost(
     loop: Loop,
     impatient: None,  # noqa: ARG001
+    closing: str,
+    name: str,
 ) -> None:
     """uvloop leaves its own processes a second copy of the pipe: there it is seen only at exit."""
 
     async def story() -> None:
-        scene = Scene("echo $$; exec >&-; exec sleep 60")
+        scene = Scene(f"echo $$; {closing}; exec sleep 60")
         pid = await scene.pid()
-        assert str(await scene.end()) == "closed its output"
+        assert str(await scene.end()) == f"closed its {name}"
         assert not is_alive(pid)
 
     play(loop, story)
@@ -377,27 +447,19 @@ def test_stderr_is_logged_under_the_name_of_the_server(
     assert {vars(record)["server"] for record in logged} == {"demo"}
 
 
-def test_a_flood_on_stderr_is_cut_and_the_cut_is_told(
+def test_a_flood_on_stderr_holds_up_nothing_and_is_cut_in_the_log(
     loop: Loop, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The child is not made to wait for what is not logged: its next word comes at once."""
     caplog.set_level(logging.INFO)
 
     async def story() -> None:
-        script = "i=0; while [ $i -lt 300 ]; do echo $i >&2; i=$((i+1)); done; echo done; read line"
-        scene = Scene(script)
-        await scene.owner.line()
+        scene = Scene("yes 0123456789 | head -c 4000000 >&2; echo done; read line")
+        assert await scene.owner.line() == b"done"
         await scene.stop()
 
     play(loop, story)
     assert 20 <= len([r for r in caplog.records if r.message.startswith("stderr: ")]) < 200
-
-
-def test_so_many_lines_a_second_may_be_logged() -> None:
-    quota = StderrQuota(2)
-    assert [quota.take(10.0) for _ in range(4)] == [0, 0, None, None]
-    assert quota.take(10.9) is None
-    assert [quota.take(11.0) for _ in range(3)] == [3, 0, None]
-    assert quota.take(13.0) == 1
 
 
 def test_a_child_sees_nothing_of_the_environment_that_is_not_its_own(
