@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from exporter.config.model import Config, ProbeSettings, Server
+from exporter.config.model import Config, Limits, ProbeSettings, Server
 from exporter.probe.history import History
 from exporter.probe.prober import Prober
 from exporter.probe.run import open_target
@@ -16,6 +16,7 @@ from exporter.relay.http.sse_upstream import SseUpstream
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl
 from exporter.relay.stdio.upstream import StdioUpstream
+from exporter.telemetry.health_tracker import HealthTracker
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
@@ -38,6 +39,32 @@ class ServerRuntime:
     observer: Observer
     upstream: HttpUpstream | StdioUpstream
     prober: Prober
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvents:
+    """Tells the prober and the health state what the traffic says; ``health`` where it counts."""
+
+    prober: Prober
+    health: HealthTracker | None
+
+    def tools_listed(self, reply: bytes, cursor: str | None) -> None:
+        """A client was shown a page of the server's tools."""
+        self.prober.tools_shown(reply, cursor)
+
+    def list_changed(self) -> None:
+        """The server said that its tools changed."""
+        self.prober.tools_changed()
+
+    def alive(self) -> None:
+        """The server has just said something."""
+        if self.health is not None:
+            self.health.call_succeeded()
+
+    def lost(self, reason: str) -> None:
+        """A real request found the server unreachable, or lost it."""
+        if self.health is not None:
+            self.health.call_failed(reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +113,7 @@ class ServerSet:
         for name in (*difference.removed, *difference.changed):
             self._remove(name, is_final=name in difference.removed)
         for position, name in enumerate((*difference.changed, *difference.added)):
-            runtime = self._add(wanted[name], config.limits.observed_bytes)
+            runtime = self._add(wanted[name], config.limits)
             runtime.prober.start(delay=position * START_SPACING)
         self._runtimes = {name: self._runtimes[name] for name in wanted}
         return difference
@@ -136,7 +163,7 @@ class ServerSet:
             task.cancel()
         await asyncio.gather(*closing, *self._closing, return_exceptions=True)
 
-    def _add(self, server: Server, observed_bytes: int) -> ServerRuntime:
+    def _add(self, server: Server, limits: Limits) -> ServerRuntime:
         recorder = self._recorder_type(self._metrics, server.name, server.transport)
         prober = self._prober(server, recorder)
         observer = self._observe(recorder, prober, server.probe)
@@ -145,7 +172,7 @@ class ServerSet:
             upstream = StdioUpstream(server, observer, recorder, self._reaper, self._loop)
         else:
             kind = SseUpstream if server.transport == "sse" else HttpUpstream
-            upstream = kind(server, observer, self._loop, observed_bytes, self._own_url)
+            upstream = kind(server, observer, self._loop, limits, self._own_url)
         runtime = ServerRuntime(server, recorder, observer, upstream, prober)
         self._runtimes[server.name] = runtime
         self._gateway.add(server.name, upstream)
@@ -162,12 +189,8 @@ class ServerSet:
     def _observe(
         self, recorder: ServerRecorder, prober: Prober, settings: ProbeSettings
     ) -> Observer:
-        observer = Observer(recorder)
-        observer.tools_heard, observer.list_changed = prober.tools_shown, prober.tools_changed
-        if settings.passive:
-            health = prober.health
-            observer.alive, observer.lost = health.call_succeeded, health.call_failed
-        return observer
+        events = ServerEvents(prober, prober.health if settings.passive else None)
+        return Observer(recorder, events)
 
     def _remove(self, name: str, is_final: bool) -> None:
         runtime = self._runtimes.pop(name)

@@ -1,17 +1,18 @@
 """What a JSON-RPC message is: its id, its method and the few members that observation needs.
 
-The reader is partial: members that nobody asks for are skipped, not built. It never changes
-the bytes, and it never raises on what a peer sent: ``read`` answers ``None`` instead.
+The reader is partial: members that observation does not need are skipped, not built. It never
+changes the bytes, and it never raises on what a peer sent.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
-from msgspec.structs import FieldInfo
+
+from exporter.protocol import surrogates
+from exporter.protocol.spec import CALL_TOOL
 
 Id: TypeAlias = int | float | str | None
 """A request id or progress token with its JSON type: ``1`` and ``"1"`` are two ids."""
@@ -78,6 +79,7 @@ class Error(Struct, frozen=True):
 class Message(Struct, frozen=True):
     """One JSON-RPC message, partly read."""
 
+    jsonrpc: Literal["2.0"] | UnsetType = UNSET
     id: Id | UnsetType = UNSET
     method: str | None = None
     params: Params | None = None
@@ -85,8 +87,13 @@ class Message(Struct, frozen=True):
     error: Error | UnsetType = UNSET
 
     @property
+    def reply_id(self) -> Id:
+        """The id that an error reply to it bears: null where it has none."""
+        return None if self.id is UNSET else self.id
+
+    @property
     def is_request(self) -> bool:
-        """A method with an id: somebody waits for a reply."""
+        """A method with an id: its sender waits for a reply."""
         return self.method is not None and self.id is not UNSET
 
     @property
@@ -96,13 +103,18 @@ class Message(Struct, frozen=True):
 
     @property
     def is_reply(self) -> bool:
-        """A result or an error."""
-        return self.method is None and not (self.result is UNSET and self.error is UNSET)
+        """A result or an error, and either of what makes it JSON-RPC: the version or an id.
+
+        Other frameworks and gateways, too, call something of theirs ``error``.
+        """
+        if self.method is not None or (self.result is UNSET and self.error is UNSET):
+            return False
+        return self.jsonrpc is not UNSET or self.id is not UNSET
 
     @property
     def tool(self) -> str | None:
         """The tool's name of a ``tools/call``; untrusted."""
-        if self.method != "tools/call" or self.params is None:
+        if self.method != CALL_TOOL or self.params is None:
             return None
         return self.params.name
 
@@ -113,10 +125,9 @@ class Message(Struct, frozen=True):
         return meta.protocol_version if meta else None
 
     @property
-    def traceparent(self) -> str | None:
-        """The W3C trace context that the client sent along, unchecked."""
-        meta = self.params.meta if self.params else None
-        return meta.traceparent if meta else None
+    def requested_version(self) -> str | None:
+        """The version that the client speaks or asks for, in ``initialize`` or the envelope."""
+        return (self.params.protocol_version if self.params else None) or self.protocol_version
 
     @property
     def client(self) -> str | None:
@@ -134,135 +145,184 @@ class Message(Struct, frozen=True):
         return meta.progress_token if meta else UNSET
 
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-# Both begin with what is rare, so that a megabyte of something else is passed over at once.
-_LONE_SURROGATE = re.compile(
-    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
-    rb"|[c-fC-F][0-9a-fA-F]{2}(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))"
-)
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]')
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises where a text is not JSON, not what was expected, or nested too deep."""
+
+BATCH = 100
+"""Messages of one batch that are read; each costs microseconds, and a peer chooses their number."""
+
+_LONGEST_NUMBER = 20  # characters of a 64-bit integer
+_ABSENT = msgspec.Raw()
+_MARK = b"\xef\xbb\xbf"
 _one = msgspec.json.Decoder(Message)
-_many = msgspec.json.Decoder(list[msgspec.Raw])
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_name = msgspec.json.Decoder(str)
-_PARTS: dict[str, type[Struct]] = {
-    "params": Params,
-    "meta": Meta,
-    "client_info": Implementation,
-    "server_info": Implementation,
-    "result": Result,
-    "error": Error,
-}
-_UNUSABLE = object()
+# As a structure, for what follows the last field is skipped without an object for each.
+_batch = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "_Batch",
+        [(f"item{number}", msgspec.Raw, _ABSENT) for number in range(BATCH + 1)],
+        array_like=True,
+        frozen=True,
+    )
+)
+
+UNREAD = Message()
+"""Stands for the messages of a batch that are too many to be read."""
+
+
+class _Members:
+    """Reads the members of one kind singly, so that an odd one costs only itself."""
+
+    def __init__(self, kind: type[Struct], **nested: _Members) -> None:
+        self._kind = kind
+        fields = msgspec.structs.fields(kind)
+        self._found = msgspec.json.Decoder(
+            msgspec.defstruct(
+                f"_{kind.__name__}Members",
+                [(each.name, msgspec.Raw, _ABSENT) for each in fields],
+                rename={each.name: each.encode_name for each in fields},
+                frozen=True,
+            )
+        )
+        self._parts = [
+            (each.name, msgspec.json.Decoder(each.type), nested.get(each.name)) for each in fields
+        ]
+
+    def read(self, data: bytes | msgspec.Raw) -> Struct | None:
+        """Return what is as it should be; ``None`` where it is no object."""
+        try:
+            given = self._found.decode(data)
+        except UNREADABLE:
+            return None
+        values = {}
+        for name, decoder, nested in self._parts:
+            raw = getattr(given, name)
+            if raw is _ABSENT:
+                continue
+            try:
+                values[name] = decoder.decode(raw)
+            except UNREADABLE:
+                self._salvage(values, name, raw, nested)
+        return self._kind(**values)
+
+    def _salvage(
+        self, values: dict[str, Any], name: str, raw: msgspec.Raw, nested: _Members | None
+    ) -> None:
+        if name == "id":
+            values[name] = None
+        elif nested is not None and not (name == "error" and bytes(raw) == b"null"):
+            # A null there is none: some servers write it beside every result.
+            values[name] = nested.read(raw) or nested.empty
+
+    @property
+    def empty(self) -> Struct:
+        """One without members."""
+        return self._kind()
+
+
+_implementation = _Members(Implementation)
+_message = _Members(
+    Message,
+    params=_Members(
+        Params,
+        client_info=_implementation,
+        meta=_Members(Meta, client_info=_implementation),
+    ),
+    result=_Members(Result, server_info=_implementation),
+    error=_Members(Error),
+)
 
 
 def read(data: bytes | bytearray | memoryview) -> Message | None:
-    """Read one message, or answer ``None`` where it is not a JSON object.
+    """Read one message; ``None`` where it is not a JSON object.
 
     A member of an unexpected type costs only that member, so that an odd ``isError`` hides
     neither the id nor the method.
     """
     try:
         return _one.decode(data)
-    except _UNREADABLE:
-        return _read_leniently(data)
+    except UNREADABLE:
+        return _read_leniently(bytes(data))
 
 
-def is_batch(data: bytes) -> bool:
-    """Whether the text is a JSON array (JSON-RPC batches, 2025-03-26 and older)."""
-    return not data.startswith(b"{") and data[:64].lstrip()[:1] == b"["
-
-
-def read_all(data: bytes) -> tuple[Message, ...] | None:
-    """Read a message or a batch; ``None`` where the text is neither, or an empty batch."""
-    if not is_batch(data):
-        message = read(data)
-        return None if message is None else (message,)
-    messages = tuple(message for item in split(data) if (message := read(item)) is not None)
-    return messages or None
-
-
-def _read_leniently(data: bytes | bytearray | memoryview) -> Message | None:
-    found = _salvage(readable(data), Message)
+def _read_leniently(data: bytes) -> Message | None:
+    data = data.removeprefix(_MARK)
+    if not data[:64].lstrip().startswith(b"{"):
+        return None
+    if rb"\ud" in data or rb"\uD" in data:
+        data = surrogates.readable(data)
+    found = _message.read(data)
     return found if isinstance(found, Message) else None
 
 
-def readable(data: bytes | bytearray | memoryview) -> bytes:
-    """A copy for the decoder, which refuses a text with a lone surrogate whole.
+def is_batch(data: bytes | bytearray) -> bool:
+    """Whether the text is a JSON array (JSON-RPC batches, 2025-03-26 and older)."""
+    return not data.startswith(b"{") and data[:64].removeprefix(_MARK).lstrip()[:1] == b"["
 
-    JavaScript writes half an emoji so. The copy loses it; the structure around it and every
-    length stay what they were.
+
+def read_all(data: bytes | bytearray) -> tuple[Message, ...] | None:
+    """Read a message or a batch; ``None`` where the text is neither, or an empty batch.
+
+    Where a batch has more than ``BATCH`` messages, the last one is ``UNREAD``.
     """
-    return _LONE_SURROGATE.sub(rb"\\ufffd", data)
+    if not is_batch(data):
+        message = read(data)
+        return None if message is None else (message,)
+    parts = split(data)
+    messages = tuple(message for item in parts[:BATCH] if (message := read(item)) is not None)
+    return (*messages, UNREAD) if len(parts) > BATCH else messages or None
 
 
-def _salvage(data: bytes | msgspec.Raw, kind: type[Struct]) -> Struct | None:
-    """The members that are what they should be; the others as if they were not there."""
+def split(data: bytes | bytearray) -> list[bytes]:
+    """Return the messages of a batch, each as its own bytes; none where it is not a batch.
+
+    At most ``BATCH`` of them, and one more where there are more.
+    """
+    data = bytes(data).removeprefix(_MARK)
     try:
-        given = _object.decode(data)
-    except _UNREADABLE:
-        return None
-    found = {}
-    for part in msgspec.structs.fields(kind):
-        raw = given.get(part.encode_name)
-        if raw is not None:
-            found[part.name] = _decode(raw, part)
-    return kind(**{name: value for name, value in found.items() if value is not _UNUSABLE})
-
-
-def _decode(raw: msgspec.Raw, part: FieldInfo) -> Any:
-    nested = _PARTS.get(part.name)
-    try:
-        return msgspec.json.decode(raw, type=part.type)
-    except _UNREADABLE:
-        if nested is None:
-            return None if part.name == "id" else _UNUSABLE
-    if part.name == "error" and bytes(raw) == b"null":
-        return _UNUSABLE  # some servers write it beside every result
-    return _salvage(raw, nested) or nested()
-
-
-def split(data: bytes) -> list[bytes]:
-    """The messages of a batch, each as its own bytes; none where it is not a batch."""
-    try:
-        return [bytes(item) for item in _many.decode(data)]
-    except _UNREADABLE:
+        return [bytes(raw) for raw in _items(data)]
+    except UNREADABLE:
         pass
     try:
-        _many.decode(readable(data))
-    except _UNREADABLE:
+        return surrogates.items(data, _items(surrogates.structure(data)))
+    except UNREADABLE:
         return []
-    return _parts(data)
+
+
+def _items(data: bytes) -> list[msgspec.Raw]:
+    return [raw for raw in msgspec.structs.astuple(_batch.decode(data)) if raw is not _ABSENT]
+
+
+def retyped(request_id: Id | UnsetType) -> Id | UnsetType:
+    """Return the id as the other JSON type: ``"1"`` for ``1``, and the other way round.
+
+    ``UNSET`` where there is none: ``"01"`` is no number.
+    """
+    if isinstance(request_id, int):
+        return str(request_id)
+    if not isinstance(request_id, str) or len(request_id) > _LONGEST_NUMBER:
+        return UNSET
+    is_number = request_id.removeprefix("-").isdecimal() and request_id.isascii()
+    return int(request_id) if is_number and str(int(request_id)) == request_id else UNSET
 
 
 def members(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
-    """The members of an object, each as its own bytes. Raises ``ValueError`` where it is none."""
+    """Return the members of an object, each as its own bytes.
+
+    Raises ``ValueError`` where it is none, or cannot be read.
+    """
     try:
         return _object.decode(data)
-    except _UNREADABLE:
-        data = bytes(data)
-    _object.decode(readable(data))
-    found = {}
-    for part in _parts(data):
-        name = _TOKEN.match(part)
-        if name is not None:
-            value = part[name.end() :].lstrip().removeprefix(b":").lstrip()
-            found[_name.decode(readable(name[0]))] = msgspec.Raw(value)
-    return found
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    except UNREADABLE:
+        return surrogates.members(bytes(data))
 
 
-def _parts(data: bytes) -> list[bytes]:
-    """What stands between the outermost brackets and their commas; the text is well formed."""
-    parts, depth, start = [], 0, 0
-    for token in _TOKEN.finditer(data):
-        mark = token[0]
-        depth += (mark in b"[{") - (mark in b"]}")
-        if not start:
-            start = token.end()
-        elif depth == 0 or (depth == 1 and mark == b","):
-            parts.append(data[start : token.start()].strip())
-            start = token.end()
-    return parts
+MOST_TOOLS = 10_000
+"""Tools of one page that are read."""
+
+_MOST_COMMAS = 200_000  # a list of so many trifles is no list of tools
 
 
 class ToolPage(Struct, frozen=True):
@@ -285,15 +345,18 @@ def read_tools(data: bytes) -> tuple[dict[str, bytes], str | None] | None:
 
     ``None`` where the reply is not one.
     """
-    try:
-        page = msgspec.json.decode(readable(data), type=_ToolReply).result
-    except _UNREADABLE:
+    if data.count(b",") > _MOST_COMMAS:
         return None
-    return {name: bytes(raw) for raw in page.tools if (name := _tool_name(raw))}, page.next_cursor
+    try:
+        page = msgspec.json.decode(surrogates.readable(data), type=_ToolReply).result
+    except UNREADABLE:
+        return None
+    tools = page.tools[:MOST_TOOLS]
+    return {name: bytes(raw) for raw in tools if (name := _tool_name(raw))}, page.next_cursor
 
 
 def _tool_name(definition: msgspec.Raw) -> str | None:
     try:
         return msgspec.json.decode(definition, type=_ToolName).name
-    except _UNREADABLE:
+    except UNREADABLE:
         return None

@@ -1,7 +1,10 @@
 """An incremental reader of server-sent events: bytes in, the data of whole events out.
 
 It follows the event-stream grammar of the WHATWG HTML standard (section 9.2). Only a copy is
-read: the bytes on the wire are relayed by somebody else.
+read; the bytes on the wire are relayed elsewhere.
+
+A peer chooses how many events, lines and pieces its bytes make. So whole events are cut out by
+regular expressions, no byte is looked at again when more come, and ``feed`` takes a limit.
 """
 
 from __future__ import annotations
@@ -9,10 +12,22 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
+# A group that is not given back (?>…): the two bytes of one line end are not two line ends.
+_END = rb"(?>\r\n|\n|\r)"
+_BLANK = re.compile(_END + _END)
+_ENDS = re.compile(rb"[\r\n]*")
+_START, _STOP = rb"(?:\A|[\r\n])", rb"(?=[\r\n]|\Z)"
+_DATA = re.compile(_START + rb"data(?:: ?([^\r\n]*))?" + _STOP)
+_NAME = re.compile(_START + rb"event(?:: ?([^\r\n]*))?" + _STOP)
+_ID = re.compile(_START + rb"id(?::[^\r\n]*)?" + _STOP)
+_MARK = b"\xef\xbb\xbf"
 
 # The form in which servers of MCP send nearly every event, whole.
 _PLAIN = re.compile(rb"(?:event: ?message\r?\n)?data: ?([^\r\n]*)\r?\n\r?\n")
+
+UNLIMITED = 1 << 30
+
+_HALF_END = 3  # bytes: more of a blank line is a whole one
 
 
 class Event(NamedTuple):
@@ -27,102 +42,94 @@ class EventReader:
     """Collects events from chunks that may be cut anywhere.
 
     What is kept is bounded: an event of more than ``limit`` bytes is skipped to its end and
-    counted in ``oversized``.
+    counted in ``oversized``, and so is, once, what follows the last event that ``feed`` may read.
     """
 
     def __init__(self, limit: int) -> None:
         self.oversized = 0
+        self.pieces = 0
+        """Events that were read so far, those without data included."""
         self._limit = limit
         self._rest = bytearray()
-        self._data: list[bytes] = []
-        self._name = b""
-        self._has_id = False
-        self._size = 0
+        self._looked = 0
         self._skipping = False
-        self._after_cr = False
         self._started = False
 
-    def feed(self, chunk: bytes) -> list[Event]:
-        """Take the next bytes; answers the events that are now complete."""
-        plain = self._plain(chunk)
-        if plain is not None:
-            return plain
-        events = []
-        *lines, tail = self._split(self._without_half_line_end(chunk))
-        for line in lines:
-            event = self._take(bytes(self._rest) + line if self._rest else line)
-            self._rest.clear()
-            if event is not None:
-                events.append(event)
-        self._keep(tail)
+    def feed(self, chunk: bytes, most: int = UNLIMITED) -> list[Event]:
+        """Take the next bytes; return the events that are now complete.
+
+        ``most`` is how many are read, those without data included.
+        """
+        events: list[Event] = []
+        place = self._plain(chunk, events, most) if not self._rest and not self._skipping else 0
+        if place < len(chunk):
+            self._take(chunk[place:], events, most)
         return events
 
-    def _plain(self, chunk: bytes) -> list[Event] | None:
-        """The events of a chunk that holds nothing but whole ones in the usual form."""
-        if self._rest or self._data or self._name or self._has_id or self._skipping:
-            return None
-        if self._after_cr or len(chunk) > self._limit:
-            return None
-        events, place = [], 0
-        while match := _PLAIN.match(chunk, place):
+    def _plain(self, chunk: bytes, events: list[Event], most: int) -> int:
+        """Read the events in the usual form that a chunk begins with; return where they end."""
+        place = 0
+        while len(events) < most and (match := _PLAIN.match(chunk, place)):
+            if match.end(1) - place > self._limit:
+                break
             events.append(Event(match[1]))
             place = match.end()
-        if place < len(chunk):
-            return None
-        self._started = self._started or bool(events)
-        return events
+        self._started = self._started or place > 0
+        self.pieces += len(events)
+        return place
 
-    def _without_half_line_end(self, chunk: bytes) -> bytes:
-        if not chunk:
-            return chunk
-        rest = chunk[1:] if self._after_cr and chunk.startswith(b"\n") else chunk
-        self._after_cr = rest.endswith(b"\r")
-        return rest
+    def _take(self, chunk: bytes, events: list[Event], most: int) -> None:
+        rest = self._rest
+        rest += chunk
+        left = most - len(events)
+        place = 0 if self._skipping else self._begin(0)
+        while place < len(rest):
+            blank = _BLANK.search(rest, max(place, self._looked))
+            if blank is None:
+                break
+            if left <= 0:
+                self.oversized += 1
+                place = self._begin(_last_end(rest))
+                self._skipping = False
+                break
+            left -= 1
+            self.pieces += 1
+            self._read(rest, place, blank.start(), events)
+            place = self._begin(blank.end())
+        self._keep(place)
 
-    @staticmethod
-    def _split(chunk: bytes) -> list[bytes]:
-        return _LINE_END.split(chunk) if b"\r" in chunk else chunk.split(b"\n")
-
-    def _keep(self, part: bytes) -> None:
-        if not self._skipping:
-            self._rest += part
-            if self._size + len(self._rest) > self._limit:
-                self._skip()
-        if self._skipping and (part or self._rest):
-            self._rest[:] = b":"  # what is cut must not look like the blank line that ends it
-
-    def _skip(self) -> None:
-        self._skipping = True
-        self._data.clear()
-
-    def _take(self, line: bytes) -> Event | None:
-        is_long = self._size + len(line) > self._limit  # as it came, for `_keep` sees no more
+    def _begin(self, place: int) -> int:
+        """Where the next event begins: blank lines, and the mark of the encoding, are none."""
         if not self._started:
+            if _MARK.startswith(self._rest):
+                return place  # it may still become one
             self._started = True
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if not line:
-            return self._finish()
-        if is_long:
-            self._skip()
-        if self._skipping:
-            return None
-        field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if field == b"data":
-            self._data.append(value)
-            self._size += len(value) + 1
-        elif field == b"event":
-            self._name = value
-        elif field == b"id":
-            self._has_id = True
-        return None
+            place = len(_MARK) if self._rest.startswith(_MARK) else place
+        match = _ENDS.match(self._rest, place)
+        return match.end() if match is not None else place
 
-    def _finish(self) -> Event | None:
-        event = None
-        if self._skipping:
+    def _read(self, rest: bytearray, start: int, end: int, events: list[Event]) -> None:
+        if self._skipping or end - start > self._limit:
+            self._skipping = False
             self.oversized += 1
-        elif self._data or self._has_id:
-            event = Event(b"\n".join(self._data), self._name or b"message", self._has_id)
-        self._data.clear()
-        self._name, self._has_id, self._size, self._skipping = b"", False, 0, False
-        return event
+            return
+        block = bytes(memoryview(rest)[start:end])
+        data, has_id = _DATA.findall(block), _ID.search(block) is not None
+        if data or has_id:
+            names = _NAME.findall(block)
+            events.append(Event(b"\n".join(data), (names and names[-1]) or b"message", has_id))
+
+    def _keep(self, place: int) -> None:
+        """Keep what follows for the next chunk, as far as it may become an event."""
+        del self._rest[:place]
+        if len(self._rest) > self._limit + _HALF_END:
+            self._skipping = True
+        if self._skipping:
+            del self._rest[:-_HALF_END]
+        self._looked = max(0, len(self._rest) - _HALF_END)
+
+
+def _last_end(rest: bytearray) -> int:
+    """Where the last event ends."""
+    ends = (rest.rfind(b"\n\n") + 2, rest.rfind(b"\n\r\n") + 3, rest.rfind(b"\r\r") + 2)
+    return max(ends)

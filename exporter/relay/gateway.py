@@ -136,13 +136,23 @@ class Gateway:
             # It is the exporter's own: no server may learn it.
             request.headers = [f for f in request.headers if f[0].lower() != b"authorization"]
         if is_metadata(request.path):
-            upstream.describe(request)
+            self._describe(request, upstream)
         elif request.method != b"POST":
             self._pass_on(request, upstream, ())
         else:
             if request.head is not None:
                 request.head.route = HeadRoute(self._plan, upstream, request.headers)
             self._relay(request, upstream)
+
+    def _describe(self, request: Request, upstream: ServerHandler) -> None:
+        """Serve a server's metadata, which takes a place like any other request."""
+        slots = self.admission.of(upstream.recorder.name).requests
+        full = slots.enter()
+        if full is None:
+            request.response.lease = slots
+            upstream.describe(request)
+        else:
+            self._reject(request, rejection.of_full(full), upstream, None)
 
     def _relay(self, request: Request, upstream: ServerHandler) -> None:
         messages = self._read(request)

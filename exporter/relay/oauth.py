@@ -12,11 +12,26 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
 
+from exporter.protocol.jsonrpc import UNREADABLE
 from exporter.transport.http.request import Request
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 
-_ANNOUNCED = re.compile(rb'(resource_metadata=")([^"]*)(")', re.IGNORECASE)
+_AS_IT_IS = "/%:@!$&'()*+,;=~"
+"""Characters of a path that are left as the client wrote them."""
+
+_ANNOUNCED = re.compile(
+    rb"""
+    (?<![\w-]) (?P<name> resource_metadata) [ \t]* = [ \t]*
+        (?: "(?P<quoted> (?: [^"\\] | \\. )* )" | (?P<bare> [^\s",]+ ) )
+    | " (?: [^"\\] | \\. )* "
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Where a challenge says that the metadata is. What is quoted elsewhere is no such place."""
+
+_ESCAPE = re.compile(rb"\\(.)")
+_MESSAGE = re.compile(r"/message/[0-9a-f]{32}$")
 
 
 class OwnUrl:
@@ -26,13 +41,17 @@ class OwnUrl:
         self._base = external_url.rstrip("/") if external_url else None
         self._scheme = "https" if is_tls else "http"
 
-    def of(self, request: Request, server: str) -> str:
-        """Where the server is for this client."""
-        return f"{self._origin(request)}/{quote(server)}/mcp"
+    def of(self, request: Request) -> str:
+        """Return the URL of the server that the client used, or whose metadata it asks for.
 
-    def metadata_of(self, request: Request, server: str) -> str:
-        """Where the server's metadata is for this client (RFC 9728, section 3.1)."""
-        parts = urlsplit(self.of(request, server))
+        Clients compare it with theirs (RFC 9728, section 3.3), so it is written as they wrote it.
+        """
+        path = request.path.decode("latin-1").removeprefix(WELL_KNOWN)
+        return self._origin(request) + quote(_MESSAGE.sub("/sse", path), safe=_AS_IT_IS)
+
+    def metadata_of(self, request: Request) -> str:
+        """Return where the server's metadata is for this client (RFC 9728, section 3.1)."""
+        parts = urlsplit(self.of(request))
         return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{parts.path}"
 
     def _origin(self, request: Request) -> str:
@@ -53,14 +72,18 @@ class ProtectedResource:
 
         An address on another origin is left alone: the client can go there itself.
         """
-        match = _ANNOUNCED.search(value)
-        if match is None:
-            return value
-        announced = urljoin(self._url, match[2].decode("latin-1"))
+        return _ANNOUNCED.sub(lambda match: self._rewritten(match, own_metadata_url), value)
+
+    def _rewritten(self, match: re.Match[bytes], own: bytes) -> bytes:
+        quoted, bare = match["quoted"], match["bare"]
+        if match["name"] is None:
+            return match[0]
+        place = bare if quoted is None else _ESCAPE.sub(rb"\1", quoted)
+        announced = _joined(self._url, place.decode("latin-1"))
         if _origin(announced) != _origin(self._url):
-            return value
+            return match[0]
         self._announced = announced
-        return value[: match.start(2)] + own_metadata_url + value[match.end(2) :]
+        return b'%b="%b"' % (match["name"], own)
 
     def targets(self) -> list[bytes]:
         """Where the metadata may be, best first: announced, beside the path, at the root."""
@@ -77,7 +100,7 @@ class ProtectedResource:
         try:
             members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
             resource = msgspec.json.decode(members.get("resource", b"null"), type=str)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return body
         if not self._is_meant(resource):
             return body
@@ -90,6 +113,13 @@ class ProtectedResource:
         prefix = urlsplit(resource).path.rstrip("/")
         path = urlsplit(self._url).path.rstrip("/")
         return path == prefix or path.startswith(prefix + "/")
+
+
+def _joined(base: str, place: str) -> str:
+    try:
+        return urljoin(base, place)
+    except ValueError:
+        return ""
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

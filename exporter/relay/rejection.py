@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from exporter.protocol import errors
+from exporter.protocol import errors, jsonrpc
 from exporter.relay.admission import Slots
 
 _LATER = ((b"Retry-After", b"1"),)
@@ -62,8 +62,8 @@ def of_http(status: int, reason: str) -> Rejection:
 def of_body(body: bytes) -> Rejection:
     """Why a body is no message."""
     try:
-        msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        msgspec.json.decode(body, type=msgspec.Raw)  # built, a body of trifles costs dear
+    except jsonrpc.UNREADABLE as error:
         text = f"the body is not JSON: {error}"
         return Rejection(400, "not_json", text, errors.PARSE_ERROR)
     return Rejection(400, "not_jsonrpc", "the body is not a JSON-RPC message")

@@ -8,6 +8,8 @@ independent ids.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Protocol
 
 from msgspec import UNSET, Struct, UnsetType
@@ -16,6 +18,14 @@ from exporter.protocol.jsonrpc import Id, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import CALL_TOOL, UNTIMED
 from exporter.telemetry.call import Call
+
+MOST_REQUESTS = 10_000
+MOST_QUESTIONS = 1000
+"""Requests of a client, and of a server, that wait in one conversation; of more, the oldest ends
+as ``timeout``. A peer chooses their number, and each is kept until it is replied to."""
+
+LONGEST_TEXT = 256
+"""Characters of a name that are kept, and of an id that is kept as it is."""
 
 
 class Recorder(Protocol):
@@ -35,9 +45,13 @@ class Recorder(Protocol):
 
 
 class Pending(Struct, eq=False, gc=False):
-    """A request that waits for its reply."""
+    """A request that waits for its reply.
 
-    id: Id | UnsetType | None
+    Those with the same id are linked, the newest first, until they have ended. The collector
+    does not look at them, so that each must end.
+    """
+
+    key: object
     method: str
     tool: str | None
     cursor: str | None
@@ -45,17 +59,31 @@ class Pending(Struct, eq=False, gc=False):
     started: float
     to_server: bool
     done: bool = False
-    previous: Pending | None = None
-    """An earlier one with the same id, which it does not replace."""
+    older: Pending | None = None
+    newer: Pending | None = None
+
+
+def key_of(request_id: Id | UnsetType) -> object:
+    """What an id is known by: itself, or a digest where it is long."""
+    if isinstance(request_id, str) and len(request_id) > LONGEST_TEXT:
+        return blake2b(request_id.encode(errors="surrogatepass")).digest()
+    return request_id
 
 
 def _pending(message: Message, now: float, to_server: bool) -> Pending:
-    method, params = message.method or "", message.params
+    method, params = _clipped(message.method) or "", message.params
+    key = key_of(message.id)
     if params is None:
-        return Pending(message.id, method, None, None, None, now, to_server)
-    tool = params.name if method == CALL_TOOL else None
+        return Pending(key, method, None, None, None, now, to_server)
+    tool = _clipped(params.name) if method == CALL_TOOL else None
     traceparent = params.meta.traceparent if params.meta is not None else None
-    return Pending(message.id, method, tool, params.cursor, traceparent, now, to_server)
+    cursor = _clipped(params.cursor)
+    return Pending(key, method, tool, cursor, _clipped(traceparent), now, to_server)
+
+
+def _clipped(text: str | None) -> str | None:
+    # What is longer is never admitted as a label value; one more character says that it was.
+    return text if text is None or len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT + 1]
 
 
 def outcome_of(reply: Message) -> Outcome:
@@ -77,29 +105,40 @@ class Exchange:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._pending: dict[tuple[bool, object], Pending] = {}
+        self._requests: dict[object, Pending] = {}
+        self._questions: dict[object, Pending] = {}
+        self._counts = [0, 0]
         self._unanswered: deque[tuple[bool, object]] | None = None
         self._client: str | None = None
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return sum(self._counts)
 
     def begin(self, message: Message, now: float, to_server: bool = True) -> Pending:
         """Note a request. A second one with the same id does not replace the first."""
         if self._recorder.names_clients:
-            self._client = message.client or self._client
+            self._client = _clipped(message.client) or self._client
+        waiting = self._requests if to_server else self._questions
+        if self._counts[to_server] >= (MOST_REQUESTS if to_server else MOST_QUESTIONS):
+            self.settle(next(iter(waiting.values())), Outcome.TIMEOUT, now)
+        self._counts[to_server] += 1
         pending = _pending(message, now, to_server)
-        known = self._pending.setdefault((to_server, pending.id), pending)
+        known = waiting.setdefault(pending.key, pending)
         if known is not pending:
-            pending.previous = known
-            self._pending[to_server, pending.id] = pending
+            pending.older, known.newer = known, pending
+            waiting[pending.key] = pending
         if pending.method not in UNTIMED:
             self._recorder.began(to_server)
         return pending
 
-    def find(self, request_id: object, to_server: bool = True) -> Pending | None:
+    def find(self, request_id: Id | UnsetType, to_server: bool = True) -> Pending | None:
         """The newest request in flight with this id."""
-        return self._pending.get((to_server, request_id))
+        waiting = self._requests if to_server else self._questions
+        return waiting.get(key_of(request_id))
+
+    def only(self) -> Pending | None:
+        """The client's request in flight, where there is but one."""
+        return next(iter(self._requests.values())) if self._counts[True] == 1 else None
 
     def finish(self, pending: Pending, reply: Message, size: int, now: float) -> None:
         """End a request with its reply of ``size`` bytes."""
@@ -113,15 +152,19 @@ class Exchange:
         if not pending.done:
             if self._unanswered is None:
                 self._unanswered = deque(maxlen=_REMEMBERED)
-            self._unanswered.append((pending.to_server, pending.id))
+            self._unanswered.append((pending.to_server, pending.key))
         self._end(pending, outcome, now, code, None)
 
-    def is_late(self, request_id: object, to_server: bool = True) -> bool:
+    def is_late(self, request_id: Id | UnsetType, to_server: bool = True) -> bool:
         """Whether a request with this id ended without its reply, which now comes too late."""
-        return self._unanswered is not None and (to_server, request_id) in self._unanswered
+        if self._unanswered is None:
+            return False
+        return (to_server, key_of(request_id)) in self._unanswered
 
-    def cancel(self, request_id: Id, now: float, to_server: bool = True) -> Pending | None:
-        """End the request that its sender no longer waits for; answers it."""
+    def cancel(
+        self, request_id: Id | UnsetType, now: float, to_server: bool = True
+    ) -> Pending | None:
+        """End the request that its sender no longer waits for; return it."""
         pending = self.find(request_id, to_server)
         if pending is not None:
             self.settle(pending, Outcome.CANCELLED, now)
@@ -129,21 +172,24 @@ class Exchange:
 
     def abandon(self, outcome: Outcome, now: float) -> None:
         """End everything in flight, in both directions, as ``outcome``."""
-        while self._pending:
-            self.settle(next(iter(self._pending.values())), outcome, now)
+        for waiting in (self._requests, self._questions):
+            while waiting:
+                self.settle(next(iter(waiting.values())), outcome, now)
 
     def expire(self, oldest: float, now: float) -> None:
-        """End what a client asked before ``oldest`` and that nobody carries any more.
+        """End what a client asked before ``oldest``, where no stream is left to bring the reply.
 
         What a server asks may wait for a person, and has no deadline here.
         """
-        overdue = [
-            pending
-            for pending in self._pending.values()
-            if pending.to_server and pending.started < oldest
-        ]
-        for pending in overdue:
+        for pending in [each for each in self._all() if each.started < oldest]:
             self.settle(pending, Outcome.TIMEOUT, now)
+
+    def _all(self) -> Iterator[Pending]:
+        for newest in self._requests.values():
+            each: Pending | None = newest
+            while each is not None:
+                yield each
+                each = each.older
 
     def _end(
         self, pending: Pending, outcome: Outcome, now: float, code: float | None, size: int | None
@@ -151,10 +197,7 @@ class Exchange:
         if pending.done:
             return
         pending.done = True
-        key = (pending.to_server, pending.id)
-        newest = self._pending.pop(key, None)
-        if newest is not pending or pending.previous is not None:
-            self._unlink(key, newest, pending)
+        self._unlink(pending)
         call = Call(
             pending.method,
             outcome,
@@ -168,14 +211,16 @@ class Exchange:
         )
         self._recorder.finished(call)
 
-    def _unlink(self, key: tuple[bool, object], newest: Pending | None, pending: Pending) -> None:
-        """Take one out of those with the same id, of which the newest was just taken away."""
-        if newest is pending:
-            newest = pending.previous
-        later = newest
-        while later is not None and later.previous is not pending:
-            later = later.previous
-        if later is not None:
-            later.previous = pending.previous
-        if newest is not None:
-            self._pending[key] = newest
+    def _unlink(self, pending: Pending) -> None:
+        waiting = self._requests if pending.to_server else self._questions
+        self._counts[pending.to_server] -= 1
+        older, newer = pending.older, pending.newer
+        if newer is not None:
+            newer.older = older
+        elif older is not None:
+            waiting[pending.key] = older
+        else:
+            waiting.pop(pending.key, None)
+        if older is not None:
+            older.newer = newer
+        pending.older = pending.newer = None

@@ -1,4 +1,8 @@
-"""Keeps a failure to count from becoming a failure of what is counted."""
+"""Keeps a failure to count from becoming a failure of what is counted.
+
+``guarded`` costs 0.1 to 0.25 µs a call. What each relayed message runs more than once (``began``,
+``carried`` and ``spent`` of the recorder) has a ``try`` of its own instead, which costs 0.01 µs.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +11,26 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast
 
 
-class Failing(Protocol):
-    """Whoever can count that counting failed."""
+class FailureCounter(Protocol):
+    """What counts that counting failed."""
 
     def failed(self, where: str) -> None:
-        """Counting failed; what was to be counted went on."""
+        """Count it; the traffic went on."""
 
 
-Method = TypeVar("Method", bound=Callable[..., None])
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def harmless(method: Method) -> Method:
-    """Make a method that counts harmless for its caller: its failure is itself counted."""
+def guarded(method: Method) -> Method:
+    """Make a method harmless for its caller: a failure is counted, and it returns ``None``."""
+    name = method.__name__
 
     @functools.wraps(method)
-    def safe(self: Failing, *args: Any, **kwargs: Any) -> None:
+    def safe(self: FailureCounter, *args: Any, **kwargs: Any) -> Any:
         try:
-            method(self, *args, **kwargs)
+            return method(self, *args, **kwargs)
         except Exception:  # noqa: BLE001  observation must never hurt the traffic
-            self.failed(method.__name__)
+            self.failed(name)
+            return None
 
     return cast("Method", safe)

@@ -18,7 +18,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from exporter.protocol.label_values import OTHER, REJECTIONS, Outcome
 from exporter.telemetry.exposition import Exposition
-from exporter.telemetry.guard import harmless
+from exporter.telemetry.guard import guarded
 from exporter.telemetry.labels import Clients, ToolBudget, Tools, method_label
 from exporter.telemetry.process_usage import Processes, ProcessUsage
 from exporter.telemetry.series import Counter, Family, Gauge, Histogram
@@ -115,12 +115,12 @@ class Metrics:
         """Count a failure of observation; the traffic went on."""
         self.internal_errors.labels(where).inc()
 
-    @harmless
+    @guarded
     def turned_away(self, reason: str) -> None:
         """Count a request to the scrape listener that was refused; MCP knows nothing of it."""
         self.rejected_requests.labels(reason).inc()
 
-    @harmless
+    @guarded
     def rejected(self, method: str | None, reason: str, server: str = OTHER) -> None:
         """Count a request that the exporter itself refused."""
         self.rejected_requests.labels(reason).inc()

@@ -1,56 +1,58 @@
-"""Reads a copy of what passes between client and server, and keeps the exchanges' books.
+"""Reads a copy of what passes between client and server, and keeps the exchanges up to date.
 
-Whatever goes wrong in here is counted and forgotten: the bytes have their own way.
+Whatever goes wrong in here is counted and forgotten: the bytes do not come through here.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import UNSET, UnsetType
 
 from exporter.protocol import jsonrpc
-from exporter.protocol.jsonrpc import Message
+from exporter.protocol.jsonrpc import UNREAD, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import CANCELLED, LIST_CHANGED, LIST_TOOLS
-from exporter.telemetry.exchange import Exchange, Pending
+from exporter.telemetry.exchange import Exchange, Pending, key_of
+from exporter.telemetry.guard import guarded
 
 if TYPE_CHECKING:  # a wrapped server's process has no metrics, and does without their import
     from exporter.telemetry.recorder import ServerRecorder
 
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+class TrafficEvents(Protocol):
+    """What the traffic of one server says beside its requests."""
 
+    def tools_listed(self, reply: bytes, cursor: str | None) -> None:
+        """A client was shown a page of the server's tools; ``cursor`` asked for it."""
 
-def guarded(method: Method) -> Method:
-    """Make an observer's method harmless: a failure is counted, and answered with ``None``."""
+    def list_changed(self) -> None:
+        """The server said that its tools changed."""
 
-    @functools.wraps(method)
-    def safe(self: Observer, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return method(self, *args, **kwargs)
-        except Exception:  # noqa: BLE001  observation must never hurt the traffic
-            self.recorder.failed(method.__name__)
-            return None
+    def alive(self) -> None:
+        """The server has just said something."""
 
-    return cast("Method", safe)
+    def lost(self, reason: str) -> None:
+        """A real request found the server unreachable, or lost it."""
 
 
 class Observer:
-    """What is watched of one server, whatever carries the messages."""
+    """Observes the traffic of one server, whatever carries it."""
 
-    def __init__(self, recorder: ServerRecorder) -> None:
+    def __init__(self, recorder: ServerRecorder, events: TrafficEvents) -> None:
         self.recorder = recorder
-        self.tools_heard: Callable[[bytes, str | None], None] = self._admit_tools
-        self.list_changed: Callable[[], None] = _nothing
-        self.alive: Callable[[], None] = _nothing
-        self.lost: Callable[[str], None] = _nothing_of
+        self.events = events
+
+    def failed(self, where: str) -> None:
+        """Count that observation failed; the traffic went on."""
+        self.recorder.failed(where)
 
     @guarded
     def client_sent(
         self, exchange: Exchange, messages: Iterable[Message], size: int, now: float
     ) -> list[Pending] | None:
-        """Note what the client sent; answers the requests that now wait for a reply."""
+        """Note what the client sent; return the requests that now wait for a reply."""
         self.recorder.carried(size, to_server=True)
         begun = []
         for message in messages:
@@ -60,21 +62,28 @@ class Observer:
                 self._client_notified(exchange, message, now)
             elif message.is_reply:
                 self._client_replied(exchange, message, size, now)
+            elif message is UNREAD:
+                self.recorder.unparsed("too_large")
         return begun
 
     @guarded
     def server_sent(
         self, exchange: Exchange, data: bytes, own: Sequence[Pending], now: float
-    ) -> None:
-        """Note one message, or one batch, of the server.
+    ) -> bool | None:
+        """Note one message, or one batch, of the server; return whether all of it was read.
 
         ``own`` are the requests of the same POST: they are looked at before the exchange's.
         """
-        if jsonrpc.is_batch(data):
-            for part in jsonrpc.split(data) or [data]:
-                self._hear(exchange, jsonrpc.read(part), part, own, now)
-        else:
-            self._hear(exchange, jsonrpc.read(data), data, own, now)
+        if not jsonrpc.is_batch(data):
+            self._note(exchange, jsonrpc.read(data), data, own, now)
+            return True
+        parts = jsonrpc.split(data)
+        for part in parts[: jsonrpc.BATCH] or [data]:
+            self._note(exchange, jsonrpc.read(part), part, own, now)
+        if len(parts) <= jsonrpc.BATCH:
+            return True
+        self.recorder.unparsed("too_large")
+        return False
 
     @guarded
     def server_said(
@@ -85,7 +94,7 @@ class Observer:
         if message is None:
             self.server_sent(exchange, line, (), now)
         else:
-            self._hear(exchange, message, line, (), now)
+            self._note(exchange, message, line, (), now)
 
     @guarded
     def settle(
@@ -103,36 +112,38 @@ class Observer:
     @guarded
     def upstream_lost(self, reason: str) -> None:
         """A real request found the server unreachable, or lost it."""
-        self.lost(reason)
+        self.events.lost(reason)
 
     @guarded
     def upstream_alive(self) -> None:
-        """The server answered, though not with a message."""
-        self.alive()
+        """The server replied, though not with a message."""
+        self.events.alive()
 
     @guarded
     def read(self, take: Callable[..., None], *args: object) -> None:
-        """Feed a copy of what passed by to whoever reads it."""
+        """Feed a copy of what passed by to its reader."""
         take(*args)
 
     @guarded
-    def refuse(
+    def refused(
         self, exchange: Exchange, data: bytes, pendings: Sequence[Pending], now: float
     ) -> bool:
         """Note a reply with an HTTP error: its body may be a JSON-RPC error for all of them.
 
-        Answers whether it is.
+        Return whether it is.
         """
-        reply = jsonrpc.read(data)
-        if reply is None or not reply.is_reply:
+        messages = jsonrpc.read_all(data) or ()
+        replies = [each for each in messages if each.is_reply and _is_meant(each, pendings)]
+        if not replies:
             self.settle(exchange, pendings, Outcome.UPSTREAM_ERROR, now)
             return False
-        self.alive()
+        self.events.alive()
         for pending in pendings:
-            exchange.finish(pending, reply, len(data), now)
+            own = [each for each in replies if key_of(each.id) == pending.key]
+            exchange.finish(pending, (own or replies)[0], len(data), now)
         return True
 
-    def _hear(
+    def _note(
         self,
         exchange: Exchange,
         message: Message | None,
@@ -142,13 +153,14 @@ class Observer:
     ) -> None:
         if message is None:
             self.recorder.unparsed("not_json")
-            return
-        self.alive()
-        if message.is_reply:
+        elif message.is_reply:
+            self.events.alive()
             self._server_replied(exchange, message, data, own, now)
         elif message.is_request:
+            self.events.alive()
             exchange.begin(message, now, to_server=False)
         elif message.is_notification:
+            self.events.alive()
             self._server_notified(exchange, message, now)
         else:
             self.recorder.unparsed("not_jsonrpc")
@@ -156,14 +168,14 @@ class Observer:
     def _client_notified(self, exchange: Exchange, message: Message, now: float) -> None:
         self.recorder.notified(message.method, to_server=True)
         if message.method == CANCELLED and message.params is not None:
-            exchange.cancel(cast("jsonrpc.Id", message.params.request_id), now)
+            exchange.cancel(message.params.request_id, now)
 
     def _server_notified(self, exchange: Exchange, message: Message, now: float) -> None:
         self.recorder.notified(message.method, to_server=False)
         if message.method == LIST_CHANGED:
-            self.list_changed()
+            self.events.list_changed()
         elif message.method == CANCELLED and message.params is not None:
-            exchange.cancel(cast("jsonrpc.Id", message.params.request_id), now, to_server=False)
+            exchange.cancel(message.params.request_id, now, to_server=False)
 
     def _client_replied(self, exchange: Exchange, message: Message, size: int, now: float) -> None:
         pending = exchange.find(message.id, to_server=False)
@@ -182,31 +194,46 @@ class Observer:
     ) -> None:
         pending = _find(own, message.id) or exchange.find(message.id)
         if pending is None:
+            pending = _find_loosely(exchange, message, own)
+        if pending is None:
             if not exchange.is_late(message.id):
                 self.recorder.unparsed("unmatched_reply")
             return
         if pending.method == LIST_TOOLS:
-            self.tools_heard(data, pending.cursor)
+            self.events.tools_listed(bytes(data), pending.cursor)
         exchange.finish(pending, message, len(data), now)
 
-    def _admit_tools(self, data: bytes, cursor: str | None) -> None:  # noqa: ARG002
-        page = jsonrpc.read_tools(data)
-        if page is not None:
-            self.recorder.listed(page[0])
 
-
-def _find(own: Sequence[Pending], request_id: object) -> Pending | None:
+def _find(own: Sequence[Pending], request_id: jsonrpc.Id | UnsetType) -> Pending | None:
+    if not own:
+        return None
+    key = key_of(request_id)
     for pending in own:
-        if pending.done or type(pending.id) is not type(request_id):
+        if pending.done or type(pending.key) is not type(key):
             continue
-        if pending.id == request_id:
+        if pending.key == key:
             return pending
     return None
 
 
-def _nothing() -> None:
-    """Nobody listens."""
+def _find_loosely(exchange: Exchange, message: Message, own: Sequence[Pending]) -> Pending | None:
+    """The request of a reply whose id came back as another type, or as null in an error.
+
+    The official SDKs take the first as its reply, and the second is all that a server can say
+    that could not read the request's id.
+    """
+    other = jsonrpc.retyped(message.id)
+    if other is not UNSET:
+        return _find(own, other) or exchange.find(other)
+    if message.reply_id is not None or message.error is UNSET:
+        return None
+    waiting = [pending for pending in own if not pending.done]
+    return waiting[0] if len(waiting) == 1 else exchange.only()
 
 
-def _nothing_of(reason: str) -> None:
-    """Nobody listens."""
+def _is_meant(reply: Message, pendings: Sequence[Pending]) -> bool:
+    """Whether it is JSON-RPC: other frameworks, too, call something of theirs ``error``."""
+    if reply.jsonrpc is not UNSET:
+        return True
+    key = key_of(reply.id)
+    return any(pending.key == key for pending in pendings)

@@ -18,7 +18,7 @@ from exporter.protocol.label_values import (
 )
 from exporter.protocol.spec import CALL_TOOL, UNTIMED
 from exporter.telemetry.call import Call
-from exporter.telemetry.guard import harmless
+from exporter.telemetry.guard import guarded
 from exporter.telemetry.health import State, Transition
 from exporter.telemetry.labels import code_label, method_label, version_label
 from exporter.telemetry.metrics import Metrics
@@ -72,7 +72,8 @@ class ServerRecorder:
         self._requests: dict[tuple[str, Outcome], tuple[Count, Distribution]] = {}
         self._calls: dict[tuple[str, Outcome], ToolSeries] = {}
         self._notifications: dict[tuple[str, bool], Count] = {}
-        self.on_listed: Callable[[Mapping[str, bytes]], None] = _unheard
+        self.on_listed: Callable[[Mapping[str, bytes]], None] | None = None
+        """Called with each listing, before its names become labels."""
         self._info: tuple[str, ...] | None = None
         self._start_at_zero()
 
@@ -99,7 +100,7 @@ class ServerRecorder:
             if call.method not in UNTIMED:
                 self._in_flight.dec()
 
-    @harmless
+    @guarded
     def notified(self, method: str | None, to_server: bool) -> None:
         """A notification passed by."""
         key = (method_label(method), to_server)
@@ -117,7 +118,7 @@ class ServerRecorder:
         except Exception:  # noqa: BLE001
             self.failed("carried")
 
-    @harmless
+    @guarded
     def unparsed(self, reason: str) -> None:
         """A message was relayed without being understood."""
         self.metrics.unparsed.labels(self.name, reason).inc()
@@ -129,7 +130,7 @@ class ServerRecorder:
         except Exception:  # noqa: BLE001
             self.failed("spent")
 
-    @harmless
+    @guarded
     def rejected(self, method: str | None, reason: str) -> None:
         """The exporter refused a request to this server."""
         self.metrics.rejected(method, reason, self.name)
@@ -144,7 +145,7 @@ class ServerRecorder:
 
     # Sessions
 
-    @harmless
+    @guarded
     def session_started(self, client: str | None, version: str | None) -> None:
         """A client opened a session."""
         self._sessions.inc()
@@ -154,14 +155,14 @@ class ServerRecorder:
         extra = {"server": self.name, "client": label, "protocol_version": protocol}
         log.info("session started", extra=extra)
 
-    @harmless
+    @guarded
     def session_ended(self, seconds: float) -> None:
         """A session is over after this long."""
         self._sessions.dec()
         self._session_duration.observe(seconds)
         log.info("session ended", extra={"server": self.name, "seconds": round(seconds, 3)})
 
-    @harmless
+    @guarded
     def sessions_changed(self, change: int) -> None:
         """So many more sessions are known, which began elsewhere."""
         self._sessions.inc(change)
@@ -170,20 +171,21 @@ class ServerRecorder:
 
     def listed(self, tools: Mapping[str, bytes]) -> None:
         """The server lists these tools: their names may be labels from now on."""
-        self.on_listed(tools)
+        if self.on_listed is not None:
+            self.on_listed(tools)
         for tool in self.tools.admit(tools):
             for outcome in TOOL_OUTCOMES:
                 self.metrics.tool_calls.labels(self.name, tool, outcome)
                 self.metrics.tool_duration.labels(self.name, tool, outcome)
 
-    @harmless
+    @guarded
     def process_started(self, pid: int) -> None:
         """A child process runs."""
         self.metrics.children.started(self.name, pid)
         self.metrics.process_starts.labels(self.name).inc()
         self.metrics.processes.labels(self.name).inc()
 
-    @harmless
+    @guarded
     def process_joined(self, pid: int, *, is_new: bool) -> None:
         """A process that somebody else started is known from now on."""
         if is_new:
@@ -192,18 +194,18 @@ class ServerRecorder:
             self.metrics.children.started(self.name, pid)
             self.metrics.processes.labels(self.name).inc()
 
-    @harmless
+    @guarded
     def process_left(self, pid: int) -> None:
         """A process is no longer known; how it ended, or whether, nobody said."""
         self.metrics.children.exited(self.name, pid)
         self.metrics.processes.labels(self.name).dec()
 
-    @harmless
+    @guarded
     def process_stopping(self, pid: int) -> None:
         """A child process is about to be stopped."""
         self.metrics.children.ending(self.name, pid)
 
-    @harmless
+    @guarded
     def process_exited(self, pid: int, reason: str) -> None:
         """A child process ended."""
         self.metrics.children.exited(self.name, pid)
@@ -339,7 +341,3 @@ def _exemplar(traceparent: str) -> dict[str, str] | None:
 def _text(value: Any) -> str:
     text = str(value)
     return text if len(text) <= _TEXT_LENGTH and text.isprintable() else OTHER
-
-
-def _unheard(tools: Mapping[str, bytes]) -> None:
-    """Nobody listens."""

@@ -11,7 +11,7 @@ from time import monotonic
 
 from msgspec import Raw
 
-from exporter.protocol import jsonrpc
+from exporter.protocol import surrogates
 from exporter.protocol.jsonrpc import Message
 from exporter.telemetry.call import Call
 from exporter.telemetry.labels import method_label
@@ -95,25 +95,28 @@ class ReportBuffer:
     def client_seen(self, message: Message) -> None:
         """Remember who the client is, from its first request."""
         if self._session is None and message.is_request:
-            params = message.params
-            meta = params.meta if params else None
-            info = (params and params.client_info) or (meta and meta.client_info) or None
-            version = (params and params.protocol_version) or message.protocol_version
-            self._session = (_clipped(info.name if info else None), _clipped(version), monotonic())
+            client, version = message.client, message.requested_version
+            self._session = (_clipped(client), _clipped(version), monotonic())
 
-    def tools_heard(self, data: bytes, cursor: str | None) -> None:
+    def tools_listed(self, data: bytes, cursor: str | None) -> None:
         """The server listed a page of its tools; kept for exporters that start later."""
         if cursor is None:
             self._pages.clear()
             self._new_pages = 0
         size = len(data) + sum(len(bytes(page.reply)) for page in self._pages)
         if size <= _MAX_PAGES_BYTES:
-            self._pages.append(Page(cursor, Raw(jsonrpc.readable(data))))
+            self._pages.append(Page(cursor, Raw(surrogates.readable(data))))
             self._new_pages += 1
 
     def list_changed(self) -> None:
         """The server said that its tools changed."""
         self._is_list_changed = True
+
+    def alive(self) -> None:
+        """The server said something: its reports say so."""
+
+    def lost(self, reason: str) -> None:
+        """It cannot be lost: its process is at hand, and its end is reported."""
 
     def exited(self, reason: str) -> None:
         """The server's process has ended."""

@@ -48,9 +48,7 @@ class CopyReader:
     def __init__(self, server: str, pid: int, socket_path: str) -> None:
         self._buffer = ReportBuffer(server, pid)
         # The buffer has the part of a recorder that an observer calls.
-        self._observer = Observer(cast("ServerRecorder", self._buffer))
-        self._observer.tools_heard = self._buffer.tools_heard
-        self._observer.list_changed = self._buffer.list_changed
+        self._observer = Observer(cast("ServerRecorder", self._buffer), self._buffer)
         self._exchange = Exchange(self._buffer)
         self._has_client_left = False
         self._lines = {True: LineCutter(MAX_LINE), False: LineCutter(MAX_LINE)}

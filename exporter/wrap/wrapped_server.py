@@ -78,7 +78,7 @@ class WrappedServer:
         if report.session is not None and self._session is None:
             self._meet(report.session, observer, is_new=report.pid is None)
         for page in report.pages:
-            observer.tools_heard(bytes(page.reply), page.cursor)
+            observer.events.tools_listed(bytes(page.reply), page.cursor)
         self._count_calls(report, observer)
         self._count_rest(report, observer)
         if report.exit is not None and self._pid is not None:
@@ -165,4 +165,4 @@ class WrappedServer:
         if report.dropped > 0:
             self._metrics.wrap_dropped.labels(recorder.name).inc(report.dropped)
         if report.is_list_changed:
-            observer.list_changed()
+            observer.events.list_changed()

@@ -92,8 +92,7 @@ class Relaying:
         client.lose(None)
         await settle()
         scene.connections.clear()
-        scene.alive.clear()
-        scene.lost.clear()
+        scene.books.events.losses.clear()
 
 
 WIRED: dict[str, Callable[[], Listening | Relaying]] = {"listener": Listening, "relay": Relaying}

@@ -22,6 +22,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 import exporter
+from exporter.protocol import jsonrpc
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import Message, read
 from exporter.telemetry.exchange import Exchange, Pending
@@ -387,6 +388,30 @@ def uncounted(reason: str) -> None:
     """Nobody wants to know of this refusal."""
 
 
+class FakeEvents:
+    """Keeps what the traffic of a server says, and admits the tools that it lists."""
+
+    def __init__(self, recorder: ServerRecorder) -> None:
+        self._recorder = recorder
+        self.signs_of_life = 0
+        self.losses: list[str] = []
+        self.list_changes = 0
+
+    def tools_listed(self, reply: bytes, cursor: str | None) -> None:  # noqa: ARG002
+        page = jsonrpc.read_tools(reply)
+        if page is not None:
+            self._recorder.listed(page[0])
+
+    def list_changed(self) -> None:
+        self.list_changes += 1
+
+    def alive(self) -> None:
+        self.signs_of_life += 1
+
+    def lost(self, reason: str) -> None:
+        self.losses.append(reason)
+
+
 class Books:
     """The metrics of one server, with the recorder and the observer that write them."""
 
@@ -395,7 +420,8 @@ class Books:
         self.clock = FakeClock()
         self.metrics = Metrics(CollectorRegistry(), clock=self.clock)
         self.recorder = ServerRecorder(self.metrics, server, transport)
-        self.observer = Observer(self.recorder)
+        self.events = FakeEvents(self.recorder)
+        self.observer = Observer(self.recorder, self.events)
 
     def value(self, name: str, **labels: str) -> float | None:
         """One sample; of the server unless the labels say otherwise."""
@@ -426,12 +452,12 @@ class Books:
 
 def waiting(exchange: Exchange) -> Iterator[Pending]:
     """The requests that wait for a reply, those with the same id included."""
-    for newest in list(exchange._pending.values()):
+    for newest in [*exchange._requests.values(), *exchange._questions.values()]:
         pending: Pending | None = newest
         while pending is not None:
             assert not pending.done
             yield pending
-            pending = pending.previous
+            pending = pending.older
 
 
 def bare_request(

@@ -62,6 +62,7 @@ PURE = {
     "protocol.label_values",
     "protocol.spec",
     "protocol.sse",
+    "protocol.surrogates",
     "relay.http.reply_reader",
     "relay.http.sessions",
     "relay.oauth",
@@ -78,6 +79,7 @@ PURE = {
     "transport.http.origin",
     "transport.http.request",
     "transport.http.response",
+    "transport.http.inflate",
     "transport.http.upstream_headers",
 }
 IMPURE = {"asyncio", "logging", "os", "signal", "socket", "subprocess", "threading", "time"}
@@ -87,7 +89,6 @@ GUARDS = {
     "cli.call",
     "probe.prober",
     "telemetry.guard",
-    "telemetry.observer",
     "telemetry.recorder",
     "web.scrape",
     "web.server",
@@ -104,6 +105,8 @@ TESTED_ELSEWHERE = {
     "telemetry.call": "unit/telemetry/test_exchange.py",
     "relay.rejection": "unit/relay/test_gateway.py",
     "transport.http.parser": "unit/transport/http/test_connection.py",
+    "protocol.surrogates": "unit/protocol/test_jsonrpc.py",
+    "transport.http.inflate": "unit/relay/http/test_reply_reader.py",
 }
 """Modules without a test of their own, and the test that needs them."""
 

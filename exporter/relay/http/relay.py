@@ -11,10 +11,10 @@ from typing import Protocol
 
 from exporter.protocol import errors
 from exporter.protocol.failures import Fault, UpstreamError
-from exporter.protocol.jsonrpc import Message
+from exporter.protocol.jsonrpc import Id, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import INITIALIZE, UNTIMED, is_modern
-from exporter.relay.http.reply_reader import BodyCopy, Copy, EventCopy, InflatedCopy
+from exporter.relay.http.reply_reader import EventBudget, ReplyReader, reader_of
 from exporter.relay.http.sessions import HttpSession, HttpSessions
 from exporter.telemetry.exchange import Exchange, Pending
 from exporter.telemetry.observer import Observer
@@ -31,11 +31,12 @@ class HttpServerContext(Protocol):
     timeout: float
     observed_bytes: int
     observer: Observer
+    budget: EventBudget
     deadlines: Deadlines[Relay]
     pool: Pool
     sessions: HttpSessions
     replies_elsewhere: bool
-    """Whether replies come on another stream than the answer to their POST (2024-11-05)."""
+    """Whether replies come on another stream than the reply to their POST (2024-11-05)."""
 
     def session_of(self, request: Request, messages: Sequence[Message]) -> HttpSession | None:
         """The session that a request belongs to, where it is known."""
@@ -43,7 +44,7 @@ class HttpServerContext(Protocol):
     def rewrite_challenge(self, value: bytes, request: Request) -> bytes:
         """A ``WWW-Authenticate`` as the client must see it."""
 
-    def landed(self, relay: Relay) -> None:
+    def relayed(self, relay: Relay) -> None:
         """A relay is over."""
 
 
@@ -52,13 +53,13 @@ class Relay:
 
     # On the class: most relays never set them, and each of them takes its time.
     _flight: PendingRequest | None = None
-    _copy: Copy | None = None
+    _reader: ReplyReader | None = None
     _status = 0
     _encoding = b""
     _is_stream = False
     _is_resumable = False
-    _is_oversized = False
-    _has_spoken = False
+    _is_unread = False
+    _has_refused = False
     _inside = 0.0
 
     def __init__(
@@ -80,7 +81,7 @@ class Relay:
             self._observer.client_sent(self._exchange, messages, len(request.body), now) or []
         )
 
-    def depart(self, payload: bytes) -> None:
+    def send(self, payload: bytes) -> None:
         """Send the request up."""
         request, upstream = self._request, self._upstream
         request.response.watcher = self
@@ -105,29 +106,33 @@ class Relay:
         self._response.start_with(lines, head.is_sized)
 
     def body(self, data: bytes) -> None:
-        """Pass a part of the body on."""
-        self._response.write(data)
-        self._unread.append(data)
+        """Take a part of the body; a server may cut it into pieces of one byte."""
+        if data:
+            self._unread.append(data)
 
     def flush(self) -> None:
         """Send what has come, then read the copy."""
+        data = self._pass_on()
         self._response.flush()
         if self._flight is not None:
             self._inside += monotonic() - self._flight.arrived
-        self._read()
+        if data:
+            self._read(data)
 
     def end(self) -> None:
         """The reply is complete."""
+        data = self._pass_on()
         self._response.end()
         now = monotonic()
         if self._flight is not None:
             self._inside += now - self._flight.arrived
         if self._is_one_piece():
-            self._read_whole(self._unread[0], now)
+            self._read_whole(data, now)
         else:
-            self._read()
-            if self._copy is not None:
-                self._observer.read(self._copy.finish, now)
+            if data:
+                self._read(data)
+            if self._reader is not None:
+                self._observer.read(self._reader.finish, now)
         if self._pending:
             if self._status >= 400 or not self._is_answered():
                 self._report_health()
@@ -135,17 +140,18 @@ class Relay:
             self._observer.recorder.spent(self._inside)
         if self._status == 404 or (self._request.method == b"DELETE" and self._status < 300):
             self._end_session(now)
-        self._land()
+        self._finish()
 
     def lost(self, error: UpstreamError) -> None:
         """The server is lost: tell the client, and count it."""
+        self._pass_on()
         if self._is_waiting or not self._response.started:
             self._observer.upstream_lost(str(error))
         status = 504 if error.fault is Fault.TIMEOUT else 502
-        self._apologise(status, errors.CONNECTION_LOST, str(error))
+        self._reply_with_error(status, errors.CONNECTION_LOST, str(error))
         if not (self._is_resumable and self._is_in_session):
             self._settle(Outcome.UPSTREAM_ERROR)
-        self._land()
+        self._finish()
 
     # What ends a relay early
 
@@ -153,9 +159,9 @@ class Relay:
         """Stop waiting: the exporter stops, or the server is removed."""
         if self._flight is not None:
             self._flight.abort()
-        self._apologise(502, errors.CONNECTION_LOST, reason)
+        self._reply_with_error(502, errors.CONNECTION_LOST, reason)
         self._settle(Outcome.UPSTREAM_ERROR)
-        self._land()
+        self._finish()
 
     def end_if_standing(self) -> None:
         """End a stream that carries no reply of its own."""
@@ -168,16 +174,16 @@ class Relay:
             self._response.end()
         else:
             self._response.abort()
-        self._land()
+        self._finish()
 
     def expire(self) -> None:
         """The reply did not come in time."""
         if self._flight is not None:
             self._flight.abort()
         text = f"server {self._upstream.name!r} did not reply within {self._upstream.timeout:g} s"
-        self._apologise(504, errors.TIMEOUT, text, named=True)
+        self._reply_with_error(504, errors.TIMEOUT, text, named=True)
         self._settle(Outcome.TIMEOUT)
-        self._land()
+        self._finish()
 
     def client_gone(self) -> None:
         """The client closed its connection."""
@@ -187,7 +193,7 @@ class Relay:
             self._settle(Outcome.CANCELLED)
         elif not self._may_come_later:
             self._settle(Outcome.CLIENT_GONE)
-        self._land()
+        self._finish()
 
     # Inside
 
@@ -200,52 +206,59 @@ class Relay:
         ]
         return status_line(head.status, head.reason) + field_lines(fields)
 
+    def _pass_on(self) -> bytes:
+        """Write what has come to the client; return it."""
+        pieces = self._unread
+        if not pieces:
+            return b""
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._response.write(data)
+        return data
+
     def _is_one_piece(self) -> bool:
-        plain = self._copy is None and not self._is_stream and not self._encoding
-        return plain and len(self._unread) == 1 and self._has_messages()
+        plain = self._reader is None and not self._is_stream and not self._encoding
+        return plain and self._has_messages()
 
     def _has_messages(self) -> bool:
-        # Where replies come on another stream, the answer to a POST is "accepted", and no message.
+        # Where replies come on another stream, a POST is replied to with "accepted".
         posted = self._upstream.replies_elsewhere and self._request.method == b"POST"
         return not posted or self._status >= 400
 
     def _read_whole(self, data: bytes, now: float) -> None:
+        if not data:
+            return
         self._observer.recorder.carried(len(data), to_server=False)
         if len(data) > self.limit:
-            self.heard_too_much()
+            self.unread("too_large")
         else:
-            self.heard(data, now)
+            self.message(data, now)
 
-    def _read(self) -> None:
-        unread, self._unread = self._unread, []
-        if not unread or not self._has_messages():
+    def _read(self, data: bytes) -> None:
+        if not self._has_messages():
             return
-        now = monotonic()
-        if self._copy is None:
-            self._copy = self._reader()
-        for data in unread:
-            self._observer.recorder.carried(len(data), to_server=False)
-            self._observer.read(self._copy.feed, data, now)
+        if self._reader is None:
+            self._reader = reader_of(
+                self, self._upstream.budget, self._encoding, is_stream=self._is_stream
+            )
+        self._observer.recorder.carried(len(data), to_server=False)
+        self._observer.read(self._reader.feed, data, monotonic())
 
-    def _reader(self) -> Copy:
-        copy = EventCopy(self) if self._is_stream else BodyCopy(self)
-        return InflatedCopy(copy) if self._encoding in (b"gzip", b"deflate") else copy
-
-    def heard(self, data: bytes, now: float) -> None:
-        """One message, or one batch, has come down."""
+    def message(self, data: bytes, now: float) -> None:
+        """Read one message, or one batch, that has come down."""
         if self._status >= 400:
-            self._heard_refusal(data, now)
-        else:
-            self._observer.server_sent(self._exchange, data, self._pending, now)
+            self._read_refusal(data, now)
+        elif self._observer.server_sent(self._exchange, data, self._pending, now) is False:
+            self._is_unread = True
 
-    def heard_id(self) -> None:
+    def event_id(self) -> None:
         """An event bore an id: the client may come back for the rest."""
         self._is_resumable = True
 
-    def heard_too_much(self) -> None:
-        """A message was larger than what is kept for reading."""
-        self._is_oversized = True
-        self._observer.recorder.unparsed("too_large")
+    def unread(self, reason: str) -> None:
+        """Something passed by that was not read."""
+        self._is_unread = True
+        self._observer.recorder.unparsed(reason)
 
     @property
     def limit(self) -> int:
@@ -263,20 +276,20 @@ class Relay:
         # Not where another request made the session known to the exporter in the meantime.
         return self._session is not None and self._session.exchange is self._exchange
 
-    def _heard_refusal(self, data: bytes, now: float) -> None:
+    def _read_refusal(self, data: bytes, now: float) -> None:
         if self._status in (401, 403):
             self._observer.settle(self._exchange, self._pending, Outcome.UNAUTHORIZED, now)
         else:
-            is_reply = self._observer.refuse(self._exchange, data, self._pending, now)
-            self._has_spoken = self._has_spoken or bool(is_reply)
+            is_reply = self._observer.refused(self._exchange, data, self._pending, now)
+            self._has_refused = self._has_refused or bool(is_reply)
 
     def _report_health(self) -> None:
         """What a complete reply says of the server. A 4xx says nothing: it blames the client."""
         if self._status in (401, 403):
             self._observer.upstream_alive()
-        elif self._status >= 500 and not self._has_spoken:
+        elif self._status >= 500 and not self._has_refused:
             self._observer.upstream_lost(f"HTTP {self._status} without a JSON-RPC reply")
-        elif self._status < 400 and self._is_waiting and not self._is_oversized:
+        elif self._status < 400 and self._is_waiting and not self._is_unread:
             self._observer.upstream_lost("ended its reply without the JSON-RPC reply")
 
     @property
@@ -295,8 +308,8 @@ class Relay:
             outcome = Outcome.UNAUTHORIZED
         elif self._may_come_later and self._status < 400:
             return  # the server hung up on purpose: the client comes back with Last-Event-ID
-        elif self._is_oversized and self._status < 400:
-            outcome = Outcome.OK  # it came whole, only nobody read it
+        elif self._is_unread and self._status < 400:
+            outcome = Outcome.OK  # it came whole, but was not read
         else:
             outcome = Outcome.UPSTREAM_ERROR
         self._observer.settle(self._exchange, self._pending, outcome, now)
@@ -304,10 +317,10 @@ class Relay:
     def _settle(self, outcome: Outcome) -> None:
         self._observer.settle(self._exchange, self._pending, outcome, monotonic())
 
-    def _apologise(self, status: int, code: int, text: str, named: bool = False) -> None:
+    def _reply_with_error(self, status: int, code: int, text: str, named: bool = False) -> None:
         response = self._response
         text = text if named else f"server {self._upstream.name!r} {text}"
-        waiting = [pending.id for pending in self._pending if not pending.done]
+        waiting = self._waiting_ids()
         replies = [errors.error(code, text, each) for each in waiting or [None]]
         # Nothing can be added to what is compressed, or as long as its head says.
         is_open = response.chunked and not self._encoding
@@ -322,6 +335,11 @@ class Relay:
         else:
             response.abort()
 
+    def _waiting_ids(self) -> list[Id]:
+        asked = [message for message in self._messages if message.is_request]
+        pairs = zip(asked, self._pending, strict=False)  # fewer where observation failed
+        return [message.reply_id for message, pending in pairs if not pending.done]
+
     def _open_session(self) -> None:
         if not self._session_id or self._session is not None or self._status >= 400:
             return
@@ -333,13 +351,14 @@ class Relay:
         self._session = sessions.find(self._session_id, now) or sessions.open(
             self._session_id, self._exchange, initialize, now
         )
-        self._session.streams += 1
+        if self._session is not None:
+            self._session.streams += 1
 
     def _end_session(self, now: float) -> None:
         if self._session_id is not None:
             self._upstream.sessions.end(self._session_id, now)
 
-    def _land(self) -> None:
+    def _finish(self) -> None:
         # No circle is left behind: what a call used is free at once, without the collector.
         self._response.watcher = None
         self._upstream.deadlines.discard(self)
@@ -348,7 +367,7 @@ class Relay:
             self._session.last_used = monotonic()
         if not self._is_in_session:
             self._observer.abandon(self._exchange, Outcome.CLIENT_GONE, monotonic())
-        self._upstream.landed(self)
+        self._upstream.relayed(self)
 
     def client_paused(self, paused: bool) -> None:
         """Read the reply at the client's pace."""

@@ -11,43 +11,49 @@ from exporter.protocol.label_values import Outcome
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.recorder import ServerRecorder
 
-MOST = 100_000
-"""Sessions of one server that are known at once; after that the oldest is forgotten."""
+LONGEST_ID = 256
+"""Bytes of an id; a session with a longer one is relayed, but not remembered."""
 
-_GRACE = 5.0  # seconds: a request that still has its stream is ended there, with an answer
+_GRACE = 5.0  # seconds: a request that still has its stream is ended there, with a reply
+_LOOKS = 32
 
 
 class HttpSession:
     """One session: its exchange, and when it was last used."""
 
-    __slots__ = ("exchange", "last_used", "started", "streams")
+    __slots__ = ("exchange", "last_used", "placed", "started", "streams")
 
     def __init__(self, exchange: Exchange, now: float) -> None:
         self.exchange = exchange
         self.started = now
         self.last_used = now
+        self.placed = now
         self.streams = 0
 
 
 class HttpSessions:
-    """The live sessions of one server."""
+    """The live sessions of one server, at most ``most``."""
 
-    def __init__(self, recorder: ServerRecorder, timeout: float, idle_timeout: float) -> None:
+    def __init__(
+        self, recorder: ServerRecorder, timeout: float, idle_timeout: float, most: int
+    ) -> None:
         self._recorder = recorder
         self._timeout = timeout
         self._idle_timeout = idle_timeout
+        self._most = most
         self._live: dict[bytes, HttpSession] = {}
 
     def open(
         self, session_id: bytes, exchange: Exchange, initialize: Message | None, now: float
-    ) -> HttpSession:
-        """A session began, or turned up that began before the exporter did."""
-        params = initialize.params if initialize else None
-        client = params.client_info.name if params and params.client_info else None
-        version = params.protocol_version if params else None
-        if len(self._live) >= MOST:  # a server that gives ids away must not cost our memory
-            self.end(next(iter(self._live)), now)
+    ) -> HttpSession | None:
+        """Note a session that began, or that began before the exporter did."""
+        if len(session_id) > LONGEST_ID:
+            return None
+        if len(self._live) >= self._most:
+            self._make_room(now)
         session = self._live[session_id] = HttpSession(exchange, now)
+        client = initialize.client if initialize is not None else None
+        version = initialize.requested_version if initialize is not None else None
         self._recorder.session_started(client, version)
         return session
 
@@ -55,21 +61,21 @@ class HttpSessions:
         return len(self._live)
 
     def find(self, session_id: bytes, now: float) -> HttpSession | None:
-        """The session with this id, now in use."""
+        """Return the session with this id, which is now in use."""
         session = self._live.get(session_id)
         if session is not None:
             session.last_used = now
         return session
 
     def end(self, session_id: bytes, now: float) -> None:
-        """The session is over; what still waits in it will not be answered."""
+        """End a session; what still waits in it will not be replied to."""
         session = self._live.pop(session_id, None)
         if session is not None:
             session.exchange.abandon(Outcome.CLIENT_GONE, now)
             self._recorder.session_ended(now - session.started)
 
     def expire(self, now: float) -> None:
-        """End what is overdue, and the sessions that nobody has used for the idle timeout."""
+        """End what is overdue, and the sessions that were not used for the idle timeout."""
         if self._timeout:
             for session in self._live.values():
                 session.exchange.expire(now - self._timeout - _GRACE, now)
@@ -85,6 +91,21 @@ class HttpSessions:
             self.end(session_id, now)
 
     def close(self, now: float) -> None:
-        """The exporter stops: end them all."""
+        """End them all: the exporter stops."""
         for session_id in list(self._live):
             self.end(session_id, now)
+
+    def _make_room(self, now: float) -> None:
+        """Forget a session that was not used for long, and has no stream.
+
+        Peers choose the ids, so it must not cost more when there are many: those in front are
+        looked at, and what is in use goes to the end.
+        """
+        for _ in range(min(_LOOKS, len(self._live))):
+            session_id, session = next(iter(self._live.items()))
+            if not session.streams and session.last_used <= session.placed:
+                break
+            del self._live[session_id]
+            session.placed = now
+            self._live[session_id] = session
+        self.end(next(iter(self._live)), now)

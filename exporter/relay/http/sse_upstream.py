@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 from urllib.parse import urljoin, urlsplit
 
-from exporter.config.model import Server
+from exporter.config.model import Limits, Server
 from exporter.protocol import errors, sse
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.label_values import Outcome
@@ -49,10 +49,10 @@ class SseUpstream(HttpUpstream):
         server: Server,
         observer: Observer,
         loop: asyncio.AbstractEventLoop,
-        observed_bytes: int,
+        limits: Limits,
         own_url: OwnUrl,
     ) -> None:
-        super().__init__(server, observer, loop, observed_bytes, own_url)
+        super().__init__(server, observer, loop, limits, own_url)
         self._url = server.url or ""
         self._mailboxes: dict[str, Mailbox] = {}
 
@@ -61,7 +61,7 @@ class SseUpstream(HttpUpstream):
         if request.method == b"GET":
             stream = StreamRelay(self, request)
             self._relays.add(stream)
-            stream.depart(self._encode(request))
+            stream.send(self._encode(request))
         elif request.method == b"POST" and _token(request) in self._mailboxes:
             super().handle(request, messages)
         else:
@@ -97,7 +97,7 @@ class SseUpstream(HttpUpstream):
 
     def base_of(self, request: Request) -> bytes:
         """The server's address at the exporter, as this client knows it."""
-        return self._own_url.of(request, self.name).removesuffix("/mcp").encode()
+        return self._own_url.of(request).rpartition("/")[0].encode()
 
     def _target(self, request: Request) -> bytes:
         mailbox = self._mailboxes.get(_token(request))
@@ -158,9 +158,9 @@ class StreamRelay(Relay):
         self._ending = Outcome.CLIENT_GONE
         super().client_gone()
 
-    def _land(self) -> None:
+    def _finish(self) -> None:
         self._sse_upstream.close_mailbox(self._token, self._ending)
-        super()._land()
+        super()._finish()
 
 
 def _token(request: Request) -> str:

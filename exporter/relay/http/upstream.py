@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import Sequence
 from time import monotonic
 
-from exporter.config.model import Server
+from exporter.config.model import Limits, Server
 from exporter.protocol.jsonrpc import Message
-from exporter.relay.http.metadata import MetadataRelay
+from exporter.relay.http.metadata import MOST_SECONDS, MetadataRelay
 from exporter.relay.http.relay import Relay
+from exporter.relay.http.reply_reader import EventBudget
 from exporter.relay.http.sessions import HttpSession, HttpSessions
 from exporter.relay.oauth import OwnUrl, ProtectedResource
 from exporter.telemetry.observer import Observer
@@ -40,23 +41,29 @@ class HttpUpstream:
         server: Server,
         observer: Observer,
         loop: asyncio.AbstractEventLoop,
-        observed_bytes: int,
+        limits: Limits,
         own_url: OwnUrl,
     ) -> None:
         self.observer = observer
         self.recorder = observer.recorder
-        self.observed_bytes = observed_bytes
+        self.observed_bytes = limits.observed_bytes
+        self.budget = EventBudget()
         self.timeout = server.timeout
         self.deadlines = Deadlines(server.timeout, Relay.expire, loop)
         self.pool = Pool(server.url or "", loop)
-        self.sessions = HttpSessions(observer.recorder, server.timeout, server.idle_timeout)
+        self.sessions = HttpSessions(
+            observer.recorder, server.timeout, server.idle_timeout, limits.sessions_per_server
+        )
         self.name = server.name
         self._own_url = own_url
-        self._resource = ProtectedResource(server.url or "")
+        self.resource = ProtectedResource(server.url or "")
         self._own_headers = configured(server)
         self._names_host = any(name.lower() == b"host" for name, _ in self._own_headers)
         self._not_up = NOT_UP | {name.lower() for name, _ in self._own_headers}
         self._relays: set[Relay] = set()
+        self._metadata: set[MetadataRelay] = set()
+        seconds = min(server.timeout or MOST_SECONDS, MOST_SECONDS)
+        self.metadata_deadlines = Deadlines(seconds, MetadataRelay.expire, loop)
         self._loop = loop
         self._sweeper = loop.call_later(_SWEEP, self._sweep)
 
@@ -66,16 +73,18 @@ class HttpUpstream:
             self.recorder.unparsed("encoded")
         relay = Relay(self, request, messages)
         self._relays.add(relay)
-        relay.depart(self._encode(request))
+        relay.send(self._encode(request))
 
     def describe(self, request: Request) -> None:
         """Relay the server's protected-resource metadata (RFC 9728)."""
-        MetadataRelay(self.pool, self._resource, request, self._own_url.of(request, self.name))
+        relay = MetadataRelay(self, request, self._own_url.of(request))
+        self._metadata.add(relay)
+        relay.send(monotonic())
 
     def rewrite_challenge(self, value: bytes, request: Request) -> bytes:
         """A ``WWW-Authenticate`` as the client must see it."""
-        own = self._own_url.metadata_of(request, self.name).encode()
-        return self._resource.rewrite_challenge(value, own)
+        own = self._own_url.metadata_of(request).encode()
+        return self.resource.rewrite_challenge(value, own)
 
     def session_of(self, request: Request, messages: Sequence[Message]) -> HttpSession | None:  # noqa: ARG002
         """The session that the request names, where it is known; a DELETE ends it."""
@@ -84,14 +93,18 @@ class HttpUpstream:
             return None
         return self.sessions.find(session_id, monotonic())
 
-    def landed(self, relay: Relay) -> None:
+    def relayed(self, relay: Relay) -> None:
         """A relay is over."""
         self._relays.discard(relay)
+
+    def described(self, relay: MetadataRelay) -> None:
+        """A request for metadata is over."""
+        self._metadata.discard(relay)
 
     @property
     def is_busy(self) -> bool:
         """Whether requests are in flight."""
-        return bool(self._relays)
+        return bool(self._relays or self._metadata)
 
     @property
     def session_count(self) -> int:
@@ -112,7 +125,9 @@ class HttpUpstream:
         """Give up everything under way."""
         self._sweeper.cancel()
         self.deadlines.close()
-        for relay in list(self._relays):
+        self.metadata_deadlines.close()
+        under_way: list[Relay | MetadataRelay] = [*self._relays, *self._metadata]
+        for relay in under_way:
             relay.give_up("is given up: the exporter is stopping")
         self.sessions.close(monotonic())
         self.pool.close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from exporter.protocol import errors, jsonrpc
+from exporter.protocol import errors, jsonrpc, surrogates
 from exporter.protocol.header_encoding import decoded
 from exporter.protocol.jsonrpc import CAPABILITIES_KEY, VERSION_KEY, Message
 from exporter.protocol.spec import CALL_TOOL, INITIALIZE, MODERN
@@ -66,8 +66,8 @@ def check(request: Request, message: Message) -> Violation | None:
 
 def _params(body: bytes) -> dict[str, msgspec.Raw]:
     try:
-        return msgspec.json.decode(jsonrpc.readable(body), type=_Body).params
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.decode(surrogates.readable(body), type=_Body).params
+    except jsonrpc.UNREADABLE:
         return {}
 
 

@@ -22,6 +22,7 @@ from exporter.protocol.jsonrpc import (
     split,
 )
 from tests.support.fakes import encoded, error, notification, request, result
+from tests.support.work import calls
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
@@ -78,7 +79,9 @@ def test_an_odd_member_hides_no_other(members: dict[str, Any]) -> None:
     message = known(json.dumps({**members, "params": params}).encode())
     assert (message.id, message.method, message.is_request) == ("seven", "tools/call", True)
     assert message.tool == "read_file"
-    assert message.traceparent == "00-1"
+    assert message.params is not None
+    assert message.params.meta is not None
+    assert message.params.meta.traceparent == "00-1"
 
 
 @given(st.dictionaries(NAMES, JSON))
@@ -93,7 +96,7 @@ def test_an_odd_member_does_not_hide_a_failure(members: dict[str, Any]) -> None:
     "text",
     [
         *(b"", b" ", b"null", b"1", b'"text"', b"[]", b"[1]", b"{", b'{"id":}', b"\xff\xfe"),
-        b'\xef\xbb\xbf{"id":1,"method":"ping"}',
+        b"\xef\xbb\xbf",
         b"[" * 100_000,
         b'{"a":' * 100_000,
     ],
@@ -203,9 +206,9 @@ def test_the_envelope_of_a_request_is_read() -> None:
     message = known(encoded(request(1, "tools/call", _meta=meta)))
     assert message.protocol_version == "2026-07-28"
     assert message.progress_token == "p"
-    assert message.traceparent == "00-1"
     assert message.params is not None
     assert message.params.meta is not None
+    assert message.params.meta.traceparent == "00-1"
     assert message.params.meta.client_info == Implementation("shell", "1")
 
 
@@ -215,7 +218,6 @@ def test_a_request_without_envelope_says_nothing_of_it() -> None:
         message = known(encoded(request(1, "ping", **params)))
         assert message.protocol_version is None
         assert message.progress_token is UNSET
-        assert message.traceparent is None
 
 
 @pytest.mark.parametrize("token", [0, "", None, 1.5])
@@ -317,3 +319,93 @@ def test_megabytes_that_are_no_message_are_passed_over_at_once(junk: bytes) -> N
     assert read(data) is None
     assert split(data) == []
     assert time.monotonic() - begun < 3  # a twentieth of that on a machine at rest
+
+
+TRIFLES = [
+    b"1", b"{}", b'""', b"[]", b'{"id":1,"params":1}', b'{"method":"a"}', b'{"a":"\\ud800"}',
+    b'{"id":1,"result":5}', b"nul",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("trifle", TRIFLES)
+def test_a_batch_of_trifles_is_as_much_work_as_a_small_one(trifle: bytes) -> None:
+    small, large = (b"[" + b",".join([trifle] * count) + b"]" for count in (200, 20_000))
+    assert calls(lambda: read_all(large)) == calls(lambda: read_all(small))
+    assert calls(lambda: split(large)) == calls(lambda: split(small))
+
+
+def test_of_a_large_batch_the_first_messages_are_read() -> None:
+    text = encoded([request(number) for number in range(jsonrpc.BATCH + 50)])
+    messages = read_all(text)
+    assert messages is not None
+    assert [message.id for message in messages[:-1]] == list(range(jsonrpc.BATCH))
+    assert messages[-1] is jsonrpc.UNREAD
+    whole = read_all(encoded([request(number) for number in range(jsonrpc.BATCH)]))
+    assert whole is not None
+    assert jsonrpc.UNREAD not in whole
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [b'"\\ud800",', b'"\\ud83d\\ude00",', b"1,", b"[],", b'{"a":1},', b'"\\\\",'],
+)
+def test_one_odd_message_is_as_much_work_as_a_small_one(unit: bytes) -> None:
+    def odd(count: int) -> bytes:
+        return b'{"id":1,"method":"ping","params":{"name":5,"a":[' + unit * count + b"1]}}"
+
+    small, large = odd(2000), odd(100_000)
+    assert known(large).method == "ping"
+    assert calls(lambda: read(large)) == calls(lambda: read(small))
+    assert calls(lambda: jsonrpc.members(large)) == calls(lambda: jsonrpc.members(small))
+
+
+def test_an_object_with_halves_and_a_member_twice_has_no_members() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        jsonrpc.members(b'{"a":"\\ud800","b":1,"a":22}')
+
+
+def test_members_that_are_nested_too_deep_are_none() -> None:
+    with pytest.raises(ValueError, match="deep"):
+        jsonrpc.members(b'{"a":' + b"[" * 100_000)
+
+
+def test_a_list_of_trifles_lists_no_tools() -> None:
+    assert read_tools(b'{"id":1,"result":{"tools":[' + b"1," * 300_000 + b"1]}}") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "other"),
+    [
+        *((1, "1"), ("1", 1), (-5, "-5"), ("-5", -5), (0, "0")),
+        *((name, UNSET) for name in ("01", "+1", "1.0", "", "-", "a", "\u0661", "9" * 30, None)),
+    ],
+)
+def test_an_id_has_another_form_where_it_is_a_number(given: Any, other: Any) -> None:
+    assert jsonrpc.retyped(given) == other
+
+
+@pytest.mark.parametrize(
+    ("text", "is_reply"),
+    [
+        (b'{"jsonrpc":"2.0","id":1,"result":{}}', True),
+        (b'{"id":1,"result":{}}', True),
+        (b'{"id":null,"error":{"code":1}}', True),
+        (b'{"jsonrpc":"2.0","error":"no"}', True),
+        (b'{"jsonrpc":"1.0","id":1,"result":5}', True),
+        (b'{"error":"Service Unavailable"}', False),
+        (b'{"error":{"code":503,"message":"UNAVAILABLE"}}', False),
+        (b'{"result":{}}', False),
+        (b'{"message":"no"}', False),
+        (b'{"jsonrpc":"2.0","id":1}', False),
+    ],
+)
+def test_a_reply_is_json_rpc(text: bytes, is_reply: bool) -> None:
+    assert known(text).is_reply is is_reply
+
+
+def test_the_mark_of_an_encoding_hides_no_message() -> None:
+    text = b'\xef\xbb\xbf{"id":1,"method":"ping"}'
+    assert known(text).method == "ping"
+    messages = read_all(b"\xef\xbb\xbf[" + text[3:] + b"]")
+    assert messages is not None
+    assert messages[0].method == "ping"

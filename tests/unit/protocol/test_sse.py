@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.protocol.sse import Event, EventReader
+from tests.support.work import calls
 
 LINE_ENDS = st.sampled_from([b"\n", b"\r", b"\r\n"])
 LINES = st.sampled_from(
@@ -125,7 +126,7 @@ def test_what_is_kept_of_an_oversized_event_is_bounded() -> None:
 def test_lines_without_data_are_bounded_too() -> None:
     reader = EventReader(1000)
     reader.feed(b"data\n" * 5000)
-    assert len(reader._data) <= 1000
+    assert len(reader._rest) <= 1000
     assert reader.feed(b"\ndata: next\n\n") == [Event(b"next")]
 
 
@@ -138,3 +139,32 @@ def test_the_event_after_an_oversized_one_may_come_in_the_same_chunk() -> None:
     reader = EventReader(20)
     assert reader.feed(b"data: " + b"x" * 50 + b"\n\ndata: o") == []
     assert reader.feed(b"k\n\n") == [Event(b"ok")]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [b"\n", b"\r\n", b"\r", b":\n", b"data:1\n", b"x", b"x\r", b"data: x", b"a\n\n", b"id\n\n"],
+)
+def test_what_comes_at_once_is_bounded_work(unit: bytes) -> None:
+    def work(size: int) -> int:
+        reader, chunk = EventReader(1 << 30), unit * (size // len(unit))
+        return calls(lambda: reader.feed(chunk, 100))
+
+    assert work(400_000) <= work(100_000) + 10
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+def test_events_beyond_the_limit_are_skipped_together(end: bytes) -> None:
+    reader = EventReader(1000)
+    events = reader.feed((b"event: x" + end[: len(end) // 2] + b"data: 1" + end) * 10 + b"data", 4)
+    assert len(events) == 4
+    assert (reader.oversized, reader.pieces) == (1, 4)
+    assert reader.feed(b": 2" + end) == [Event(b"2")]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3])
+def test_plain_events_beyond_the_limit_are_skipped_together(limit: int) -> None:
+    reader = EventReader(1000)
+    assert reader.feed(b"data: 1\n\n" * 5, limit) == [Event(b"1")] * limit
+    assert (reader.oversized, reader.pieces) == (1, limit)
+    assert reader.feed(b"data: 2\n\n") == [Event(b"2")]

@@ -50,7 +50,8 @@ class FakeUpstream:
 
     def describe(self, request: Request) -> None:
         self.described.append(request)
-        request.respond(200, b"{}", b"application/json")
+        if not self.is_slow:
+            request.respond(200, b"{}", b"application/json")
 
 
 class Scene:
@@ -221,7 +222,7 @@ async def test_head_is_refused_without_a_body() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"nonsense", b"{", b'{"id":1', b"[{}", b"\xff\xfe", b"\xef\xbb\xbf{}", b"[" * 500]
+    "body", [b"", b"nonsense", b"{", b'{"id":1', b"[{}", b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 500]
 )
 @on_fake_time
 async def test_a_body_that_is_not_json_is_a_parse_error(body: bytes) -> None:
@@ -626,6 +627,20 @@ async def test_sessions_are_bounded_and_those_that_live_go_on(limit: str, count:
     setattr(scene.upstreams["files"], count, 0)
     assert scene.say(post(INITIALIZE)).status == 200
     assert scene.gateway.admission.of("files").requests.own.taken == 0
+
+
+@on_fake_time
+async def test_a_request_for_metadata_takes_a_place() -> None:
+    scene = bounded(requests_per_server=1)
+    path = b"/.well-known/oauth-protected-resource/files/mcp"
+    scene.upstreams["files"].is_slow = True
+    waiting = Downstream(scene.gateway, LIMITS)
+    waiting.say(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
+    assert_refused(scene, scene.ask(path), "requests_per_server", None)
+    waiting.abort()
+    await settle()
+    scene.upstreams["files"].is_slow = False
+    assert scene.ask(path).status == 200
 
 
 @on_fake_time

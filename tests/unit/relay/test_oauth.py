@@ -7,10 +7,17 @@ import json
 import pytest
 
 from exporter.relay.oauth import OwnUrl, ProtectedResource
+from exporter.transport.http.request import Request
 from tests.support.fakes import bare_request
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 OWN = b"http://localhost:6279/.well-known/oauth-protected-resource/files/mcp"
+
+
+def sent_to(path: bytes) -> Request:
+    request = bare_request(Host="localhost:6279")
+    request.target = path
+    return request
 
 
 @pytest.mark.parametrize(
@@ -22,13 +29,26 @@ OWN = b"http://localhost:6279/.well-known/oauth-protected-resource/files/mcp"
     ],
 )
 def test_a_server_is_at_the_exporter_as_the_client_knows_it(external: str | None, url: str) -> None:
-    request = bare_request(Host="localhost:6279")
-    assert OwnUrl(external).of(request, "files") == url
+    request = sent_to(b"/files/mcp")
+    assert OwnUrl(external).of(request) == url
 
 
-def test_a_name_is_escaped_in_a_url() -> None:
-    url = OwnUrl(None).of(bare_request(Host="h"), "my files/ü")
-    assert url == "http://h/my%20files/%C3%BC/mcp"
+@pytest.mark.parametrize("prefix", [b"", WELL_KNOWN.encode()])
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        (b"/files/mcp", "/files/mcp"),
+        (b"/files/sse", "/files/sse"),
+        (b"/files/mcp/", "/files/mcp/"),
+        (b"/my%20files%2F%C3%BC/mcp", "/my%20files%2F%C3%BC/mcp"),
+        (b"/@scope/a:b~c/mcp", "/@scope/a:b~c/mcp"),
+        (b"/%40scope/mcp", "/%40scope/mcp"),
+        (b'/a"b/mcp', "/a%22b/mcp"),
+        (b"/files/message/" + b"0123456789abcdef" * 2, "/files/sse"),
+    ],
+)
+def test_the_url_is_the_one_that_the_client_used(prefix: bytes, path: bytes, written: str) -> None:
+    assert OwnUrl(None).of(sent_to(prefix + path)) == f"http://localhost:6279{written}"
 
 
 @pytest.mark.parametrize(
@@ -40,8 +60,8 @@ def test_a_name_is_escaped_in_a_url() -> None:
     ],
 )
 def test_the_metadata_is_between_the_host_and_the_path(external: str | None, url: str) -> None:
-    request = bare_request(Host="localhost:6279")
-    assert OwnUrl(external).metadata_of(request, "files") == url
+    request = sent_to(b"/files/mcp")
+    assert OwnUrl(external).metadata_of(request) == url
 
 
 @pytest.mark.parametrize(
@@ -53,6 +73,24 @@ def test_the_metadata_is_between_the_host_and_the_path(external: str | None, url
             b'Bearer error="e", RESOURCE_METADATA="%b", scope="a b"' % OWN,
         ),
         (b'Bearer resource_metadata="/relative"', b'Bearer resource_metadata="%b"' % OWN),
+        (b"Bearer resource_metadata=http://up:8000/x", b'Bearer resource_metadata="%b"' % OWN),
+        (
+            b'Bearer error="e",resource_metadata=/x,scope="a"',
+            b'Bearer error="e",resource_metadata="%b",scope="a"' % OWN,
+        ),
+        (b'Bearer resource_metadata\t= "/x"', b'Bearer resource_metadata="%b"' % OWN),
+        (
+            b'DPoP algs="ES256", resource_metadata="/x", Bearer resource_metadata="/x"',
+            b'DPoP algs="ES256", resource_metadata="%b", Bearer resource_metadata="%b"'
+            % (OWN, OWN),
+        ),
+        (b'Bearer resource_metadata="\\/x"', b'Bearer resource_metadata="%b"' % OWN),
+        (
+            b'Bearer error_description="say \\" resource_metadata=/x"',
+            b'Bearer error_description="say \\" resource_metadata=/x"',
+        ),
+        (b"Bearer my-resource_metadata=/x", b"Bearer my-resource_metadata=/x"),
+        (b'Bearer resource_metadata="http://[x"', b'Bearer resource_metadata="http://[x"'),
         (b"Bearer", b"Bearer"),
         (b"Basic realm=x", b"Basic realm=x"),
         (

@@ -14,7 +14,7 @@ from exporter.telemetry.call_log import LoggingRecorder
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
-from tests.support.fakes import Books, encoded, error, parsed, request, result
+from tests.support.fakes import Books, FakeEvents, encoded, error, parsed, request, result
 
 SECRET = "s3cr3t-argument"
 
@@ -26,7 +26,7 @@ class Scene:
         self.caplog = caplog
         self.books = Books()
         self.recorder = LoggingRecorder(self.books.metrics, "files", "http")
-        self.observer = Observer(self.recorder)
+        self.observer = Observer(self.recorder, FakeEvents(self.recorder))
         self.exchange = Exchange(self.recorder)
         self.now = 0.0
 
@@ -128,7 +128,7 @@ def test_without_being_asked_for_there_are_no_lines(caplog: pytest.LogCaptureFix
     caplog.set_level(logging.DEBUG)
     scene = Scene(caplog)
     recorder = ServerRecorder(scene.books.metrics, "quiet", "http")
-    scene.observer, scene.exchange = Observer(recorder), Exchange(recorder)
+    scene.observer, scene.exchange = Observer(recorder, FakeEvents(recorder)), Exchange(recorder)
     scene.ask(request(1, "ping"), result(1))
     recorder.rejected(None, "bad_request")
     assert caplog.records == []

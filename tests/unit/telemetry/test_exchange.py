@@ -14,7 +14,13 @@ from exporter.protocol.jsonrpc import Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import UNTIMED
 from exporter.telemetry.call import Call
-from exporter.telemetry.exchange import Exchange, Pending, outcome_of
+from exporter.telemetry.exchange import (
+    MOST_QUESTIONS,
+    MOST_REQUESTS,
+    Exchange,
+    Pending,
+    outcome_of,
+)
 from tests.support.fakes import (
     Books,
     encoded,
@@ -25,6 +31,7 @@ from tests.support.fakes import (
     result,
     waiting,
 )
+from tests.support.work import calls
 
 
 class FakeRecorder:
@@ -175,6 +182,49 @@ def test_a_cancellation_of_what_nobody_asked_for_is_nothing() -> None:
 
 
 IDS = st.sampled_from([1, 2, 1.5, "1", "2", "", None, 2**63])
+
+
+@pytest.mark.parametrize("is_newest_first", [False, True])
+def test_ending_one_of_many_with_the_same_id_is_no_more_work(is_newest_first: bool) -> None:
+    def work(count: int) -> int:
+        exchange = Exchange(FakeRecorder())
+        pendings = [exchange.begin(parsed(request(1)), 0.0) for _ in range(count)]
+        order = pendings[::-1] if is_newest_first else pendings
+
+        def end() -> None:
+            for pending in order:
+                exchange.settle(pending, Outcome.OK, 1.0)
+
+        return calls(end)
+
+    assert work(4000) <= 4 * work(1000) + 10
+
+
+@pytest.mark.parametrize(("to_server", "most"), [(True, MOST_REQUESTS), (False, MOST_QUESTIONS)])
+def test_of_too_many_that_wait_the_oldest_times_out(to_server: bool, most: int) -> None:
+    recorder = FakeRecorder()
+    exchange = Exchange(recorder)
+    pendings = [
+        exchange.begin(parsed(request(number)), 0.0, to_server) for number in range(most + 2)
+    ]
+    assert len(exchange) == most
+    assert outcomes(recorder) == [Outcome.TIMEOUT] * 2
+    assert [pending.done for pending in pendings[:3]] == [True, True, False]
+
+
+def test_what_is_kept_of_a_request_is_bounded() -> None:
+    exchange = Exchange(FakeRecorder())
+    long = "x" * 100_000
+    meta = {"traceparent": long}
+    message = parsed(request(long, "tools/call", name=long, cursor=long, _meta=meta))
+    pending = exchange.begin(message, 0.0)
+    kept = (pending.key, pending.tool, pending.cursor, pending.traceparent)
+    assert all(len(each) <= 257 for each in kept if isinstance(each, str | bytes))
+    assert len(exchange.begin(parsed(request(1, long)), 0.0).method) == 257
+    assert exchange.find(long) is pending
+    assert exchange.find("y" * 100_000) is None
+
+
 METHODS = st.sampled_from(["tools/call", "tools/list", "ping", "subscriptions/listen", "odd"])
 REPLIES = st.sampled_from(
     [
@@ -244,7 +294,7 @@ class Conversation(RuleBasedStateMachine):
     ) -> None:
         own = data.draw(st.sampled_from(self.posts))
         for pending in own:
-            text = encoded({"id": pending.id, **reply})
+            text = encoded({"id": pending.key, **reply})
             self.books.observer.server_sent(self.exchange, text, own, self.now)
             assert pending.done
 
@@ -260,7 +310,7 @@ class Conversation(RuleBasedStateMachine):
     def a_post_is_refused(self, data: st.DataObject, body: bytes) -> None:
         own = data.draw(st.sampled_from(self.posts))
         self.posts.remove(own)
-        self.books.observer.refuse(self.exchange, body, own, self.now)
+        self.books.observer.refused(self.exchange, body, own, self.now)
         assert all(pending.done for pending in own)
 
     @rule(seconds=st.floats(0, 100))

@@ -19,10 +19,6 @@ class Conversation:
         self.books = Books()
         self.observer = self.books.observer
         self.exchange = Exchange(self.books.recorder)
-        self.alive = 0
-        self.lost: list[str] = []
-        self.observer.alive = self._hear_life
-        self.observer.lost = self.lost.append
 
     def client(self, *messages: object) -> list[Pending]:
         begun = self.observer.client_sent(self.exchange, map(parsed, messages), 10, 1.0)
@@ -44,9 +40,6 @@ class Conversation:
     def internal_errors(self) -> float:
         return self.books.total("mcp_exporter_internal_errors_total")
 
-    def _hear_life(self) -> None:
-        self.alive += 1
-
 
 def test_a_request_is_answered_by_the_reply_with_its_id() -> None:
     talk = Conversation()
@@ -62,7 +55,7 @@ def test_a_request_is_answered_by_the_reply_with_its_id() -> None:
 def test_every_message_of_a_batch_is_observed() -> None:
     talk = Conversation()
     begun = talk.client(request(1), notification("notifications/initialized"), request(2))
-    assert [pending.id for pending in begun] == [1, 2]
+    assert [pending.key for pending in begun] == [1, 2]
     talk.server([result(2), error(1), notification("notifications/progress")])
     assert talk.outcomes == {"ok": 1, "protocol_error": 1}
     count = "mcp_notifications_total"
@@ -117,13 +110,74 @@ def test_a_reply_that_nobody_waits_for_is_counted() -> None:
     assert talk.outcomes == {}
 
 
+@pytest.mark.parametrize(("asked", "replied"), [(1, "1"), ("1", 1)])
+def test_an_id_that_comes_back_as_another_type_is_that_requests(
+    asked: object, replied: object
+) -> None:
+    for is_own in (True, False):
+        talk = Conversation()
+        own = talk.client(request(asked))
+        talk.server(result(replied), own if is_own else ())
+        assert talk.outcomes == {"ok": 1}
+
+
+def test_two_ids_that_differ_by_type_alone_stay_two() -> None:
+    talk = Conversation()
+    talk.client(request(1, "tools/call", name="x"), request("1", "ping"))
+    talk.server(error("1"))
+    assert talk.books.value("mcp_requests_total", method="ping", outcome="protocol_error") == 1
+    talk.server(result("1"))
+    assert talk.books.value("mcp_requests_total", method="tools/call", outcome="ok") == 1
+    assert talk.unparsed("unmatched_reply") == 0
+
+
+def test_an_error_without_an_id_is_the_reply_to_the_only_request() -> None:
+    talk = Conversation()
+    talk.client(request(1))
+    talk.server(error(None))
+    assert talk.outcomes == {"protocol_error": 1}
+    talk.client(request(2), request(3))
+    talk.server(error(None))
+    assert talk.unparsed("unmatched_reply") == 1
+    assert talk.books.in_flight == 2
+
+
+def test_a_result_without_an_id_is_no_reply() -> None:
+    talk = Conversation()
+    talk.client(request(1))
+    talk.server(result(None))
+    assert talk.unparsed("unmatched_reply") == 1
+
+
+@pytest.mark.parametrize(
+    "body", [{"error": "Service Unavailable"}, {"error": {"code": 503}}, {"message": "no"}, {}]
+)
+def test_json_that_is_no_json_rpc_is_no_sign_of_life(body: object) -> None:
+    talk = Conversation()
+    talk.client(request(1))
+    talk.server(body)
+    assert talk.unparsed("not_jsonrpc") == 1
+    assert talk.books.events.signs_of_life == 0
+    assert talk.books.in_flight == 1
+
+
+def test_of_a_batch_that_is_too_large_the_rest_is_counted() -> None:
+    talk = Conversation()
+    messages = [notification("notifications/message") for _ in range(150)]
+    assert talk.observer.server_sent(talk.exchange, encoded(messages), (), 1.0) is False
+    assert talk.observer.server_sent(talk.exchange, encoded(messages[:5]), (), 1.0) is True
+    assert talk.unparsed("too_large") == 1
+    passed = {"method": "notifications/message", "direction": "to_client"}
+    assert talk.books.value("mcp_notifications_total", **passed) == 105
+
+
 @pytest.mark.parametrize("line", [b"Listening on port 3", b"", b"[]", b"\xff", b'{"id":1'])
 def test_a_line_that_is_no_message_is_counted_and_no_sign_of_life(line: bytes) -> None:
     talk = Conversation()
     talk.client(request(1))
     talk.server(line)
     assert talk.unparsed("not_json") == 1
-    assert talk.alive == 0
+    assert talk.books.events.signs_of_life == 0
     assert talk.books.in_flight == 1
 
 
@@ -132,13 +186,13 @@ def test_any_message_of_the_server_is_a_sign_of_life() -> None:
     talk.client(request(1))
     for message in (error(1), notification("notifications/message"), request(1, "ping")):
         talk.server(message)
-    assert talk.alive == 3
+    assert talk.books.events.signs_of_life == 3
 
 
 def test_a_lost_server_is_told_with_the_reason() -> None:
     talk = Conversation()
     talk.observer.upstream_lost("exited with code 1")
-    assert talk.lost == ["exited with code 1"]
+    assert talk.books.events.losses == ["exited with code 1"]
 
 
 def test_a_line_counts_its_bytes() -> None:
@@ -175,41 +229,56 @@ def test_the_size_of_a_result_in_a_batch_is_its_own() -> None:
 
 def test_a_changed_list_of_tools_is_told() -> None:
     talk = Conversation()
-    heard: list[bool] = []
-    talk.observer.list_changed = lambda: heard.append(True)
     talk.server(notification(LIST_CHANGED))
     talk.server(notification("notifications/prompts/list_changed"))
-    assert heard == [True]
+    assert talk.books.events.list_changes == 1
 
 
 def test_an_http_refusal_with_a_json_rpc_error_is_its_reply() -> None:
     talk = Conversation()
     own = talk.client(request(1, "ping"), request(2, "ping"))
-    talk.observer.refuse(talk.exchange, encoded(error(None, -32601)), own, 2.0)
+    talk.observer.refused(talk.exchange, encoded(error(None, -32601)), own, 2.0)
     assert talk.outcomes == {"protocol_error": 2}
     errors = "mcp_protocol_errors_total"
     assert talk.books.value(errors, method="ping", code="-32601") == 2
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"", b"{}", b'{"detail":"no"}', b"[]"])
+def test_an_http_refusal_in_an_array_is_a_reply_too() -> None:
+    talk = Conversation()
+    own = talk.client(request(1, "ping"), request(2, "tools/list"))
+    talk.observer.refused(talk.exchange, encoded([error(2, -32601), error(1, -32602)]), own, 2.0)
+    errors = "mcp_protocol_errors_total"
+    assert talk.books.value(errors, method="ping", code="-32602") == 1
+    assert talk.books.value(errors, method="tools/list", code="-32601") == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"<html>", b"", b"{}", b'{"detail":"no"}', b"[]", b"5"),
+        *(b'{"error":"no"}', b'{"error":{"code":5}}', b'{"id":"request-7","error":{"code":5}}'),
+    ],
+)
 def test_an_http_refusal_without_a_json_rpc_error_is_a_fault_upstream(body: bytes) -> None:
     talk = Conversation()
     own = talk.client(request(1))
-    talk.observer.refuse(talk.exchange, body, own, 2.0)
+    talk.observer.refused(talk.exchange, body, own, 2.0)
     assert talk.outcomes == {"upstream_error": 1}
 
 
-def test_what_fails_in_observation_is_counted_and_goes_no_further() -> None:
+def test_what_fails_in_observation_is_counted_and_goes_no_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     talk = Conversation()
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
     talk.client(request(1), request(2))
-    talk.observer.alive = fail
+    monkeypatch.setattr(talk.books.events, "alive", fail)
     talk.server(result(1))
     talk.observer.read(fail, b"", 1.0)
-    talk.observer.lost = fail
+    monkeypatch.setattr(talk.books.events, "lost", fail)
     talk.observer.upstream_lost("no")
     failed = "mcp_exporter_internal_errors_total"
     for where in ("server_sent", "read", "upstream_lost"):

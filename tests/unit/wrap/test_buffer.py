@@ -68,7 +68,7 @@ def test_the_end_is_told_last() -> None:
 def test_a_second_introduction_tells_the_tools_again_but_begins_nothing_anew() -> None:
     buffer = ReportBuffer("files", 7)
     reply = b'{"id":1,"result":{"tools":[]}}'
-    buffer.tools_heard(reply, None)
+    buffer.tools_listed(reply, None)
     assert buffer.opening().is_first
     buffer.opened()
     again = buffer.opening()
@@ -89,5 +89,5 @@ def test_hostile_texts_are_cut_and_can_be_written() -> None:
 
 def test_a_list_of_tools_that_is_too_large_is_not_kept() -> None:
     buffer = ReportBuffer("files", 7)
-    buffer.tools_heard(b" " * 2_000_000, None)
+    buffer.tools_listed(b" " * 2_000_000, None)
     assert buffer.opening().pages == []

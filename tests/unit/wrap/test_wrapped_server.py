@@ -12,7 +12,7 @@ from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.wrap.report import Finished, Page, Report, Session
 from exporter.wrap.wrapped_server import Names, WrappedServer
-from tests.support.fakes import Books
+from tests.support.fakes import Books, FakeEvents
 
 TOOLS = json.dumps({"id": 1, "result": {"tools": [{"name": "act"}]}}).encode()
 
@@ -32,7 +32,8 @@ class Setup:
         return self.books.value(name, **{"server": server, **labels})
 
     def _make(self, name: str) -> Observer:
-        return Observer(ServerRecorder(self.books.metrics, name, "stdio"))
+        recorder = ServerRecorder(self.books.metrics, name, "stdio")
+        return Observer(recorder, FakeEvents(recorder))
 
 
 def opening(server: str = "files", *, is_first: bool = True, **members: object) -> Report:
@@ -143,13 +144,12 @@ def test_hostile_numbers_do_no_harm() -> None:
 
 def test_replies_and_losses_are_signs_for_the_servers_health() -> None:
     setup = Setup()
-    signs: list[str] = []
-    setup.books.observer.alive = lambda: signs.append("alive")
-    setup.books.observer.lost = signs.append
     connection = setup.connection()
     connection.report(opening(calls=[called(), called(Outcome.TOOL_ERROR)]))
     connection.report(Report("files", calls=[called(Outcome.UPSTREAM_ERROR)]))
-    assert signs == ["alive", "the wrapped server ended before it had replied"]
+    events = setup.books.events
+    assert events.signs_of_life == 1
+    assert events.losses == ["the wrapped server ended before it had replied"]
 
 
 @pytest.mark.parametrize("reason", UNPARSED)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from exporter.relay.http.metadata import MetadataRelay
 from exporter.relay.oauth import ProtectedResource
+from exporter.transport.deadlines import Deadlines
 from exporter.transport.http.pool import Pool
 from exporter.transport.http.request import Request
 from tests.support.fakes import Downstream, Network, OpenApplication, Reply, on_fake_time, settle
@@ -19,12 +22,20 @@ class Scene(OpenApplication, Network):
 
     def __init__(self, url: str = "http://up:8000/mcp") -> None:
         super().__init__()
+        self.name = "files"
         self.pool = Pool(url, self.loop)
         self.resource = ProtectedResource(url)
+        self.metadata_deadlines = Deadlines(5.0, MetadataRelay.expire, self.loop)
         self.client = Downstream(self)
+        self.under_way: set[MetadataRelay] = set()
 
     def handle(self, request: Request) -> None:
-        MetadataRelay(self.pool, self.resource, request, "http://own/files/mcp")
+        relay = MetadataRelay(self, request, "http://own/files/mcp")
+        self.under_way.add(relay)
+        relay.send(self.loop.time())
+
+    def described(self, relay: MetadataRelay) -> None:
+        self.under_way.remove(relay)
 
     def refuse(self, request: Request, status: int, reason: str) -> None:
         raise AssertionError((request, status, reason))
@@ -114,3 +125,37 @@ async def test_a_client_that_leaves_ends_the_question() -> None:
     scene.client.lose(None)
     await settle()
     assert scene.connections[0].is_closing()
+    assert scene.under_way == set()
+
+
+@on_fake_time
+async def test_a_server_that_does_not_reply_is_a_504() -> None:
+    scene = Scene()
+    await scene.ask()
+    await asyncio.sleep(4)
+    assert scene.client.sent == b""
+    await asyncio.sleep(2)
+    assert scene.reply.status == 504
+    assert scene.reply.json["error"]["code"] == -32001
+    assert scene.connections[0].is_closing()
+    assert scene.under_way == set()
+
+
+@on_fake_time
+async def test_the_end_of_the_exporter_is_a_502() -> None:
+    scene = Scene()
+    await scene.ask()
+    (relay,) = scene.under_way
+    relay.give_up("is given up: the exporter is stopping")
+    assert scene.reply.status == 502
+    assert scene.under_way == set()
+
+
+@on_fake_time
+async def test_metadata_that_is_nested_too_deep_to_be_read_passes_as_it_is() -> None:
+    scene = Scene()
+    await scene.ask()
+    body = b'{"resource":"http://up:8000/mcp","x":' + b"[" * 2000 + b"]" * 2000 + b"}"
+    scene.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    assert scene.reply.body == body
+    assert scene.under_way == set()

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from exporter.config.model import Server
+from exporter.config.model import Limits, Server
 from exporter.protocol.jsonrpc import VERSION_KEY
 from exporter.protocol.spec import UNTIMED
 from exporter.relay.gateway import Gateway
@@ -87,12 +87,12 @@ class Scene(Network):
         super().__init__()
         self.books = Books()
         server = Server("files", "http", url="http://up:8000/mcp", headers=own, timeout=timeout)
-        self.alive: list[bool] = []
-        self.lost: list[str] = []
-        self.books.observer.alive = lambda: self.alive.append(True)
-        self.books.observer.lost = self.lost.append
         self.upstream = HttpUpstream(
-            server, self.books.observer, self.loop, observed_bytes, OwnUrl(None)
+            server,
+            self.books.observer,
+            self.loop,
+            Limits(observed_bytes=observed_bytes),
+            OwnUrl(None),
         )
         self.gateway = Gateway(self.books.metrics)
         self.gateway.add("files", self.upstream)
@@ -249,7 +249,7 @@ async def test_a_larger_reply_than_is_kept_passes_whole_and_is_counted() -> None
     assert client.reply.json == large
     assert scene.unparsed("too_large") == 1
     assert scene.outcomes == {"ok": 1}
-    assert scene.lost == []
+    assert scene.books.events.losses == []
 
 
 @on_fake_time
@@ -316,8 +316,18 @@ async def test_the_time_inside_the_exporter_is_observed_once_a_request() -> None
         (http(result(2)), "upstream_error"),
         (http(status=b"202 Accepted"), "upstream_error"),
         (http(b"", STREAM, length=False) + END, "upstream_error"),
-        (http(event(result("1")), STREAM), "upstream_error"),
-        (http(b"not gzip", b"Content-Encoding: br"), "upstream_error"),
+        (http(event(result("1")), STREAM), "ok"),
+        (http(error("1")), "protocol_error"),
+        (http([result(1, isError=True)]), "tool_error"),
+        (http(b"\xef\xbb\xbf" + encoded(error(1))), "protocol_error"),
+        (http(error(None)), "protocol_error"),
+        (http({"error": {"code": 503, "message": "UNAVAILABLE"}}), "upstream_error"),
+        (http({"error": "no"}, status=b"503 Service Unavailable"), "upstream_error"),
+        (http({"error": {"code": 5}}, status=b"400 Bad Request"), "upstream_error"),
+        (http({"message": "no"}), "upstream_error"),
+        (http([1, "two"]), "upstream_error"),
+        (http(b"not gzip", b"Content-Encoding: gzip"), "upstream_error"),
+        (http(b"packed", b"Content-Encoding: br"), "ok"),
         (http(b"{}", status=b"401 Unauthorized"), "unauthorized"),
         (http(status=b"401 Unauthorized"), "unauthorized"),
         (http(error(1), status=b"403 Forbidden"), "unauthorized"),
@@ -370,7 +380,7 @@ async def test_a_server_that_cannot_be_reached_is_a_502() -> None:
     assert client.reply.json["error"]["code"] == -32000
     assert "'files' cannot be reached" in client.reply.json["error"]["message"]
     assert scene.outcomes == {"upstream_error": 1}
-    assert len(scene.lost) == 1
+    assert len(scene.books.events.losses) == 1
 
 
 @on_fake_time
@@ -457,7 +467,7 @@ async def test_a_stream_that_is_cut_off_after_its_reply_answers_nothing_twice() 
     await settle()
     assert client.events == [result(1)]
     assert scene.outcomes == {"ok": 1}
-    assert scene.lost == []
+    assert scene.books.events.losses == []
 
 
 @on_fake_time
@@ -744,7 +754,7 @@ async def test_an_idle_session_is_over_but_never_while_a_stream_is_open() -> Non
 async def test_a_reply_says_something_of_the_health(reply: bytes, alive: int, lost: int) -> None:
     scene = Scene()
     await scene.call(reply)
-    assert (len(scene.alive), len(scene.lost)) == (alive, lost)
+    assert (scene.books.events.signs_of_life, len(scene.books.events.losses)) == (alive, lost)
 
 
 @on_fake_time
@@ -752,7 +762,7 @@ async def test_a_client_that_leaves_says_nothing_of_the_health() -> None:
     scene = Scene()
     (await scene.post(request(1))).lose(None)
     await settle()
-    assert scene.lost == []
+    assert scene.books.events.losses == []
 
 
 class Chaos(RuleBasedStateMachine):

@@ -1,138 +1,207 @@
-"""A copy of a reply is read within bounds, plain or compressed."""
+"""A reader of a reply is read within bounds, plain or compressed."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.relay.http.reply_reader import BodyCopy, Copy, EventCopy, InflatedCopy
+from exporter.relay.http.reply_reader import (
+    BURST,
+    RATE,
+    CompressedReader,
+    EventBudget,
+    EventStreamReader,
+    JsonReader,
+    ReplyReader,
+    reader_of,
+)
+from exporter.transport.http.inflate import SLACK
 
 
-class Listener:
-    """Keeps what it hears."""
+class Consumer:
+    """Keeps what it is given."""
 
     def __init__(self, limit: int = 1000) -> None:
         self.limit = limit
         self.messages: list[bytes] = []
         self.ids = 0
-        self.too_much = 0
+        self.reasons: list[str] = []
 
-    def heard(self, data: bytes, now: float) -> None:
+    def message(self, data: bytes, now: float) -> None:
         assert now == 7.0
         self.messages.append(data)
 
-    def heard_id(self) -> None:
+    def event_id(self) -> None:
         self.ids += 1
 
-    def heard_too_much(self) -> None:
-        self.too_much += 1
+    def unread(self, reason: str) -> None:
+        self.reasons.append(reason)
 
 
-def feed(copy: Copy, data: bytes, step: int = 100_000) -> None:
+def json(consumer: Consumer) -> ReplyReader:
+    return reader_of(consumer, EventBudget(), b"", is_stream=False)
+
+
+def events(consumer: Consumer) -> EventStreamReader:
+    return EventStreamReader(consumer, EventBudget())
+
+
+def packed_json(consumer: Consumer, coding: bytes = b"gzip") -> ReplyReader:
+    return reader_of(consumer, EventBudget(), coding, is_stream=False)
+
+
+def feed(reader: ReplyReader, data: bytes, step: int = 100_000) -> None:
     for start in range(0, len(data), step):
-        copy.feed(data[start : start + step], 7.0)
-    copy.finish(7.0)
+        reader.feed(data[start : start + step], 7.0)
+    reader.finish(7.0)
 
 
 @pytest.mark.parametrize("step", [1, 3, 1000])
 def test_a_body_is_one_message(step: int) -> None:
-    listener = Listener()
-    feed(BodyCopy(listener), b'{"id":1}', step)
-    assert listener.messages == [b'{"id":1}']
+    consumer = Consumer()
+    feed(json(consumer), b'{"id":1}', step)
+    assert consumer.messages == [b'{"id":1}']
 
 
 def test_an_empty_body_is_none() -> None:
-    listener = Listener()
-    feed(BodyCopy(listener), b"")
-    assert listener.messages == []
-    assert listener.too_much == 0
+    consumer = Consumer()
+    feed(json(consumer), b"")
+    assert consumer.messages == []
+    assert consumer.reasons == []
 
 
 @pytest.mark.parametrize(("size", "too_much"), [(1000, 0), (1001, 1)])
 def test_a_body_over_the_limit_is_counted_once_and_not_kept(size: int, too_much: int) -> None:
-    listener = Listener()
-    copy = BodyCopy(listener)
-    feed(copy, b"x" * size, 10)
-    assert listener.too_much == too_much
-    assert len(listener.messages) == 1 - too_much
-    assert sum(map(len, copy._parts)) <= 1000
+    consumer = Consumer()
+    reader = JsonReader(consumer)
+    feed(reader, b"x" * size, 10)
+    assert consumer.reasons == ["too_large"] * too_much
+    assert len(consumer.messages) == 1 - too_much
+    assert len(reader._data) <= 1000
 
 
 def test_events_are_messages_as_they_come() -> None:
-    listener = Listener()
-    copy = EventCopy(listener)
-    copy.feed(b"id: 1\ndata: \n\n: ping\n\ndata: one\n\nda", 7.0)
-    assert (listener.messages, listener.ids) == ([b"one"], 1)
-    copy.feed(b"ta: two\n\nevent: endpoint\ndata: /x\n\ndata: half\n", 7.0)
-    copy.finish(7.0)
-    assert listener.messages == [b"one", b"two"]
+    consumer = Consumer()
+    reader = events(consumer)
+    reader.feed(b"id: 1\ndata: \n\n: ping\n\ndata: one\n\nda", 7.0)
+    assert (consumer.messages, consumer.ids) == ([b"one"], 1)
+    reader.feed(b"ta: two\n\nevent: endpoint\ndata: /x\n\ndata: half\n", 7.0)
+    reader.finish(7.0)
+    assert consumer.messages == [b"one", b"two"]
 
 
 def test_every_oversized_event_is_counted() -> None:
-    listener = Listener(limit=20)
-    feed(EventCopy(listener), (b"data: " + b"x" * 50 + b"\n\ndata: ok\n\n") * 2, 7)
-    assert listener.too_much == 2
-    assert listener.messages == [b"ok", b"ok"]
+    consumer = Consumer(limit=20)
+    feed(events(consumer), (b"data: " + b"x" * 50 + b"\n\ndata: ok\n\n") * 2, 7)
+    assert consumer.reasons == ["too_large"] * 2
+    assert consumer.messages == [b"ok", b"ok"]
 
 
-@given(st.binary(max_size=3000), st.integers(1, 500), st.booleans())
-def test_a_compressed_body_is_read_like_a_plain_one(data: bytes, step: int, zipped: bool) -> None:
-    packed = gzip.compress(data) if zipped else zlib.compress(data)
-    listener = Listener(limit=3000)
-    feed(InflatedCopy(BodyCopy(listener)), packed, step)
-    assert listener.messages == ([data] if data else [])
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [
+        (b"gzip", gzip.compress),
+        (b"x-gzip", gzip.compress),
+        (b"deflate", zlib.compress),
+        (b"deflate", raw_deflate),
+        (b"gzip", lambda data: gzip.compress(data[:5]) + gzip.compress(data[5:])),
+        (b"identity", bytes),
+    ],
+    ids=["gzip", "x-gzip", "deflate", "raw deflate", "two members", "identity"],
+)
+@given(data=st.binary(max_size=3000), step=st.integers(1, 500))
+def test_a_compressed_body_is_read_like_a_plain_one(
+    coding: bytes, pack: Callable[[bytes], bytes], data: bytes, step: int
+) -> None:
+    consumer = Consumer(limit=3000)
+    feed(packed_json(consumer, coding), pack(data), step)
+    assert consumer.messages == ([data] if data else [])
+    assert consumer.reasons == []
+
+
+def test_a_coding_that_cannot_be_read_is_counted_once_where_there_is_a_body() -> None:
+    for body, reasons in ((b"", []), (b"packed", ["encoded"])):
+        consumer = Consumer()
+        feed(packed_json(consumer, b"br"), body, 2)
+        assert (consumer.messages, consumer.reasons) == ([], reasons)
 
 
 def test_compressed_events_are_read_as_they_come() -> None:
-    listener = Listener()
-    copy = InflatedCopy(EventCopy(listener))
+    consumer = Consumer()
+    reader = CompressedReader(b"gzip", events(consumer), consumer)
     packer = zlib.compressobj(wbits=31)
     for number in range(3):
         text = packer.compress(b"data: %d\n\n" % number) + packer.flush(zlib.Z_SYNC_FLUSH)
-        copy.feed(text, 7.0)
-        assert len(listener.messages) == number + 1
+        reader.feed(text, 7.0)
+        assert len(consumer.messages) == number + 1
 
 
 @pytest.mark.parametrize("extra", [0, 1, 57, 100, 257, 258, 1000])
 def test_nothing_of_a_large_compressed_body_is_lost(extra: int) -> None:
-    size = InflatedCopy._PIECE * 2 + extra
-    listener = Listener(limit=size)
-    feed(InflatedCopy(BodyCopy(listener)), gzip.compress(b"x" * size))
-    assert [len(message) for message in listener.messages] == [size]
+    size = SLACK - 1000 + extra
+    consumer = Consumer(limit=size)
+    feed(packed_json(consumer), gzip.compress(b"x" * size))
+    assert [len(message) for message in consumer.messages] == [size]
 
 
-def test_a_bomb_is_too_much_and_takes_no_memory() -> None:
-    listener = Listener(limit=1000)
-    copy = BodyCopy(listener)
-    feed(InflatedCopy(copy), gzip.compress(b"\0" * 50_000_000))
-    assert listener.too_much == 1
-    assert copy._parts == []
+@pytest.mark.parametrize("step", [1000, 100_000])
+def test_a_bomb_is_too_much_and_is_not_inflated_to_its_end(step: int) -> None:
+    consumer = Consumer(limit=10_000_000)
+    reader = JsonReader(consumer)
+    feed(CompressedReader(b"gzip", reader, consumer), gzip.compress(bytes(50_000_000)), step)
+    assert consumer.reasons == ["too_large"]
+    assert len(reader._data) <= 100 * 50_000 + SLACK
+
+
+def test_a_body_over_the_limit_is_inflated_no_further() -> None:
+    consumer = Consumer(limit=1000)
+    reader = JsonReader(consumer)
+    feed(CompressedReader(b"gzip", reader, consumer), gzip.compress(bytes(50_000_000)))
+    assert consumer.reasons == ["too_large"]
+    assert reader._data == b""
+
+
+def test_of_more_events_than_may_be_read_the_rest_is_counted() -> None:
+    consumer = Consumer(limit=10_000_000)
+    reader = events(consumer)
+    reader.feed(b"data: 1\n\n" * (BURST + 500), 7.0)
+    assert len(consumer.messages) == BURST
+    assert consumer.reasons == ["too_large"]
+    reader.feed(b"data: 2\n\n", 7.0)
+    assert len(consumer.messages) == BURST, "none is left at this time"
+
+
+def test_the_budget_for_events_fills_with_time() -> None:
+    budget = EventBudget()
+    assert budget.left(100.0) == BURST
+    budget.spend(BURST)
+    assert budget.left(100.0) == 0
+    assert budget.left(100.001) == pytest.approx(RATE / 1000, abs=1)
+    assert budget.left(200.0) == BURST
 
 
 def test_what_follows_the_end_of_a_compressed_body_is_ignored() -> None:
-    listener = Listener()
-    feed(InflatedCopy(BodyCopy(listener)), gzip.compress(b"one") + b"garbage")
-    assert listener.messages == [b"one"]
+    consumer = Consumer()
+    feed(packed_json(consumer), gzip.compress(b"one") + b"garbage")
+    assert consumer.messages == [b"one"]
 
 
 @pytest.mark.parametrize(
     "packed", [b"this is not gzip", gzip.compress(b"data" * 99)[:30] + b"junk"]
 )
 def test_what_cannot_be_inflated_is_no_message(packed: bytes) -> None:
-    listener = Listener()
-    copy = InflatedCopy(EventCopy(listener))
-    feed(copy, packed)
-    copy.feed(packed, 7.0)
-    assert listener.messages == []
-
-
-def test_a_bomb_is_inflated_no_further_than_it_can_be_read() -> None:
-    listener = Listener()
-    inner = BodyCopy(listener)
-    feed(InflatedCopy(inner), gzip.compress(bytes(10 * InflatedCopy._PIECE)))
-    assert listener.too_much == 1
-    assert inner._size <= InflatedCopy._PIECE
+    consumer = Consumer()
+    reader = CompressedReader(b"gzip", events(consumer), consumer)
+    feed(reader, packed)
+    reader.feed(packed, 7.0)
+    assert consumer.messages == []

@@ -13,14 +13,18 @@ PARAMS = {"protocolVersion": "2025-11-25", "clientInfo": {"name": "inspector"}}
 class Sessions:
     """The sessions of a server, and their samples."""
 
-    def __init__(self, timeout: float = 300.0, idle_timeout: float = 1800.0) -> None:
+    def __init__(
+        self, timeout: float = 300.0, idle_timeout: float = 1800.0, most: int = 100
+    ) -> None:
         self.books = Books()
-        self.all = HttpSessions(self.books.recorder, timeout, idle_timeout)
+        self.all = HttpSessions(self.books.recorder, timeout, idle_timeout, most)
 
     def open(
         self, name: bytes = b"s", now: float = 0.0, message: Message | None = None
     ) -> HttpSession:
-        return self.all.open(name, Exchange(self.books.recorder), message, now)
+        session = self.all.open(name, Exchange(self.books.recorder), message, now)
+        assert session is not None
+        return session
 
     @property
     def live(self) -> float | None:
@@ -105,3 +109,28 @@ def test_the_end_of_the_exporter_ends_every_session() -> None:
     sessions.all.close(5.0)
     assert sessions.live == 0
     assert sessions.books.outcomes() == {"client_gone": 2}
+
+
+def test_more_sessions_than_the_limit_forget_those_that_are_not_used() -> None:
+    sessions = Sessions(most=10)
+    sessions.open(b"streaming").streams = 1
+    sessions.open(b"used")
+    for number in range(100):
+        sessions.all.find(b"used", number + 0.5)
+        sessions.open(b"%d" % number, number + 1.0)
+        assert sessions.live == min(number + 3, 10)
+    assert sessions.all.find(b"used", 200.0)
+    assert sessions.all.find(b"streaming", 200.0)
+
+
+def test_sessions_that_are_all_in_use_are_bounded_too() -> None:
+    sessions = Sessions(most=10)
+    for number in range(100):
+        sessions.open(b"%d" % number).streams = 1
+    assert sessions.live == 10
+
+
+def test_a_session_with_a_long_id_is_not_remembered() -> None:
+    sessions = Sessions()
+    assert sessions.all.open(b"x" * 257, Exchange(sessions.books.recorder), None, 0.0) is None
+    assert len(sessions.all) == 0

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from exporter.config.model import Server
+from exporter.config.model import Limits, Server
 from exporter.relay.gateway import Gateway
 from exporter.relay.http.sse_upstream import SseUpstream
 from exporter.relay.oauth import OwnUrl
@@ -60,10 +60,10 @@ class Scene(Network):
     def __init__(self, timeout: float = 300.0) -> None:
         super().__init__()
         self.books = Books()
-        self.lost: list[str] = []
-        self.books.observer.lost = self.lost.append
         server = Server("files", "sse", url="http://up:8000/sse?k=v", timeout=timeout)
-        self.upstream = SseUpstream(server, self.books.observer, self.loop, 10_000, OwnUrl(None))
+        self.upstream = SseUpstream(
+            server, self.books.observer, self.loop, Limits(observed_bytes=10_000), OwnUrl(None)
+        )
         self.gateway = Gateway(self.books.metrics)
         self.gateway.add("files", self.upstream)
 
@@ -155,7 +155,7 @@ async def test_a_request_is_accepted_and_answered_on_the_stream() -> None:
     assert stream.reply.events == [result(1, isError=True)]
     assert scene.outcomes == {"tool_error": 1}
     assert not scene.books.total("mcp_exporter_unparsed_messages_total")
-    assert scene.lost == []
+    assert scene.books.events.losses == []
 
 
 @on_fake_time

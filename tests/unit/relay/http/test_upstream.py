@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from exporter.config.model import Server
+from exporter.config.model import Limits, Server
 from exporter.relay.gateway import Gateway
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl
@@ -44,7 +44,9 @@ class Scene(Network):
         self.books = Books()
         own = {name.replace("_", "-"): value for name, value in headers.items()}
         server = Server("files", "http", url=url, headers=own)
-        self.upstream = HttpUpstream(server, self.books.observer, self.loop, 1000, OwnUrl(None))
+        self.upstream = HttpUpstream(
+            server, self.books.observer, self.loop, Limits(observed_bytes=1000), OwnUrl(None)
+        )
         self.gateway = Gateway(self.books.metrics)
         self.gateway.add("files", self.upstream)
 

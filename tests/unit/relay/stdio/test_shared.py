@@ -380,15 +380,13 @@ async def test_another_error_of_discover_says_nothing_of_the_era() -> None:
 @on_fake_time
 async def test_silence_to_discover_means_an_older_era() -> None:
     scene = Scene()
-    alive: list[bool] = []
-    scene.books.observer.alive = lambda: alive.append(True)
     client = scene.post(modern("d", "server/discover"))
     await asyncio.sleep(DISCOVER_TIMEOUT + 1)
     assert client.reply.status == 404
     assert client.reply.json["id"] == "d"
     assert client.reply.json["error"]["code"] == -32601
     assert scene.outcomes == {"protocol_error": 1}
-    assert alive == [], "a server that says nothing shows no sign of life"
+    assert scene.books.events.signs_of_life == 0, "a server that says nothing shows no sign of life"
     assert scene.child.is_stopped
     assert scene.shared.is_useful, "it did not fail: nothing to back off from"
 

@@ -318,8 +318,6 @@ async def test_a_server_that_refuses_discover_is_not_asked_again_for_a_while(
     children: list[FakeChild],
 ) -> None:
     scene = Scene(children)
-    alive: list[bool] = []
-    scene.books.observer.alive = lambda: alive.append(True)
     first = scene.modern(1, "server/discover")
     children[0].say(error(1, -32601))
     await settle()
@@ -328,7 +326,7 @@ async def test_a_server_that_refuses_discover_is_not_asked_again_for_a_while(
     assert again.reply.json["id"] == "again"
     assert again.reply.json["error"]["code"] == -32601
     assert len(children) == 1
-    assert len(alive) == 1
+    assert scene.books.events.signs_of_life == 1
     assert scene.outcomes == {"protocol_error": 2}
     await asyncio.sleep(61)
     scene.modern(2, "server/discover")
