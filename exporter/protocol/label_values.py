@@ -64,6 +64,7 @@ REJECTIONS = (
     "id_in_use",
     "not_json",
     "not_jsonrpc",
+    "pipeline_too_large",
     "read_timeout",
     "server_not_reading",
     "stream_in_use",

@@ -16,7 +16,9 @@ _HTTP_TEXTS = {
     400: "this is not an HTTP/1.1 request",
     408: "the request did not arrive in time",
     413: "the request's body is larger than the limit (limits.request_bytes)",
-    431: "the request's headers are larger than the limit (limits.header_bytes)",
+    431: "the request's headers are larger than the limit (limits.header_bytes), or too many",
+    501: "no transfer coding but chunked is understood here",
+    505: "HTTP/1.1 is spoken here",
     503: "there are too many connections (limits.connections)",
 }
 

@@ -20,7 +20,13 @@ from exporter.transport.http.request import Request
 from exporter.transport.http.response import Response
 
 _BACKLOG = 64 * 1024
+"""Bytes that a client may send ahead of the responses that it waits for."""
+_SLICE = 16 * 1024
+"""Bytes that are parsed at once."""
+_FULL_READ = 128 * 1024
+"""Bytes of a read after which more may be waiting: uvloop then reads on, up to eight megabytes."""
 _LINGER = 2.0
+"""Seconds that a client is given to read why it was refused."""
 _SURPLUS = 100
 """Connections over the limit that are told so; further ones are cut at once."""
 
@@ -59,19 +65,25 @@ class ServerState(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection: has its requests read, and serves them one after the other."""
+    """Has its client's requests read, and serves them one after the other.
+
+    Nothing is parsed while a request is served or its response is not read: what arrives then is
+    kept up to a bound, beyond which the connection is cut. Reading goes on, for an end that is
+    not read is not noticed.
+    """
 
     def __init__(self, listener: ServerState) -> None:
         self._listener = listener
         self._limits = listener.limits
         self._loop = listener.loop
         self._transport: asyncio.Transport | None = None
-        self._reader = RequestParser(self, listener.limits)
+        self._parser = RequestParser(self, listener.limits)
         self._serving: Response | None = None
         self._backlog = bytearray()
         self._out: list[bytes] = []
         self._paused = False
         self._is_refusing = False
+        self._owes_continue = False
         self.deadline = listener.loop.time() + self._limits.read_timeout
 
     # asyncio.Protocol
@@ -94,7 +106,8 @@ class Connection(asyncio.Protocol):
         """The connection is closed, by whichever side."""
         self._listener.connections.discard(self)
         self._transport = None
-        self._reader.whole.clear()
+        self._parser.whole.clear()
+        self._backlog.clear()
         if self._serving is not None:
             self._serving.gone()
             self._serving = None
@@ -105,26 +118,21 @@ class Connection(asyncio.Protocol):
         return False
 
     def data_received(self, data: bytes) -> None:
-        """Bytes arrived: parse them, or keep a bounded part while a request is served."""
-        reader = self._reader
-        if reader.is_done:
+        """Bytes arrived: parse them, or keep a bounded part for later."""
+        if len(data) >= _FULL_READ:
+            self._yield_turn()
+        if self._parser.is_done:
             return
-        if self._serving is not None or self._backlog:
+        if self._serving is not None or self._backlog or self._is_busy:
             self._backlog += data
-            if len(self._backlog) > _BACKLOG and self._transport is not None:
-                self._transport.pause_reading()
-            return
-        if reader.arriving is None and not reader.whole:
-            if self._serve_known(data):
-                return
-            reader.feed(data)
-            self._learn(data)
-        else:
-            reader.feed(data)
-        self._serve_next()
+            if len(self._backlog) > _BACKLOG:
+                self._listener.application.cut("pipeline_too_large")
+                self.abort()
+        elif self._parser.arriving is not None or not self._serve_known(data):
+            self._parse(data)
 
     def pause_writing(self) -> None:
-        """The client reads more slowly than the reply comes."""
+        """The client reads more slowly than the response comes."""
         self._paused = True
         self.deadline = self._loop.time() + self._limits.write_timeout
         self._tell_pace()
@@ -132,14 +140,17 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._paused = False
-        is_idle = self._serving is None
-        self.deadline = self._loop.time() + self._limits.idle_timeout if is_idle else float("inf")
-        self._tell_pace()
+        if self._serving is None:
+            self._rest()
+        else:
+            self.deadline = float("inf")
+            self._tell_pace()
 
-    # What the reader calls
+    # What the parser calls
 
     def begins(self) -> None:
         """The first bytes of a request have arrived: the rest must follow in time."""
+        self._owes_continue = False
         self.deadline = self._loop.time() + self._limits.read_timeout
 
     def screen(self, request: Request) -> tuple[int, str] | None:
@@ -148,8 +159,7 @@ class Connection(asyncio.Protocol):
 
     def ask_for_body(self) -> None:
         """The client waits for 100 Continue before it sends the body."""
-        if self._transport is not None:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._owes_continue = True
 
     # What responses call
 
@@ -178,11 +188,8 @@ class Connection(asyncio.Protocol):
             return
         if not response.keep_alive:
             self._hang_up()
-            return
-        self.deadline = self._loop.time() + self._limits.idle_timeout
-        if self._reader.whole or self._backlog:
-            # Not from within: a client that pipelines must not grow the stack.
-            self._loop.call_soon(self._resume)
+        elif not self._paused:
+            self._rest()
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -192,18 +199,19 @@ class Connection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Close now unless a request is being read or served."""
-        is_idle = self._serving is None and self._reader.arriving is None
+        is_idle = self._serving is None and self._parser.arriving is None
         if self._transport is not None and is_idle:
             self._transport.close()
 
     def expire(self) -> None:
         """The deadline has passed: respond where a request was begun, and close."""
-        reader = self._reader
-        if reader.arriving is not None and self._serving is None and not reader.is_done:
+        parser = self._parser
+        if self._paused:
+            self._listener.application.cut("write_timeout")
+            self.abort()
+        elif parser.arriving is not None and self._serving is None and not parser.is_done:
             self._refuse(408, "read_timeout")
         else:
-            if self._paused:
-                self._listener.application.cut("write_timeout")
             self.abort()
 
     @property
@@ -212,6 +220,25 @@ class Connection(asyncio.Protocol):
         return self._serving is None or self._paused
 
     # Inside
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._serving is not None or self._paused or bool(self._parser.whole)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse in slices, up to the first request that is not served at once: what is parsed
+        costs many times its bytes."""
+        parser, start = self._parser, 0
+        is_fresh = parser.arriving is None
+        view = data if len(data) <= _SLICE else memoryview(data)
+        while start < len(data) and not parser.is_done and not self._is_busy:
+            parser.feed(view[start : start + _SLICE] if start or len(data) > _SLICE else data)
+            if is_fresh and not start:
+                self._learn(data)
+            start += _SLICE
+            self._serve_next()
+        if not parser.is_done:
+            self._backlog += view[start:]
 
     def _serve_known(self, data: bytes) -> bool:
         """Serve a whole request whose head was seen before, past the parser."""
@@ -231,8 +258,8 @@ class Connection(asyncio.Protocol):
         return True
 
     def _learn(self, data: bytes) -> None:
-        reader = self._reader
-        request, error = reader.whole[0] if reader.whole else (reader.arriving, None)
+        parser = self._parser
+        request, error = parser.whole[0] if parser.whole else (parser.arriving, None)
         if request is None or error is not None or not _is_usual(request):
             return
         text = head_of(data, b"POST " + request.target + b" HTTP/1.1\r\n", request.names)
@@ -242,13 +269,16 @@ class Connection(asyncio.Protocol):
             self._listener.heads.keep(text, request.head)
 
     def _refuse(self, status: int, reason: str) -> None:
-        self._reader.refuse(status, reason)
+        self._parser.refuse(status, reason)
         self._serve_next()
 
     def _serve_next(self) -> None:
-        if self._serving is not None or self._transport is None or not self._reader.whole:
+        if self._serving is not None or self._paused or self._transport is None:
             return
-        request, error = self._reader.whole.popleft()
+        if not self._parser.whole:
+            self._continue()
+            return
+        request, error = self._parser.whole.popleft()
         self._serving = request.response
         self.deadline = float("inf")
         if error is None:
@@ -257,20 +287,47 @@ class Connection(asyncio.Protocol):
             self._is_refusing = True
             self._listener.application.refuse(request, error.status, error.reason)
 
+    def _continue(self) -> None:
+        # Not before the requests ahead of it have their responses.
+        if self._owes_continue and self._parser.arriving is not None and self._transport:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._owes_continue = False
+
+    def _rest(self) -> None:
+        """Be idle, or go on with what arrived in the meantime."""
+        is_arriving = self._parser.arriving is not None
+        limits = self._limits
+        rest = limits.read_timeout if is_arriving else limits.idle_timeout
+        self.deadline = self._loop.time() + rest
+        if self._parser.whole or self._backlog or self._owes_continue:
+            # Not from within: a client that pipelines must not grow the stack.
+            self._loop.call_soon(self._resume)
+
     def _resume(self) -> None:
-        if self._serving is not None or self._transport is None:
+        if self._serving is not None or self._paused or self._transport is None:
             return
-        if not self._reader.whole and self._backlog:
+        if self._parser.whole or not self._backlog:
+            self._serve_next()
+        else:
             data = bytes(self._backlog)
             self._backlog.clear()
+            self._parse(data)
+
+    def _yield_turn(self) -> None:
+        """Let others have their turn: a full read is followed by the next one at once."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
-            self._reader.feed(data)
-        self._serve_next()
 
     def _hang_up(self) -> None:
         if self._transport is None:
             return
         if not self._is_refusing:
+            self.deadline = self._loop.time() + self._limits.write_timeout
             self._transport.close()
             return
         # Closing with unread bytes would reset the connection, and the refusal with it.

@@ -43,6 +43,12 @@ class Request:
             self._names = {key.lower(): value for key, value in reversed(self.headers)}
         return self._names
 
+    def replace_header(self, name: bytes, value: bytes) -> None:
+        """Have this header once, with this value."""
+        self.headers = [field for field in self.headers if field[0].lower() != name.lower()]
+        self.headers.append((name, value))
+        self._names = None
+
     def take(self, head: RequestHead) -> None:
         """Have a head that was seen before."""
         self.head = head

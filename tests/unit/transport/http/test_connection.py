@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -144,18 +145,38 @@ async def test_a_long_pipeline_does_not_grow_the_stack() -> None:
 
 
 @on_fake_time
-async def test_reading_stops_while_a_client_pipelines_more_than_is_kept() -> None:
+async def test_a_client_that_sends_more_ahead_than_is_kept_is_cut_and_not_forgotten() -> None:
     app = Scribe()
     client = Downstream(app)
     client.say(GET)
-    client.say(b"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"x" * 60_000)
-    assert not client.is_paused
+    client.say(POST + b"Content-Length: 100000\r\n\r\n" + b"x" * 60_000)
+    assert not client.is_aborted
+    assert not client.is_paused, "an end that is not read is not noticed"
     client.say(b"x" * 40_000)
-    assert client.is_paused
+    assert client.is_aborted
+    await settle()
+    assert (app.gone, app.cuts) == (1, ["pipeline_too_large"])
+
+
+@on_fake_time
+async def test_a_large_body_may_follow_a_request_that_was_served() -> None:
+    app = Scribe()
+    client = Downstream(app)
+    client.say(GET + POST + b"Content-Length: 300000\r\n\r\n" + b"x" * 40_000)
     answer(app.requests[0])
     await settle()
+    client.say(b"x" * 260_000)
+    await settle()
+    assert len(app.requests[1].body) == 300_000
+
+
+@on_fake_time
+async def test_between_two_full_reads_others_have_their_turn() -> None:
+    client = Downstream(Scribe())
+    client.say(POST + b"Content-Length: 1000000\r\n\r\n" + b"x" * 256_000)
+    assert client.is_paused
+    await settle()
     assert not client.is_paused
-    assert len(app.requests[1].body) == 100_000
 
 
 @on_fake_time
@@ -228,6 +249,45 @@ async def test_a_tunnel_is_refused() -> None:
     assert app.requests == []
 
 
+@on_fake_time
+async def test_many_pipelined_offers_do_not_grow_the_stack() -> None:
+    app = Echo()
+    client = Downstream(app)
+    offer = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h\r\n\r\n"
+    client.say(offer * 3000)
+    while len(app.requests) < 3000:
+        await settle()
+    assert bodies(client) == [b"GET /x "] * 3000
+
+
+@on_fake_time
+async def test_a_declined_offer_leaves_the_rest_of_the_head_as_it_was() -> None:
+    app = Scribe()
+    client = Downstream(app)
+    client.say(
+        b"GET /x HTTP/1.0\r\nHost: a\r\nX-Hop: 1\r\n"
+        b"Connection: Upgrade, X-Hop, close\r\nUpgrade: websocket\r\n\r\n"
+    )
+    (request,) = app.requests
+    assert request.header(b"connection") == b"X-Hop, close"
+    assert request.header(b"upgrade") is None
+    assert (request.response.minor, request.response.keep_alive) == (0, False)
+
+
+@on_fake_time
+async def test_a_client_is_asked_for_a_body_after_the_responses_before_it() -> None:
+    app = Scribe()
+    client = Downstream(app)
+    client.say(GET + POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    assert client.sent == b""
+    answer(app.requests[0])
+    await settle()
+    assert client.sent.startswith(b"HTTP/1.1 200")
+    assert client.sent.endswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+    client.say(b"ok")
+    assert app.requests[1].body == b"ok"
+
+
 # Refusals
 
 
@@ -240,11 +300,15 @@ async def test_a_tunnel_is_refused() -> None:
         POST + b"Content-Length: 99999999999999999999999\r\n\r\n",
         POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-        POST + b"Transfer-Encoding: gzip\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\nX\x00: 1\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",  # whose host? (RFC 9112, section 3.2)
         b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\nhost: y\r\n\r\n",
+        *(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host for host in (b"[::1", b"a:x", b"a/b")),
+        b"GET / HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nOrigin: http://y\r\n\r\n",
+        b"GET ftp://x/a HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET a HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 @on_fake_time
@@ -257,6 +321,88 @@ async def test_what_is_not_http_is_refused_and_hung_up_on(text: bytes) -> None:
     assert app.requests == []
     assert client.replies()[-1].header(b"Connection") == b"close"
     assert client.has_eof
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"GET / HTTP/0.9\r\nHost: x\r\n\r\n", 505),
+        (b"GET /\r\n\r\n", 505),
+        (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (POST + b"Transfer-Encoding: gzip\r\n\r\n", 501),
+        (POST + b"Transfer-Encoding: identity\r\n\r\n", 501),
+        (POST + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 501),
+    ],
+)
+@on_fake_time
+async def test_what_is_not_spoken_here_is_said_to_be_so(text: bytes, status: int) -> None:
+    app = Scribe()
+    client = Downstream(app)
+    client.say(text)
+    assert app.refused == [(status, "bad_request")]
+    assert app.requests == []
+
+
+@on_fake_time
+async def test_trailers_are_not_headers() -> None:
+    app = Scribe()
+    client = Downstream(app)
+    client.say(POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n")
+    client.say(b"Mcp-Session-Id: x\r\nOrigin: http://evil.example\r\n\r\n" + GET)
+    (request,) = app.requests
+    assert request.body == b"hi"
+    assert [name for name, _ in request.headers] == [b"Host", b"Transfer-Encoding"]
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        (b"http://a.example:80/x/mcp?y=1", b"/x/mcp?y=1", b"a.example:80"),
+        (b"HTTPS://a.example", b"/", b"a.example"),
+        (b"http://a.example?y", b"/?y", b"a.example"),
+    ],
+)
+@on_fake_time
+async def test_a_target_may_name_the_host_itself(target: bytes, path: bytes, host: bytes) -> None:
+    app = Scribe()
+    client = Downstream(app)
+    client.say(b"GET %b HTTP/1.1\r\nHost: other.example\r\n\r\n" % target)
+    (request,) = app.requests
+    assert (request.target, request.header(b"host")) == (path, host)
+
+
+@on_fake_time
+async def test_a_body_in_very_many_very_small_chunks_is_refused() -> None:
+    app = Scribe()
+    client = Downstream(app)
+    client.say(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+    client.say(b"2\r\nab\r\n" * 5000)
+    assert app.refused == [(400, "bad_request")]
+    assert not client.connection._parser._body
+
+
+@on_fake_time
+async def test_a_body_that_is_not_whole_yet_costs_its_size() -> None:
+    client = Downstream(Scribe())
+    client.say(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+    chunk = b"80\r\n" + b"x" * 128 + b"\r\n"
+    tracemalloc.start()
+    for _ in range(100):
+        client.say(chunk * 100)
+    cost, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(client.connection._parser._body) == 1_280_000
+    assert cost < 1.5 * 1_280_000
+
+
+@on_fake_time
+async def test_headers_are_counted() -> None:
+    app = Scribe()
+    Downstream(app).say(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 99 + b"\r\n")
+    assert len(app.requests) == 1
+    Downstream(app).say(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 100 + b"\r\n")
+    assert app.refused == [(431, "head_too_large")]
 
 
 @pytest.mark.parametrize(
@@ -425,6 +571,27 @@ async def test_a_client_that_does_not_read_is_cut_off() -> None:
     assert client.is_aborted
     await settle()
     assert app.gone == 1
+
+
+@on_fake_time
+async def test_nothing_further_is_served_while_a_client_does_not_read() -> None:
+    app = Scribe()
+    client = Downstream(app, SMALL)
+    client.say(GET * 3)
+    client.connection.pause_writing()
+    answer(app.requests[0])
+    await settle()
+    assert len(app.requests) == 1
+    await wait(client, SMALL.write_timeout - 1)
+    assert not client.is_closing()
+    client.connection.resume_writing()
+    await settle()
+    assert len(app.requests) == 2
+    client.connection.pause_writing()
+    answer(app.requests[1])
+    await wait(client, SMALL.write_timeout + 2)
+    assert client.is_aborted
+    assert app.cuts == ["write_timeout"]
 
 
 @on_fake_time
