@@ -5,9 +5,11 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from exporter.relay import tokens
 from exporter.relay.tokens import Tokens
+from exporter.transport.http.origin import OriginPolicy, is_loopback_name
 from exporter.transport.http.tls import ServerTls
 from exporter.web import config as web_config
 from exporter.web.config import WebConfig
@@ -50,6 +52,37 @@ class AccessFiles:
             self.mcp_tls is not None and self.mcp_tls.client_auth is ssl.CERT_REQUIRED
         )
         return self.tokens is not None or wants_certificate
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedNames:
+    """By which further names the listeners are addressed, and which pages may use them."""
+
+    mcp_hosts: frozenset[str] = frozenset()
+    mcp_origins: frozenset[str] = frozenset()
+    web_hosts: frozenset[str] = frozenset()
+
+    def mcp_policy(self, host: str, external_url: str | None, *, is_guarded: bool) -> OriginPolicy:
+        """What the MCP listener, bound to ``host``, lets in."""
+        return OriginPolicy(
+            is_loopback=is_loopback_name(host),
+            is_guarded=is_guarded,
+            hosts=self.mcp_hosts | _own(external_url),
+            origins=self.mcp_origins,
+        )
+
+    def web_policy(self, host: str, external_url: str | None, *, is_guarded: bool) -> OriginPolicy:
+        """What the scrape listener, bound to ``host``, lets in."""
+        return OriginPolicy(
+            is_loopback=is_loopback_name(host),
+            is_guarded=is_guarded,
+            hosts=self.web_hosts | _own(external_url),
+        )
+
+
+def _own(external_url: str | None) -> frozenset[str]:
+    host = urlsplit(external_url or "").hostname
+    return frozenset({host} if host else ())
 
 
 def _context(tls: ServerTls | None) -> ssl.SSLContext | None:

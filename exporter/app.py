@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, time
 
 from prometheus_client import CollectorRegistry
 
 from exporter import __version__
-from exporter.access import UNRESTRICTED, AccessFiles, Credentials
+from exporter.access import UNRESTRICTED, AccessFiles, AllowedNames, Credentials
 from exporter.config import redacted
 from exporter.config.errors import ConfigError
 from exporter.config.model import Config, Limits, Server
@@ -31,7 +30,7 @@ from exporter.systemd import SystemdNotifier
 from exporter.telemetry.call_log import LoggedRejections, LoggingRecorder
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.recorder import ServerRecorder
-from exporter.transport.http.origin import OriginPolicy, origin_host
+from exporter.transport.http.origin import is_loopback_name
 from exporter.transport.http.server import HttpServer
 from exporter.transport.process.reaper import Reaper
 from exporter.web.liveness import Heartbeat, Liveness
@@ -70,6 +69,7 @@ class Settings:
     external_url: str | None = None
     wrap_socket: str = ""
     access: AccessFiles = UNRESTRICTED
+    names: AllowedNames = field(default_factory=AllowedNames)
     logs_calls: bool = False
     drain_delay: float = 0.0
     """Seconds that connections are still accepted after a stop was asked for."""
@@ -90,7 +90,9 @@ def build(config: Config, settings: Settings, revision: str = "") -> App:
     history, reaper, notifier = History(), Reaper(), SystemdNotifier(os.environ)
     gateway = Gateway(
         LoggedRejections(metrics) if settings.logs_calls else metrics,
-        _origin_policy(settings.mcp_host, settings.external_url),
+        settings.names.mcp_policy(
+            settings.mcp_host, settings.external_url, is_guarded=settings.access.guards_mcp
+        ),
     )
     gateway.tokens = credentials.tokens
     servers = ServerSet(
@@ -214,7 +216,7 @@ class App:
         await self._open_receiver()
         self.liveness.phase = "serving"
         is_readable = credentials.tokens is not None and credentials.mcp_tls is None
-        if is_readable and not is_loopback(at.mcp_host):
+        if is_readable and not is_loopback_name(at.mcp_host):
             log.warning("tokens come without TLS: whoever listens on the way can use them")
         log.info("mcp-exporter is ready", extra={"version": __version__, "mcp": mcp, "web": web})
         self.notifier.ready(self.reloader.status)
@@ -288,19 +290,3 @@ class App:
                 ) from None
             extra = {"path": path, "reason": reason}
             log.info("wrapped servers cannot report to this exporter", extra=extra)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _origin_policy(host: str, external_url: str | None) -> OriginPolicy:
-    own = origin_host((external_url or "").encode())
-    hosts = frozenset({own} if own else ())
-    return OriginPolicy(is_loopback(host), is_guarded=True, hosts=hosts)

@@ -70,7 +70,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal comes. Raises ``ConfigError``."""
-    from exporter.app import Settings, is_loopback
+    from exporter.app import Settings
+    from exporter.transport.http.origin import is_loopback_name
 
     given = vars(arguments)
     logs.configure(given["log.level"], given["log.format"])
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     web = address("--web.listen-address", given["web.listen_address"])
     access = access_flags.read(given)
     is_guarded = access.guards_mcp or given["mcp.allow_unauthenticated"]
-    access_flags.check(mcp[0], is_loopback=is_loopback(mcp[0]), is_guarded=is_guarded)
+    access_flags.check(mcp[0], is_loopback=is_loopback_name(mcp[0]), is_guarded=is_guarded)
     path = Path(given["config.file"])
     settings = Settings(
         path,
@@ -87,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         external_url=given["web.external_url"] or None,
         wrap_socket=given["wrap.socket"],
         access=access,
+        names=access_flags.names(given),
         logs_calls=given["log.calls"],
         drain_delay=seconds("--drain.delay", given["drain.delay"]),
         drain_timeout=seconds("--drain.timeout", given["drain.timeout"]),

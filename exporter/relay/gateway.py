@@ -14,7 +14,7 @@ from exporter.config.limits import Bounds
 from exporter.protocol import errors, jsonrpc
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.spec import INITIALIZE, LISTEN
-from exporter.relay import rejection
+from exporter.relay import cors, rejection
 from exporter.relay.admission import Admission, Slots
 from exporter.relay.rejection import Rejection
 from exporter.relay.routes import Routes, is_metadata, locate
@@ -103,11 +103,16 @@ class Gateway:
 
     def screen(self, request: Request) -> tuple[int, str] | None:
         """Whether a stranger is about to send a large body, which then is not waited for."""
-        rejected = self._check_sender(request)
-        return None if rejected is None else (rejected.status, rejected.reason)
+        if not self._origins.allows(request):
+            return rejection.FOREIGN.status, rejection.FOREIGN.reason
+        if not self._is_admitted(request):
+            return rejection.UNAUTHORIZED.status, rejection.UNAUTHORIZED.reason
+        return None
 
     def refuse(self, request: Request, status: int, reason: str) -> None:
         """Respond to what broke the rules of HTTP or a limit."""
+        if self._origins.allows(request):
+            request.response.extra_headers = cors.response_headers(request)
         upstream = self._routes.find(request.path)
         self._reject(request, rejection.of_http(status, reason), upstream, None)
 
@@ -120,14 +125,30 @@ class Gateway:
         route = request.head.route if request.head is not None else None
         if route is not None and route.plan is self._plan:
             request.headers = route.headers
+            request.response.extra_headers = route.extra_headers
             self._relay(request, route.upstream)
             return
+        if not self._origins.allows(request):
+            upstream = self._routes.find(request.path)
+            self._reject(request, rejection.FOREIGN, upstream, None)
+            return
+        request.response.extra_headers = cors.response_headers(request)
+        if cors.is_preflight(request) and self._answers_preflight(request.path):
+            cors.answer_preflight(request)
+        else:
+            self._route(request)
+
+    def _answers_preflight(self, path: bytes) -> bool:
+        """Whether the exporter answers itself: with tokens always, so that strangers cannot tell
+        which servers there are, and for servers that cannot."""
+        upstream = self._routes.find(path) if self._tokens is None else None
+        return upstream is None or b"OPTIONS" not in upstream.methods
+
+    def _route(self, request: Request) -> None:
         upstream = self._routes.find(request.path)
         rejected = self._check(request, upstream)
         if rejected is not None or upstream is None:
             self._reject(request, rejected or rejection.UNKNOWN_PATH, upstream, None)
-        elif self.tokens is not None and request.method == b"OPTIONS":
-            _answer_preflight(request)
         else:
             self._admit(request, upstream)
 
@@ -141,7 +162,8 @@ class Gateway:
             self._pass_on(request, upstream, ())
         else:
             if request.head is not None:
-                request.head.route = HeadRoute(self._plan, upstream, request.headers)
+                extra = request.response.extra_headers
+                request.head.route = HeadRoute(self._plan, upstream, request.headers, extra)
             self._relay(request, upstream)
 
     def _describe(self, request: Request, upstream: ServerHandler) -> None:
@@ -190,9 +212,8 @@ class Gateway:
         return None
 
     def _check(self, request: Request, upstream: ServerHandler | None) -> Rejection | None:
-        rejected = self._check_sender(request)
-        if rejected is not None:
-            return rejected
+        if not self._is_admitted(request):
+            return rejection.UNAUTHORIZED
         if upstream is None:
             return self._unknown(request.path)
         if is_metadata(request.path):
@@ -212,12 +233,9 @@ class Gateway:
             return Rejection(404, "unknown_path", text)
         return rejection.of_name(located[0], self._routes.servers)
 
-    def _check_sender(self, request: Request) -> Rejection | None:
-        if not self._origins.allows(request):
-            return rejection.FOREIGN
-        if self.tokens is not None and not _bears_token(request, self.tokens):
-            return rejection.UNAUTHORIZED
-        return None
+    def _is_admitted(self, request: Request) -> bool:
+        tokens = self._tokens
+        return tokens is None or tokens.holder(request.header(b"authorization")) is not None
 
     def _read(self, request: Request) -> tuple[Message, ...] | None:
         if request.header(b"content-encoding") is not None:
@@ -239,25 +257,3 @@ class Gateway:
         identity = message.id if message is not None else None
         reply = errors.error(rejected.code, rejected.text, identity)
         request.respond(rejected.status, reply, errors.JSON, list(rejected.headers))
-
-
-def _bears_token(request: Request, tokens: Tokens) -> bool:
-    """Browsers ask without a token whether they may send one."""
-    if request.method == b"OPTIONS" and request.header(b"access-control-request-method"):
-        return True
-    return tokens.holder(request.header(b"authorization")) is not None
-
-
-def _answer_preflight(request: Request) -> None:
-    """Tell a browser what it may send (CORS). The server is not asked: nobody has a token yet.
-    Whether the page may read the reply is for the server to say, in its reply."""
-    fields = [
-        (b"Access-Control-Allow-Origin", request.header(b"origin") or b"null"),
-        (b"Access-Control-Allow-Methods", b"POST, GET, DELETE"),
-        (
-            b"Access-Control-Allow-Headers",
-            request.header(b"access-control-request-headers") or b"Authorization",
-        ),
-        (b"Vary", b"Origin, Access-Control-Request-Headers"),
-    ]
-    request.respond(204, b"", b"", fields)

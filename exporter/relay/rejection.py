@@ -41,7 +41,12 @@ NO_METADATA = Rejection(
     404, "unknown_path", "the token is the exporter's own: there is no OAuth behind it"
 )
 METADATA_IS_READ = Rejection(405, "bad_method", "metadata is for GET alone")
-FOREIGN = Rejection(403, "bad_origin", "the Host or Origin of this request is not allowed")
+FOREIGN = Rejection(
+    403,
+    "bad_origin",
+    "the Host or Origin of this request is not allowed; --mcp.allowed-hosts and "
+    "--mcp.allowed-origins name further ones",
+)
 UNAUTHORIZED = Rejection(
     401,
     "unauthorized",

@@ -412,6 +412,16 @@ def test_a_client_that_does_not_read_is_cut_off(wide: Exporter) -> None:
     assert found.outcomes("large") == {"client_gone": 1}
 
 
+def test_a_client_that_sends_too_far_ahead_is_cut_off(wide: Exporter) -> None:
+    scene = Scene(wide)
+    with scene.opened:
+        connection = scene.start("/child/mcp", waiting(1), **scene.session())
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(b"x" * 200_000)
+        wait_for(lambda: scene.counted().get("pipeline_too_large"), 30, "the connection was cut")
+        assert received(connection) == 0
+
+
 def received(connection: socket.socket) -> int:
     """How many bytes still come."""
     count = 0
@@ -461,7 +471,7 @@ def test_pages_can_be_rated(wide: Exporter) -> None:
 
 def test_every_reason_is_shown_here() -> None:
     elsewhere = {
-        *("server_not_reading", "write_timeout"),
+        *("server_not_reading", "write_timeout", "pipeline_too_large"),
         *("web_unauthorized", "web_busy", "web_rate_limited"),
     }
     assert {row.reason for row in ROWS.values()} | elsewhere == set(REJECTIONS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.access import UNRESTRICTED, AccessFiles
+from exporter.access import UNRESTRICTED, AccessFiles, AllowedNames
 from exporter.config.errors import ConfigError
 from exporter.transport.http import tls
 from tests.support.certificates import Authority
@@ -47,3 +47,21 @@ def test_each_reading_sees_the_files_as_they_are(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(ConfigError, match="is empty"):
         files.read()
+
+
+def test_names_are_those_of_the_flags_and_of_the_external_url() -> None:
+    names = AllowedNames(
+        mcp_hosts=frozenset({"exporter"}),
+        mcp_origins=frozenset({"https://app.example"}),
+        web_hosts=frozenset({"scraped"}),
+    )
+    mcp = names.mcp_policy("0.0.0.0", "https://mcp.example/base", is_guarded=False)
+    assert mcp.hosts == {"exporter", "mcp.example"}
+    assert mcp.origins == {"https://app.example"}
+    assert not mcp.is_loopback
+    assert not mcp.is_guarded
+    web = names.web_policy("127.0.0.1", None, is_guarded=True)
+    assert web.hosts == {"scraped"}
+    assert not web.origins
+    assert web.is_loopback
+    assert web.is_guarded

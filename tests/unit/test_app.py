@@ -18,7 +18,7 @@ import pytest
 import uvloop
 
 from exporter.access import AccessFiles
-from exporter.app import App, Settings, build, is_loopback
+from exporter.app import App, Settings, build
 from exporter.config.errors import ConfigError
 from exporter.config.load import load_config
 from exporter.listeners import taken
@@ -202,17 +202,6 @@ def test_a_hang_up_reloads_and_a_bad_configuration_changes_nothing(
             assert (await exporter.post(request(1), b"/other/mcp")).status == 502
 
     play(story)
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        *((host, True) for host in ("localhost", "127.0.0.1", "127.3.2.1", "::1")),
-        *((host, False) for host in ("0.0.0.0", "::", "192.0.2.1", "example.org", "")),
-    ],
-)
-def test_loopback_is_what_no_other_machine_reaches(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
 
 
 @pytest.mark.parametrize(("host", "is_said"), [("0.0.0.0", True), ("127.0.0.1", False)])

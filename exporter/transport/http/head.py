@@ -7,7 +7,7 @@ once parsed, checked and written is kept; anything else takes the long way throu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
@@ -46,10 +46,18 @@ Head = TypeVar("Head")
 class HeadRoute:
     """Where a head led to: which upstream, by which plan, and with which headers."""
 
-    __slots__ = ("headers", "onward", "plan", "upstream")
+    __slots__ = ("extra_headers", "headers", "onward", "plan", "upstream")
 
-    def __init__(self, plan: object, upstream: Any, headers: Headers) -> None:
+    def __init__(
+        self,
+        plan: object,
+        upstream: Any,
+        headers: Headers,
+        extra_headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         self.plan = plan
+        self.extra_headers = extra_headers
+        """Of responses that are the exporter's own."""
         self.upstream = upstream
         self.headers = headers
         self.onward: bytes | None = None

@@ -55,3 +55,33 @@ def test_check_reads_the_files_of_who_may_come_in_too(
     missing = [f"--mcp.tls-cert-file={tmp_path / 'none'}", f"--mcp.tls-key-file={web}"]
     line = complaint(capsys, "check", str(config), *missing)
     assert line.startswith(f"{tmp_path / 'none'}: cannot be read")
+
+
+def test_further_names_and_pages_are_given_with_commas(config: Path, served: list[Any]) -> None:
+    flags = [
+        "--mcp.allowed-hosts=exporter, MCP.example.com,",
+        "--mcp.allowed-origins=https://app.example.com:8443,chrome-extension://abc",
+        "--web.allowed-hosts=exporter",
+    ]
+    assert main(["serve", f"--config.file={config}", *flags]) == 0
+    names = served[-1].names
+    assert names.mcp_hosts == {"exporter", "mcp.example.com"}
+    assert names.mcp_origins == {"https://app.example.com:8443", "chrome-extension://abc"}
+    assert names.web_hosts == {"exporter"}
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--mcp.allowed-hosts=a,b:80", "'b:80' is not the name of a host"),
+        ("--web.allowed-hosts=http://a", "'http://a' is not the name of a host"),
+        ("--mcp.allowed-origins=app.example", "'app.example' is not an origin"),
+        ("--mcp.allowed-origins=https://a/b", "'https://a/b' is not an origin"),
+        ("--mcp.allowed-origins=*", "'*' is not an origin"),
+    ],
+)
+def test_what_is_no_name_is_refused(
+    config: Path, capsys: pytest.CaptureFixture[str], flag: str, words: str
+) -> None:
+    line = complaint(capsys, "serve", f"--config.file={config}", flag)
+    assert line.startswith(f"{flag.partition('=')[0]}: {words}")

@@ -439,34 +439,58 @@ async def test_new_tokens_count_from_the_next_request_on() -> None:
     assert [reply.status for reply in client.replies()] == [200, 401, 200]
 
 
+PREFLIGHT = {
+    "Origin": b"http://localhost:8080",
+    "Access-Control-Request-Method": b"POST",
+    "Access-Control-Request-Headers": b"authorization, mcp-protocol-version",
+}
+
+
+@pytest.mark.parametrize("path", [b"/files/mcp", b"/nobody/mcp", b"/files/other/mcp", b"/", b"*"])
+@pytest.mark.parametrize("methods", [(b"POST",), (b"POST", b"OPTIONS")])
 @on_fake_time
-async def test_a_browser_may_ask_without_a_token_what_it_may_send() -> None:
+async def test_a_browser_may_ask_without_a_token_what_it_may_send_and_learns_nothing_else(
+    path: bytes, methods: tuple[bytes, ...]
+) -> None:
     scene = guarded()
-    scene.upstreams["files"].methods = (b"POST", b"OPTIONS")
-    fields = {
-        "Origin": b"http://localhost:8080",
-        "Access-Control-Request-Method": b"POST",
-        "Access-Control-Request-Headers": b"authorization, mcp-protocol-version",
-    }
-    reply = scene.ask(method=b"OPTIONS", **fields)
+    scene.upstreams["files"].methods = methods
+    reply = scene.ask(path, b"OPTIONS", **PREFLIGHT)
     assert (reply.status, reply.body) == (204, b"")
     assert reply.header(b"access-control-allow-origin") == b"http://localhost:8080"
     allowed = reply.header(b"access-control-allow-headers")
     assert allowed == b"authorization, mcp-protocol-version"
     assert reply.header(b"access-control-allow-methods") == b"POST, GET, DELETE"
     assert scene.upstreams["files"].handled == []
-    foreign = scene.ask(method=b"OPTIONS", **{**fields, "Origin": b"http://evil.example"})
+    foreign = scene.ask(path, b"OPTIONS", **{**PREFLIGHT, "Origin": b"http://evil.example"})
     assert foreign.status == 403
+    assert foreign.header(b"access-control-allow-origin") is None
 
 
 @on_fake_time
-async def test_a_server_that_serves_no_preflight_refuses_it_with_tokens_too() -> None:
-    scene = guarded()
-    reply = scene.ask(
-        method=b"OPTIONS",
-        **{"Origin": b"http://localhost", "Access-Control-Request-Method": b"POST"},
-    )
-    assert reply.status == 405
+async def test_without_tokens_a_server_that_serves_preflights_answers_its_own() -> None:
+    scene = Scene()
+    assert scene.ask(method=b"OPTIONS", **PREFLIGHT).status == 204
+    scene.upstreams["files"].methods = (b"POST", b"OPTIONS")
+    assert scene.ask(method=b"OPTIONS", **PREFLIGHT).body == b"ok"
+
+
+@on_fake_time
+async def test_a_page_that_is_let_in_may_read_what_the_exporter_itself_says() -> None:
+    scene = guarded("files")
+    page = (b"Origin", b"http://localhost:8080")
+    client = Downstream(scene.gateway)
+    for fields in ((page,), (page, (b"Authorization", BEARER)), (page, (b"Authorization", BEARER))):
+        client.say(post(request(1), b"/files/mcp", *fields))
+    client.say(b"nonsense\r\n\r\n")
+    replies = client.replies()
+    assert [reply.status for reply in replies] == [401, 200, 200, 400]
+    for reply in replies[:3]:
+        assert reply.header(b"access-control-allow-origin") == page[1]
+        assert b"Mcp-Session-Id" in (reply.header(b"access-control-expose-headers") or b"")
+        assert reply.header(b"vary") == b"Origin"
+    assert replies[3].header(b"access-control-allow-origin") is None
+    foreign = scene.ask(Origin=b"http://evil.example")
+    assert foreign.header(b"access-control-allow-origin") is None
 
 
 @on_fake_time
@@ -676,10 +700,10 @@ async def test_a_name_that_leads_here_is_ours_too(host: bytes, origin: bytes, st
 WAITS = ListenerLimits(body_bytes=4 * 1024 * 1024)
 
 
-def begin(scene: Scene, *headers: tuple[bytes, bytes]) -> Downstream:
+def begin(scene: Scene, *headers: tuple[bytes, bytes], method: bytes = b"POST") -> Downstream:
     """A client that has sent the head of a large request, and no body."""
     client = Downstream(scene.gateway, WAITS)
-    lines = [b"POST /files/mcp HTTP/1.1", b"Host: localhost"]
+    lines = [method + b" /files/mcp HTTP/1.1", b"Host: localhost"]
     lines += [b"%b: %b" % each for each in headers]
     client.say(b"\r\n".join([*lines, b"", b""]))
     return client
@@ -694,10 +718,12 @@ async def test_a_strangers_large_body_is_not_waited_for(framing: tuple[bytes, by
     (reply,) = begin(scene, framing).replies()
     assert (reply.status, reply.header(b"connection")) == (401, b"close")
     assert reply.header(b"www-authenticate") is not None
-    assert scene.rejected("unauthorized") == 1
+    preflight = (b"Access-Control-Request-Method", b"POST")
+    (reply,) = begin(scene, framing, preflight, method=b"OPTIONS").replies()
+    assert reply.status == 401
     (reply,) = begin(scene, framing, (b"Origin", b"http://evil.example")).replies()
     assert reply.status == 403
-    assert scene.rejected("bad_origin") == 1
+    assert (scene.rejected("unauthorized"), scene.rejected("bad_origin")) == (2, 1)
     assert begin(scene, framing, (b"Authorization", BEARER)).replies() == []
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.transport.http.origin import LOCAL, OriginPolicy, host_name, origin_host
+from exporter.transport.http.origin import (
+    LOCAL,
+    OriginPolicy,
+    host_name,
+    is_loopback_name,
+    origin_host,
+)
 from tests.support.fakes import bare_request
 
 OPEN = OriginPolicy(is_loopback=False, hosts=frozenset({"exporter"}))
@@ -121,3 +127,14 @@ def test_what_another_site_embeds_is_refused_although_it_has_no_origin(
 def test_a_client_of_http_1_0_names_no_host() -> None:
     for policy in (LOCAL, OPEN, GUARDED):
         assert policy.allows(bare_request())
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *((host, True) for host in ("localhost", "a.localhost", "127.0.0.1", "127.3.2.1", "::1")),
+        *((host, False) for host in ("0.0.0.0", "::", "192.0.2.1", "example.org", "")),
+    ],
+)
+def test_loopback_is_what_no_other_machine_reaches(host: str, expected: bool) -> None:
+    assert is_loopback_name(host) is expected
