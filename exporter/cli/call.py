@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -185,6 +186,7 @@ async def _client(
             headers=headers,
             timeout=_TIMEOUT,
             event_hooks={"request": [on_request] if on_request else []},
+            verify=ssl.create_default_context(),  # SSL_CERT_FILE counts for this machine too
             trust_env=not is_local(url),  # no proxy stands between this machine's own processes
         ) as http_client:
             transport = streamable_http_client(url, http_client=http_client)

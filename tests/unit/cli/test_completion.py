@@ -61,6 +61,7 @@ def test_bash_offers_commands_flags_choices_and_files(script: Path) -> None:
     assert set(EXAMPLES) <= bash(script, "")
     assert bash(script, "st") == {"status"}
     assert bash(script, "serve", "--web.") == {
+        "--web.allowed-hosts",
         "--web.config.file",
         "--web.external-url",
         "--web.listen-address",
