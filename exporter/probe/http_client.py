@@ -21,6 +21,9 @@ from exporter.transport.http.pool import PendingRequest, Pool
 from exporter.transport.http.upstream_headers import configured
 
 MAX_BODY = 8 * 1024 * 1024
+MAX_EVENTS = 1000
+"""Bytes, and events that may hold it, that are read of a reply until the message is found."""
+
 MAX_RETRY_AFTER = 300.0
 """Seconds; a server that asks to be left alone for longer is probed after these."""
 
@@ -84,7 +87,7 @@ class ProbeClient:
         """Note what was received."""
         shown = describe_headers(reply.headers, self._hidden)
         status = f"HTTP {reply.status} {reply.reason.decode('latin-1')}".rstrip()
-        body = reply.data or reply.unread[: 64 * 1024]
+        body = reply.data or bytes(reply.unread[: 64 * 1024])
         text = body.decode(errors="replace") if body else "(no body)"
         transcript.note("received", f"{status}\n{shown}\n{text}")
 
@@ -113,12 +116,13 @@ class Reply:
         self.headers: Headers = []
         self.message: Message | None = None
         self.data = b""
-        self.unread = b""
+        self.unread = bytearray()
         self.is_lost = False
         self.pending: PendingRequest | None = None
         self.arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._number = number
         self._events: sse.EventReader | None = None
+        self._events_read = 0
 
     @property
     def is_there(self) -> bool:
@@ -159,16 +163,27 @@ class Reply:
 
     def take(self, name: bytes, data: bytes) -> None:  # noqa: ARG002
         """Take one event, or the body as a whole."""
-        message = jsonrpc.read(data) if data else None
-        if message is None or not message.is_reply or self.message is not None:
+        if self.message is not None or b'"id"' not in data:
+            return  # most of what a stream may be flooded with is passed over at once
+        message = self._read(data)
+        if message is None or not message.is_reply:
             return
         if message.id == self._number or self.status >= 400:
             self.message, self.data = message, data
 
+    def _read(self, data: bytes) -> Message | None:
+        self._events_read += 1
+        if self._events_read <= MAX_EVENTS:
+            return jsonrpc.read(data)
+        text = f"sent {MAX_EVENTS} other events before the reply"
+        self.abort()
+        self.lost(UpstreamError(text, Fault.PROTOCOL))
+        return None
+
     def end(self) -> None:
         """The reply is complete."""
         if self._events is None:
-            self.take(b"message", self.unread)
+            self.take(b"message", bytes(self.unread))
         self.resolve()
 
     def flush(self) -> None:

@@ -24,11 +24,12 @@ from exporter.config.model import Server
 from exporter.config.redact import Redactor
 from exporter.probe.identity import Identity, read_discovery, read_initialization
 from exporter.probe.transcript import Transcript
-from exporter.protocol import jsonrpc
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import CAPABILITIES_KEY, CLIENT_KEY, VERSION_KEY, Message
 from exporter.protocol.label_values import SUCCESS, UNAUTHORIZED
+from exporter.protocol.printable import printable
 from exporter.protocol.spec import DISCOVER, LEGACY, LIST_TOOLS, MODERN
+from exporter.protocol.tool_page import MAX_TOOLS, read_tools
 
 CLIENT_INFO = {"name": "mcp-exporter", "version": __version__}
 INITIALIZED = msgspec.json.encode({"jsonrpc": "2.0", "method": "notifications/initialized"})
@@ -37,8 +38,11 @@ DISCOVER_SHARE = 0.4
 """The part of the timeout after which a silent ``server/discover`` is followed by the older
 ``initialize``: some older servers ignore what they do not know."""
 
-_MAX_PAGES = 100
-_MAX_LISTING = 16 * 1024 * 1024
+MAX_PAGES = 100
+MAX_LISTING = 16 * 1024 * 1024
+"""Pages and bytes of one listing that are read, beside ``MAX_TOOLS`` tools."""
+
+_LONGEST_CODE = 1e15
 _ENVELOPE = {VERSION_KEY: MODERN, CAPABILITIES_KEY: {}, CLIENT_KEY: CLIENT_INFO}
 
 Replied = tuple[Message, bytes]
@@ -68,6 +72,14 @@ class ProbeResult:
     def is_alive(self) -> bool:
         """Whether the server can be reached; without the right to enter counts."""
         return self.value in (SUCCESS, UNAUTHORIZED)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The tools that a server lists; ``cut`` says why there may be more of them."""
+
+    tools: dict[str, bytes]
+    cut: str = ""
 
 
 class ReachedError(Exception):
@@ -130,28 +142,37 @@ class Target(ABC):
             value, reason = Fault.TIMEOUT, self._timed_out()
         except UpstreamError as error:
             value, reason = error.fault, str(error)
-        return ProbeResult(value, transcript.seconds, self.redact(reason), retry_after)
+        shown = printable(self.redact(reason))
+        return ProbeResult(value, transcript.seconds, shown, retry_after)
 
-    async def tools(self) -> dict[str, bytes]:
-        """The tools that the server lists, over all pages. Raises as ``_ask`` does."""
+    async def list_tools(self) -> Listing:
+        """List the tools over all pages, as far as that has an end. Raises as ``_ask`` does."""
         tools: dict[str, bytes] = {}
         cursor: str | None = None
+        seen: set[str] = set()
         size = 0
-        for _ in range(_MAX_PAGES):
+        while True:
             message, data = await self._ask(LIST_TOOLS, {"cursor": cursor} if cursor else {})
-            page = jsonrpc.read_tools(data)
-            if page is None and self.identity is not None and not self.identity.has_tools:
-                return tools  # it never said that it had any
+            page = read_tools(data)
+            if page is None and (tools or not self._has_tools):
+                return Listing(tools, refusal_of(LIST_TOOLS, message) if tools else "")
             if page is None:
                 raise UpstreamError(refusal_of(LIST_TOOLS, message), Fault.PROTOCOL)
-            tools.update(page[0])
-            cursor = page[1]
+            tools.update(page.tools)
+            cursor = page.next_cursor
             size += len(data)
             if not cursor:
-                return tools
-            if size > _MAX_LISTING:
-                break
-        raise UpstreamError("lists more tools than are read", Fault.PROTOCOL)
+                return Listing(tools, "lists more tools than are read" if page.is_cut else "")
+            if cursor in seen:
+                return Listing(tools, "lists its tools in a circle: a cursor came twice")
+            seen.add(cursor)
+            if len(seen) >= MAX_PAGES or size > MAX_LISTING or len(tools) > MAX_TOOLS:
+                return Listing(tools, "lists more tools than are read")
+
+    @property
+    def _has_tools(self) -> bool:
+        """Whether the server may have tools, as far as it said."""
+        return self.identity is None or self.identity.has_tools
 
     def detach(self) -> None:
         """End the probe: what comes from now on is in no transcript that is kept."""
@@ -213,4 +234,6 @@ def refusal_of(method: str, message: Message) -> str:
     """What a reply says that is not what was asked for, for a person."""
     if message.error is UNSET:
         return f"replied to {method} with something else"
-    return f"replied to {method} with JSON-RPC error {message.error.code:g}"
+    code = message.error.code
+    shown = f"{code:.15g}" if abs(code) < _LONGEST_CODE else "of many digits"
+    return f"replied to {method} with JSON-RPC error {shown}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from exporter.config.redact import HIDDEN, is_sensitive
+from exporter.protocol.printable import printable
 
 TEXT_LENGTH = 2000
 """Characters of one step that are kept."""
@@ -55,7 +56,7 @@ class Transcript:
     def note(self, kind: str, text: str | bytes) -> None:
         """Add one step, cut to a readable length."""
         # Redacted before it is cut: half a secret would not be known as one.
-        redacted = self.redact(_words(text[:_REDACTED_LENGTH]))
+        redacted = printable(self.redact(_words(text[:_REDACTED_LENGTH])), kept="\n")
         if len(redacted) > TEXT_LENGTH:
             redacted = f"{redacted[:TEXT_LENGTH]}… ({len(text)} in all)"
         self._steps.append(Step(self.seconds, kind, redacted))

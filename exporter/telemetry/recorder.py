@@ -212,15 +212,14 @@ class ServerRecorder:
         self.metrics.process_exits.labels(self.name, reason).inc()
         self.metrics.processes.labels(self.name).dec()
 
-    def set_tools(self, tools: Mapping[str, bytes]) -> None:
-        """A complete listing of the server's tools, with their definitions."""
-        self.metrics.listed_tools.labels(self.name).set(len(tools))
-        size = sum(len(definition) for definition in tools.values())
+    def set_tools(self, count: int, size: int) -> None:
+        """The server lists so many tools, with so many bytes of definitions."""
+        self.metrics.listed_tools.labels(self.name).set(count)
         self.metrics.tool_definition_bytes.labels(self.name).set(size)
 
-    def tool_changed(self, change: str) -> None:
-        """A tool was ``added``, ``removed`` or ``modified``."""
-        self.metrics.tool_changes.labels(self.name, change).inc()
+    def tools_changed(self, change: str, count: int) -> None:
+        """So many tools were ``added``, ``removed`` or ``modified``."""
+        self.metrics.tool_changes.labels(self.name, change).inc(count)
 
     def probed(self, result: str, seconds: float) -> None:
         """A probe ended."""

@@ -16,7 +16,7 @@ from exporter.config import jsonc
 from exporter.config.errors import ConfigError
 from exporter.config.load import parse_config
 from exporter.config.model import Config
-from exporter.protocol import header_encoding, sse, surrogates
+from exporter.protocol import header_encoding, sse, surrogates, tool_page
 from exporter.protocol import jsonrpc as message
 from exporter.protocol.lines import LineCutter
 from exporter.relay.stdio.param_headers import ParamHeaders
@@ -41,7 +41,7 @@ def read_message(data: bytes) -> None:
     """Messages and batches: nothing is raised, and parts are parts."""
     message.read(data)
     message.read_all(data)
-    message.read_tools(data)
+    tool_page.read_tools(data)
     assert len(surrogates.readable(data)) == len(data)
     for part in message.split(data):
         assert part in data

@@ -22,9 +22,9 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 import exporter
-from exporter.protocol import jsonrpc
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import Message, read
+from exporter.protocol.tool_page import read_tools
 from exporter.telemetry.exchange import Exchange, Pending
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
@@ -398,9 +398,9 @@ class FakeEvents:
         self.list_changes = 0
 
     def tools_listed(self, reply: bytes, cursor: str | None) -> None:  # noqa: ARG002
-        page = jsonrpc.read_tools(reply)
+        page = read_tools(reply)
         if page is not None:
-            self._recorder.listed(page[0])
+            self._recorder.listed(page.tools)
 
     def list_changed(self) -> None:
         self.list_changes += 1

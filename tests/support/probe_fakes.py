@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from exporter.config.model import Server
-from exporter.probe.target import Era, ProbeEvents, ProbeResult, Replied, Target
+from exporter.probe.target import Era, Listing, ProbeEvents, ProbeResult, Replied, Target
 from exporter.probe.transcript import Transcript
 from tests.support.fakes import virtual_loop
 
@@ -35,6 +35,7 @@ class FakeTarget(Target):
         self.found = ProbeResult("success", 0.25)
         self.check_takes = 0.0
         self.listing: dict[str, bytes] | Exception = {}
+        self.cut = ""
         self.listing_takes = 0.0
         self.fault: Exception | None = None
         self.checked_at: list[float] = []
@@ -56,12 +57,12 @@ class FakeTarget(Target):
             raise self.fault
         return self.found
 
-    async def tools(self) -> dict[str, bytes]:
+    async def list_tools(self) -> Listing:
         self.listed_at.append(self._now)
         await asyncio.sleep(self.listing_takes)
         if isinstance(self.listing, Exception):
             raise self.listing
-        return self.listing
+        return Listing(self.listing, self.cut)
 
     def detach(self) -> None:
         self.detached += 1

@@ -423,7 +423,7 @@ def test_tools_are_listed_in_either_era(server: Callable[[Asked], Answer]) -> No
     async def run() -> None:
         probed = Probed(server)
         await probed.run()
-        assert await probed.target.tools() == {"act": b'{"name":"act"}'}
+        assert (await probed.target.list_tools()).tools == {"act": b'{"name":"act"}'}
 
     run()
 

@@ -95,10 +95,10 @@ async def test_tools_are_listed_on_the_stream() -> None:
     probed = Probed()
     await probed.run()
     probed.is_mute = True
-    listing = asyncio.create_task(probed.target.tools())
+    listing = asyncio.create_task(probed.target.list_tools())
     await settle()
     probed.push(result(3, tools=[{"name": "act"}]))
-    assert await listing == {"act": b'{"name":"act"}'}
+    assert (await listing).tools == {"act": b'{"name":"act"}'}
 
 
 @on_fake_time

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count, cycle
 
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
 from exporter.probe import target as module
-from exporter.probe.target import ProbeResult, ReachedError, Replied, Target
+from exporter.probe.target import MAX_PAGES, ProbeResult, ReachedError, Replied, Target
 from exporter.probe.transcript import Transcript
 from exporter.protocol.failures import Fault, UpstreamError
+from exporter.protocol.jsonrpc import read
 from tests.support.fakes import encoded, error, on_fake_time, parsed, result, virtual_loop
 
 SERVER = Server("files", "stdio", command="x", env={"KEY": "hush-hush"}, probe=ProbeSettings())
@@ -119,27 +121,61 @@ def page(*names: str, cursor: str | None = None) -> dict[str, object]:
 async def test_tools_are_listed_over_all_pages() -> None:
     target = ScriptedTarget()
     target.replies = iter([page("a", cursor="2"), page("b", cursor="3"), page("c")])
-    assert list(await target.tools()) == ["a", "b", "c"]
+    listing = await target.list_tools()
+    assert (list(listing.tools), listing.cut) == (["a", "b", "c"], "")
     assert target.asked == [{}, {"cursor": "2"}, {"cursor": "3"}]
 
 
 @on_fake_time
-async def test_a_listing_without_end_is_given_up() -> None:
+async def test_a_listing_in_a_circle_ends_when_a_cursor_comes_twice() -> None:
     target = ScriptedTarget()
-    target.replies = iter([page("a", cursor="again")] * 1000)
-    with pytest.raises(UpstreamError, match="lists more tools than are read"):
-        await target.tools()
-    assert len(target.asked) == 100
+    target.replies = cycle([page("a", cursor="2"), page("b", cursor="3"), page("c", cursor="2")])
+    listing = await target.list_tools()
+    assert list(listing.tools) == ["a", "b", "c"]
+    assert listing.cut == "lists its tools in a circle: a cursor came twice"
+    assert len(target.asked) == 3
 
 
 @on_fake_time
-async def test_a_listing_that_is_too_large_is_given_up() -> None:
+async def test_a_listing_without_end_is_cut_after_some_pages() -> None:
     target = ScriptedTarget()
-    huge = result(1, tools=[{"name": "a", "description": "x" * 9_000_000}], nextCursor="2")
-    target.replies = iter([huge] * 10)
-    with pytest.raises(UpstreamError, match="lists more tools than are read"):
-        await target.tools()
+    target.replies = (page(f"a{number}", cursor=f"{number}") for number in count())
+    listing = await target.list_tools()
+    assert len(listing.tools) == len(target.asked) == MAX_PAGES
+    assert listing.cut == "lists more tools than are read"
+
+
+@on_fake_time
+async def test_a_listing_that_is_too_large_is_cut() -> None:
+    target = ScriptedTarget()
+    tools = [{"name": "a", "description": "x" * 9_000_000}]
+    target.replies = (result(1, tools=tools, nextCursor=f"{number}") for number in count())
+    listing = await target.list_tools()
+    assert list(listing.tools) == ["a"]
+    assert listing.cut == "lists more tools than are read"
     assert len(target.asked) == 2
+
+
+@pytest.mark.parametrize("cursor", [5, {"a": 1}, ["2"], True])
+def test_a_cursor_that_is_no_text_ends_a_listing_that_keeps_what_came(cursor: object) -> None:
+    @on_fake_time
+    async def run() -> None:
+        target = ScriptedTarget()
+        target.replies = iter([result(1, tools=[{"name": "a"}], nextCursor=cursor)])
+        listing = await target.list_tools()
+        assert list(listing.tools) == ["a"]
+        assert listing.cut
+
+    run()
+
+
+@on_fake_time
+async def test_a_later_page_that_fails_leaves_what_came_before() -> None:
+    target = ScriptedTarget()
+    target.replies = iter([page("a", cursor="2"), error(1, -32602)])
+    listing = await target.list_tools()
+    assert list(listing.tools) == ["a"]
+    assert listing.cut == "replied to tools/list with JSON-RPC error -32602"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +191,7 @@ def test_a_reply_without_tools_is_no_listing(reply: object, reason: str) -> None
         target = ScriptedTarget()
         target.replies = iter([reply])
         with pytest.raises(UpstreamError, match=reason):
-            await target.tools()
+            await target.list_tools()
 
     run()
 
@@ -165,7 +201,25 @@ async def test_a_server_that_never_offered_tools_lists_none() -> None:
     target = ScriptedTarget()
     target._initialized(encoded(result(1, protocolVersion="2025-11-25", capabilities={})))
     target.replies = iter([error(1, -32601)])
-    assert await target.tools() == {}
+    listing = await target.list_tools()
+    assert (listing.tools, listing.cut) == ({}, "")
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        (b"-32603", "-32603"),
+        (b"9" * 400, "of many digits"),
+        (b"1e308", "of many digits"),
+        (b"-12345678", "-12345678"),
+        (b"1.5", "1.5"),
+    ],
+)
+def test_an_error_code_of_any_size_is_shown(code: bytes, shown: str) -> None:
+    reply = read(b'{"jsonrpc":"2.0","id":1,"error":{"code":%b}}' % code)
+    assert reply is not None
+    expected = f"replied to ping with JSON-RPC error {shown}"
+    assert module.refusal_of("ping", reply) == expected
 
 
 def test_probes_never_need_the_sdk() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
 from exporter.probe.target import ReachedError
-from exporter.probe.tool_tracker import ToolTracker
+from exporter.probe.tool_diff import MAX_LINES
+from exporter.probe.tool_tracker import LOG_INTERVAL, LOGGED_AT_ONCE, ToolTracker
 from exporter.protocol.failures import Fault, UpstreamError
 from tests.support.fakes import Books, encoded, error, on_fake_time, result, virtual_loop
 from tests.support.probe_fakes import FakeTarget
@@ -64,18 +66,30 @@ async def test_a_changed_tool_is_counted_and_logged_with_its_diff(
     await tracked.list_own(read="Reads. Use hush-hush.", new="Comes.")
     for change in ("added", "removed", "modified"):
         assert tracked.books.value("mcp_server_tool_changes_total", change=change) == 1
-    logged = {
-        (r.__dict__["tool"], r.__dict__["change"], "diff" in r.__dict__)
-        for r in caplog.records
-        if r.message == "tool definition changed"
-    }
-    assert logged == {
-        ("read", "modified", True),
-        ("new", "added", False),
-        ("old", "removed", False),
-    }
-    diffs = [r.__dict__["diff"] for r in caplog.records if "diff" in r.__dict__]
-    assert "Reads. Use <secret>." in diffs[0]
+    (logged,) = [r.__dict__ for r in caplog.records if r.message == "tool definitions changed"]
+    assert (logged["added"], logged["removed"], logged["modified"]) == ("new", "old", "read")
+    assert "read:" in logged["diff"]
+    assert "Reads. Use <secret>." in logged["diff"]
+
+
+@on_fake_time
+async def test_a_server_whose_tools_change_each_time_is_logged_now_and_then(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tracked = Tracked()
+    for number in range(100):
+        await tracked.list_own(**{f"tool{n}": f"as of {number}" for n in range(300)})
+    logged = [r.__dict__ for r in caplog.records if r.message == "tool definitions changed"]
+    assert len(logged) == LOGGED_AT_ONCE
+    assert logged[0]["modified"].endswith("and 280 more")
+    assert logged[0]["diff"].endswith("… and 280 more tools")
+    assert len(logged[0]["diff"].split("\n")) <= MAX_LINES
+    changes = tracked.books.value("mcp_server_tool_changes_total", change="modified")
+    assert changes == 99 * 300
+    await asyncio.sleep(LOG_INTERVAL)
+    await tracked.list_own(tool0="at last")
+    last = caplog.records[-1].__dict__
+    assert last["skipped"] == 99 - LOGGED_AT_ONCE
 
 
 @pytest.mark.parametrize(
@@ -101,6 +115,19 @@ def test_a_failed_listing_is_logged_once(
     run()
     logged = [r.__dict__["reason"] for r in caplog.records if "could not be listed" in r.message]
     assert logged == [reason]
+
+
+@on_fake_time
+async def test_a_listing_that_is_cut_is_taken_counted_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    tracked = Tracked()
+    tracked.target.cut = "lists more tools than are read"
+    assert await tracked.list_own(a="1") == 1
+    assert tracked.books.value("mcp_server_tools") == 1
+    assert tracked.books.value("mcp_exporter_unparsed_messages_total", reason="too_large") == 1
+    assert caplog.records[-1].__dict__["reason"] == "lists more tools than are read"
 
 
 @on_fake_time

@@ -18,7 +18,6 @@ from exporter.protocol.jsonrpc import (
     is_batch,
     read,
     read_all,
-    read_tools,
     split,
 )
 from tests.support.fakes import encoded, error, notification, request, result
@@ -51,7 +50,6 @@ def known(data: bytes) -> Message:
 def test_no_bytes_make_the_reader_raise(data: bytes) -> None:
     read(data)
     read_all(data)
-    read_tools(data)
     split(data)
 
 
@@ -61,7 +59,6 @@ def test_no_json_makes_the_reader_raise(value: object) -> None:
     message = read(data)
     assert (message is not None) == isinstance(value, dict)
     read_all(data)
-    read_tools(data)
 
 
 @given(LIKELY, st.integers(0, 200))
@@ -285,33 +282,6 @@ def test_what_is_no_object_has_no_members(text: bytes) -> None:
         jsonrpc.members(text)
 
 
-def test_a_page_of_tools_is_read_with_its_cursor() -> None:
-    tools = [{"name": "a", "inputSchema": {}}, {"name": "b"}]
-    page = read_tools(encoded(result(1, tools=tools, nextCursor="more")))
-    assert page == ({"a": b'{"name":"a","inputSchema":{}}', "b": b'{"name":"b"}'}, "more")
-
-
-def test_the_last_page_of_tools_has_no_cursor() -> None:
-    assert read_tools(encoded(result(1, tools=[]))) == ({}, None)
-
-
-def test_a_tool_without_a_name_hides_no_other_tool() -> None:
-    tools = [{"name": "a"}, {"title": "nameless"}, 5, {"name": 7}]
-    assert read_tools(encoded(result(1, tools=tools))) == ({"a": b'{"name":"a"}'}, None)
-
-
-def test_a_lone_surrogate_in_a_description_hides_no_tool() -> None:
-    text = b'{"id":1,"result":{"tools":[{"name":"a","description":"\\ud83d"},{"name":"b"}]}}'
-    page = read_tools(text)
-    assert page is not None
-    assert list(page[0]) == ["a", "b"]
-
-
-@pytest.mark.parametrize("reply", [result(1), error(1), result(1, tools=5), [], {}])
-def test_what_lists_no_tools_is_no_page(reply: object) -> None:
-    assert read_tools(encoded(reply)) is None
-
-
 @pytest.mark.parametrize("junk", [b"x", b"[", b'{"jsonrpc":"2.0","id":1,"result":"' + b"x"])
 def test_megabytes_that_are_no_message_are_passed_over_at_once(junk: bytes) -> None:
     data = junk + junk[-1:] * (32 * 1024 * 1024)
@@ -367,10 +337,6 @@ def test_an_object_with_halves_and_a_member_twice_has_no_members() -> None:
 def test_members_that_are_nested_too_deep_are_none() -> None:
     with pytest.raises(ValueError, match="deep"):
         jsonrpc.members(b'{"a":' + b"[" * 100_000)
-
-
-def test_a_list_of_trifles_lists_no_tools() -> None:
-    assert read_tools(b'{"id":1,"result":{"tools":[' + b"1," * 300_000 + b"1]}}") is None
 
 
 @pytest.mark.parametrize(

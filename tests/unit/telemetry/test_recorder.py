@@ -239,8 +239,8 @@ def test_what_a_server_says_it_is_is_bounded() -> None:
 
 def test_the_size_of_a_tool_list_is_what_its_definitions_weigh() -> None:
     books = Books()
-    books.recorder.set_tools({"a": b"12345", "b": b"123"})
-    books.recorder.tool_changed("modified")
+    books.recorder.set_tools(2, 8)
+    books.recorder.tools_changed("modified", 1)
     assert books.value("mcp_server_tools") == 2
     assert books.value("mcp_server_tool_definition_bytes") == 8
     assert books.value("mcp_server_tool_changes_total", change="modified") == 1
