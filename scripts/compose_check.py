@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import sys
 import time
 from base64 import b64encode
@@ -46,6 +47,7 @@ KEPT = "kept over down and up"
 
 def main() -> int:
     options = _options()
+    os.environ.setdefault("GRAFANA_ADMIN_PASSWORD", secrets.token_urlsafe())
     try:
         stack = found(PROJECT, [s for s in SERVICES if s not in options.without], PORTS)
         stack.run("config", "--quiet")
@@ -224,7 +226,7 @@ def _dashboards(stack: Stack) -> list[str]:
 
 def _data_source(stack: Stack) -> str:
     """What the plugin itself says: it may be gone while the dashboards are still there."""
-    password = os.environ.get("GRAFANA_ADMIN_PASSWORD", "admin")
+    password = os.environ["GRAFANA_ADMIN_PASSWORD"]
     login = b64encode(f"admin:{password}".encode()).decode()
     headers = {"Authorization": f"Basic {login}"}
     return str(

@@ -1,7 +1,8 @@
 """Names and passwords of HTTP's Basic authentication (RFC 7617), checked with bcrypt.
 
 A check takes as long as its cost says, on purpose, so a right pair is remembered by its digest.
-Whether a name is known cannot be told from the time that a refusal takes.
+Whether a name is known cannot be told from the time that a refusal takes, for each takes as long
+as the highest cost of all names.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Passwords:
 
     def __init__(self, hashes: Mapping[str, str]) -> None:
         self._hashes = {name: text.encode() for name, text in hashes.items()}
+        self._highest = max(map(_cost, self._hashes.values()))
         self._right: OrderedDict[bytes, None] = OrderedDict()
 
     def remembers(self, authorization: bytes) -> bool:
@@ -42,10 +44,26 @@ class Passwords:
     def check(self, authorization: bytes) -> bool:
         """Whether the header is right. Takes as long as bcrypt's cost says: not for event loops."""
         name, password = _pair(authorization)
+        password = password[:_LONGEST]
         known = self._hashes.get(name)
-        # An unknown name costs as much as a known one.
-        right = bcrypt.checkpw(password[:_LONGEST], known or next(iter(self._hashes.values())))
-        return right and known is not None
+        if known is None:
+            bcrypt.checkpw(password, _hash_of_nothing(self._highest))
+            return False
+        if bcrypt.checkpw(password, known):
+            return True
+        # A cost is an exponent: all costs from one up to another, without that, add up to it.
+        for cost in range(_cost(known), self._highest):
+            bcrypt.checkpw(password, _hash_of_nothing(cost))
+        return False
+
+
+def _cost(hashed: bytes) -> int:
+    return int(hashed.split(b"$")[2])
+
+
+def _hash_of_nothing(cost: int) -> bytes:
+    """A hash that no password has, and that takes as long to check as any of this cost."""
+    return b"$2b$%02d$" % cost + b"." * 53
 
 
 def _pair(authorization: bytes) -> tuple[str, bytes]:

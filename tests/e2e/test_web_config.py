@@ -216,5 +216,5 @@ def test_status_sends_the_password_of_its_url_and_never_prints_it(
         assert "child" in capsys.readouterr().out
         assert main(["status", "--web.url", f"http://prometheus:{PASSWORD}x@{place}"]) == 2
         line = capsys.readouterr().err
-    assert f"http://{place}/metrics answers 401" in line
+    assert f"http://{place}/metrics replies 401" in line
     assert PASSWORD not in line

@@ -17,7 +17,7 @@ from scripts import compose_check
 from scripts.compose_stack import CheckError
 from tests.support.paths import ROOT
 
-EXACT_TAG = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+\.\d+(-[a-z0-9.-]+)?")
+EXACT_TAG = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+\.\d+(-[a-z0-9.-]+)?(@sha256:[0-9a-f]{64})?")
 OBJECTIVE_DAYS = 30
 STATE_FLAGS = {"prometheus": "--storage.tsdb.path=", "alertmanager": "--storage.path="}
 
@@ -77,6 +77,45 @@ def addresses_of_grafana() -> set[str]:
 @EVERY_SERVICE
 def test_every_image_is_built_here_or_has_an_exact_tag(name: str) -> None:
     assert "build" in SERVICES[name] or EXACT_TAG.fullmatch(SERVICES[name]["image"])
+
+
+@EVERY_SERVICE
+def test_every_image_from_elsewhere_is_held_by_its_digest(name: str) -> None:
+    assert "build" in SERVICES[name] or "@sha256:" in SERVICES[name]["image"]
+
+
+@EVERY_SERVICE
+def test_no_service_takes_all_memory_or_all_processes(name: str) -> None:
+    service = SERVICES[name]
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert 0 < service["pids_limit"] <= 1024
+
+
+def reachable_from(name: str) -> set[str]:
+    """The services that share a network with one."""
+    own = set(SERVICES[name]["networks"])
+    return {other for other, service in SERVICES.items() if own & set(service["networks"])} - {name}
+
+
+def test_only_prometheus_reaches_the_exporter_and_every_service_whom_it_talks_to() -> None:
+    assert reachable_from("exporter") == {"prometheus"}
+    assert reachable_from("prometheus") == {"exporter", "alertmanager", "grafana"}
+    assert reachable_from("mailpit") == {"alertmanager"}
+    named = [network for service in SERVICES.values() for network in service["networks"]]
+    assert set(named) == set(COMPOSE["networks"])
+
+
+def test_prometheus_may_name_the_exporter_as_it_does() -> None:
+    allowed = SERVICES["exporter"]["environment"]["MCP_EXPORTER_WEB_ALLOWED_HOSTS"]
+    assert any(address.startswith(f"{allowed}:") for address in addresses_of_prometheus())
+
+
+def test_nobody_can_guess_grafanas_password_or_reach_it_by_another_name() -> None:
+    told = SERVICES["grafana"]["environment"]
+    assert told["GF_SECURITY_ADMIN_PASSWORD"] in ("", None)
+    assert "/dev/urandom" in SERVICES["grafana"]["entrypoint"][-1]
+    assert told["GF_SERVER_ENFORCE_DOMAIN"] == "true"
+    assert urlsplit(told["GF_SERVER_ROOT_URL"]).hostname == told["GF_SERVER_DOMAIN"]
 
 
 @EVERY_SERVICE
