@@ -71,11 +71,10 @@ class AllowedNames:
             origins=self.mcp_origins,
         )
 
-    def web_policy(self, host: str, external_url: str | None, *, is_guarded: bool) -> OriginPolicy:
-        """What the scrape listener, bound to ``host``, lets in."""
+    def web_policy(self, host: str, external_url: str | None) -> OriginPolicy:
+        """What the scrape listener, bound to ``host``, lets in where no password is demanded."""
         return OriginPolicy(
             is_loopback=is_loopback_name(host),
-            is_guarded=is_guarded,
             hosts=self.web_hosts | _own(external_url),
         )
 

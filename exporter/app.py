@@ -104,7 +104,10 @@ def build(config: Config, settings: Settings, revision: str = "") -> App:
         LoggingRecorder if settings.logs_calls else ServerRecorder,
     )
     mcp = HttpServer(gateway, asyncio.get_running_loop(), listener_limits(config.limits))
-    listeners = Listeners(gateway, mcp, WebThread(metrics.turned_away), settings.access)
+    web = WebThread(
+        metrics.turned_away, settings.names.web_policy(settings.web_host, settings.external_url)
+    )
+    listeners = Listeners(gateway, mcp, web, settings.access)
     reloader = Reloader(settings.config_file, os.environ, metrics, servers, listeners, notifier)
     heartbeat = Heartbeat(metrics.loop_lag.observe, notifier.alive)
     liveness = Liveness(heartbeat, lambda: mcp.is_listening)

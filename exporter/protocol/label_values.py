@@ -77,6 +77,7 @@ REJECTIONS = (
     "unknown_path",
     "unknown_server",
     "unknown_session",
+    "web_bad_origin",
     "web_busy",
     "web_rate_limited",
     "web_unauthorized",

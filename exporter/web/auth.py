@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -47,6 +48,13 @@ class PageAccess:
             serve(request)
             return
         self._check(request, serve, self._passwords)
+
+    def guards(self, request: Request) -> bool:
+        """Whether this request needs what no foreign page has: a password or a certificate."""
+        tls, path = self._config.tls, request.path.decode("latin-1")
+        if tls is not None and tls.client_auth is ssl.CERT_REQUIRED:
+            return True
+        return self._passwords is not None and path not in self._config.excluded_paths
 
     def is_welcome(self, transport: asyncio.BaseTransport) -> bool:
         """Whether the certificate of a new connection bears one of the names."""
@@ -130,6 +138,14 @@ class Bucket:
             return False
         self._tokens -= 1
         return True
+
+
+def is_own_page(request: Request) -> bool:
+    """Whether no other page is behind a request, not even one of another port of this host."""
+    if request.header(b"sec-fetch-site") in (b"cross-site", b"same-site"):
+        return False
+    origin = request.header(b"origin")
+    return origin is None or origin.partition(b"://")[2] == request.header(b"host")
 
 
 def names_of(certificate: dict[str, Any]) -> set[str]:

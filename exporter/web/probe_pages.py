@@ -12,13 +12,13 @@ from concurrent.futures import Future
 from typing import Protocol
 from urllib.parse import parse_qs
 
-from prometheus_client.exposition import choose_encoder
-
 from exporter.config.model import Server
 from exporter.probe.explain import Explanation
 from exporter.probe.history import History
+from exporter.telemetry.exposition import encoder
 from exporter.transport.http.request import Request
 from exporter.web import pages
+from exporter.web.auth import is_own_page
 
 TEXT = b"text/plain; charset=utf-8"
 HTML = b"text/html; charset=utf-8"
@@ -57,7 +57,7 @@ class ProbePages:
     def logs(self, request: Request) -> None:
         """Show the transcript of a probe that is over."""
         number = _first(request, "id")
-        record = self._history.find(int(number)) if number.isdecimal() else None
+        record = self._history.find(int(number)) if _is_number(number) else None
         if record is None:
             text = b"There is no such probe (any more); see / for those that are kept\n"
             request.respond(404, text, TEXT)
@@ -83,7 +83,7 @@ class ProbePages:
         future.add_done_callback(ended)
 
     def _rejection(self, request: Request) -> tuple[int, str] | None:
-        if request.header(b"sec-fetch-site") in (b"cross-site", b"same-site"):
+        if not is_own_page(request):
             return 403, "A probe cannot be started from another web page"
         if not _first(request, "target"):
             return 400, f"Which server? Add ?target=NAME; configured are: {self._known()}"
@@ -106,7 +106,7 @@ class ProbePages:
             request.respond(200, explanation.text.encode(), TEXT)
             return
         accept = (request.header(b"accept") or b"").decode("latin-1")
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = encoder(accept)
         request.respond(200, encode(explanation.metrics), content_type.encode())
 
     def _unknown(self, request: Request) -> str:
@@ -115,6 +115,10 @@ class ProbePages:
 
     def _known(self) -> str:
         return ", ".join(self._prober.servers)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19  # of thousands int() reads none
 
 
 def _first(request: Request, name: str) -> str:

@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from time import monotonic
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qs
@@ -19,11 +20,12 @@ from urllib.parse import parse_qs
 from exporter.config.errors import ConfigError
 from exporter.probe.history import History
 from exporter.telemetry.exposition import Exposition
+from exporter.transport.http.origin import OriginPolicy
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.request import Request
 from exporter.transport.http.server import HttpServer
 from exporter.web import pages
-from exporter.web.auth import PageAccess
+from exporter.web.auth import PageAccess, is_own_page
 from exporter.web.config import WebConfig
 from exporter.web.liveness import Liveness
 from exporter.web.pages import ServerSummary
@@ -117,7 +119,7 @@ class Web:
             body = b"Only POST reloads the configuration\n"
             request.respond(405, body, TEXT, [(b"Allow", b"POST")])
             return
-        if not _is_own_page(request):
+        if not is_own_page(request):
             request.respond(403, b"A page of another site cannot reload this one\n", TEXT)
             return
         task = asyncio.get_running_loop().create_task(self._reload_now(request))
@@ -160,6 +162,12 @@ class Web:
         request.respond(200, page.encode(), HTML, HTML_HEADERS)
 
 
+_FOREIGN = (
+    b"The Host or Origin of this request is not allowed; where it is right, name the host in "
+    b"--web.allowed-hosts\n"
+)
+
+
 def respond_error(request: Request, status: int, reason: str) -> None:
     """Say in a word why a request is refused."""
     request.respond(status, reason.encode() + b"\n", TEXT)
@@ -173,20 +181,16 @@ def _respond_state(request: Request, state: str, problem: str | None) -> None:
     request.respond(status, f"{text}\n".encode(), TEXT)
 
 
-def _is_own_page(request: Request) -> bool:
-    """Whether no page of another site sent its visitor's browser here."""
-    origin = request.header(b"origin")
-    return origin is None or origin.partition(b"://")[2] == request.header(b"host")
-
-
 class WebThread:
     """Runs a listener beside the loop that relays, and lets in who may see its pages.
 
     ``count`` is told the reason of each refusal.
     """
 
-    def __init__(self, count: Callable[[str], None]) -> None:
+    def __init__(self, count: Callable[[str], None], origins: OriginPolicy) -> None:
+        """``origins`` says what is let in where neither password nor certificate is demanded."""
         self._count = count
+        self._origins = {False: origins, True: replace(origins, is_guarded=True)}
         self._loop = asyncio.new_event_loop()
         self._pages: Web | None = None
         self._access: PageAccess | None = None
@@ -236,13 +240,17 @@ class WebThread:
 
     def handle(self, request: Request) -> None:
         """Serve one page to whom it may be shown."""
-        pages = self._pages
+        pages, access = self._pages, self._access
+        is_guarded = access is not None and access.guards(request)
         if pages is None:
-            request.respond(503, b"There are no pages yet\n", b"text/plain; charset=utf-8")
-        elif self._access is None:
+            request.respond(503, b"There are no pages yet\n", TEXT)
+        elif not self._origins[is_guarded].allows(request):
+            self._count("web_bad_origin")
+            request.respond(403, _FOREIGN, TEXT)
+        elif access is None:
             pages.handle(request)
         else:
-            self._access.enter(request, pages.handle)
+            access.enter(request, pages.handle)
 
     def refuse(self, request: Request, status: int, reason: str) -> None:
         """Respond to what broke the rules of HTTP or a limit."""

@@ -33,7 +33,6 @@ ONLY_IN = {
         "telemetry.metrics",
         "telemetry.process_usage",
         "telemetry.series",
-        "web.probe_pages",
     },
     "httptools": {"transport.http.pool", "transport.http.parser"},
     "psutil": {"telemetry.process_usage"},

@@ -60,8 +60,8 @@ def test_names_are_those_of_the_flags_and_of_the_external_url() -> None:
     assert mcp.origins == {"https://app.example"}
     assert not mcp.is_loopback
     assert not mcp.is_guarded
-    web = names.web_policy("127.0.0.1", None, is_guarded=True)
+    web = names.web_policy("127.0.0.1", None)
     assert web.hosts == {"scraped"}
     assert not web.origins
     assert web.is_loopback
-    assert web.is_guarded
+    assert not web.is_guarded

@@ -13,6 +13,7 @@ from exporter.config.errors import ConfigError
 from exporter.config.model import Limits
 from exporter.listeners import Listeners, taken
 from exporter.relay.gateway import Gateway
+from exporter.transport.http.origin import LOCAL
 from exporter.transport.http.server import HttpServer
 from exporter.web.server import WebThread
 from tests.support.fakes import Books, on_fake_time, uncounted
@@ -25,7 +26,7 @@ class Scene:
         self.tokens = tokens
         self.gateway = Gateway(Books().metrics)
         self.mcp = HttpServer(self.gateway, asyncio.get_running_loop())
-        self.web = WebThread(uncounted)
+        self.web = WebThread(uncounted, LOCAL)
         files = AccessFiles(tokens=tokens)
         self.listeners = Listeners(self.gateway, self.mcp, self.web, files)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from exporter.telemetry.exposition import PAUSE, SLICE, Exposition
+from exporter.telemetry.exposition import PAUSE, SLICE, Exposition, encoder
 from tests.support.fakes import Books, FakeClock
 
 OPEN = "application/openmetrics-text;version=1.0.0"
@@ -85,3 +86,17 @@ def test_no_slice_is_longer_than_it_may_be_and_a_pause_follows_each() -> None:
     assert set(pauses) == {PAUSE}
     stretches = [after - before for before, after in pairwise(worked[1:])]
     assert max(stretches) <= SLICE * 1.6
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (OPEN, "application/openmetrics-text; version=1.0.0"),
+        ("application/openmetrics-text;version=abc", "text/plain; version=0.0.4"),
+        ("text/plain;version=abc", "text/plain; version=0.0.4"),
+        (";;=,q", "text/plain; version=0.0.4"),
+        ("", "text/plain; version=0.0.4"),
+    ],
+)
+def test_a_header_that_makes_no_sense_gets_the_text_format(accept: str, expected: str) -> None:
+    assert encoder(accept)[1].startswith(expected)

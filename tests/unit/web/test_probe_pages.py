@@ -134,6 +134,8 @@ def test_with_debug_it_says_what_was_said(word: str) -> None:
         ("/logs", 404, "There is no such probe (any more)"),
         ("/logs?id=1", 404, "There is no such probe (any more)"),
         ("/logs?id=x", 404, "There is no such probe (any more)"),
+        ("/logs?id=" + "9" * 5000, 404, "There is no such probe (any more)"),
+        ("/logs?id=%D9%A1", 404, "There is no such probe (any more)"),
     ],
 )
 def test_what_cannot_be_answered_is_said_in_a_line(target: str, status: int, text: str) -> None:

@@ -19,7 +19,9 @@ from exporter.probe.explain import Explanation
 from exporter.probe.history import History, Record
 from exporter.probe.target import ProbeResult
 from exporter.telemetry.exposition import Exposition
+from exporter.transport.http.origin import LOCAL, OriginPolicy
 from exporter.transport.http.request import Request
+from exporter.web.config import WebConfig
 from exporter.web.liveness import Heartbeat, Liveness
 from exporter.web.pages import ServerSummary
 from exporter.web.server import Web, WebThread, respond_error
@@ -251,7 +253,7 @@ def test_pages_are_served_on_a_thread_of_their_own() -> None:
             super().handle(request)
 
     web, exporter = build()
-    thread = WebThread(uncounted)
+    thread = WebThread(uncounted, LOCAL)
     watched = Watched(web._exposition, exporter, History(), serving())
     host, port = thread.open(watched, "127.0.0.1", 0)
     try:
@@ -265,21 +267,92 @@ def test_pages_are_served_on_a_thread_of_their_own() -> None:
 
 def test_an_address_that_is_taken_is_an_error_and_closing_is_safe() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        thread = WebThread(uncounted)
+        thread = WebThread(uncounted, LOCAL)
         with pytest.raises(OSError, match="in use"):
             thread.open(build()[0], "127.0.0.1", taken.getsockname()[1])
         thread.close()
-    never_opened = WebThread(uncounted)
+    never_opened = WebThread(uncounted, LOCAL)
     never_opened.close()
 
 
 @pytest.mark.parametrize(
-    ("origin", "status"), [("http://evil.example", 403), ("null", 403), ("http://localhost", 200)]
+    ("header", "status"),
+    [
+        ("Origin: http://evil.example", 403),
+        ("Origin: null", 403),
+        ("Origin: http://localhost:3000", 403),
+        ("Sec-Fetch-Site: same-site", 403),
+        ("Origin: http://localhost", 200),
+        ("Sec-Fetch-Site: same-origin", 200),
+    ],
 )
 @on_fake_time
-async def test_a_page_of_another_site_cannot_reload(origin: str, status: int) -> None:
+async def test_another_page_cannot_reload_not_even_one_of_this_machine(
+    header: str, status: int
+) -> None:
     site = Site()
     site.exporter.reloaded.set_result("nothing")
-    site.ask("/-/reload", f"Origin: {origin}", method="POST")
+    site.ask("/-/reload", header, method="POST")
     await settle()
     assert site.client.replies()[-1].status == status
+
+
+# Who is let in
+
+
+class Listening:
+    """The scrape listener's application, bound to every address unless told otherwise."""
+
+    def __init__(self, policy: OriginPolicy, config: WebConfig | None = None) -> None:
+        self.counted: list[str] = []
+        self.thread = WebThread(self.counted.append, policy)
+        self.thread._pages = build()[0]
+        self.thread._demand(config)
+        self.client = Downstream(self.thread)
+
+    def get(self, host: str, *headers: str, path: str = "/config") -> int:
+        lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *headers, "", ""]
+        self.client.say("\r\n".join(lines).encode())
+        return self.client.replies()[-1].status
+
+    def close(self) -> None:
+        self.thread.close()
+
+
+EVERYWHERE = OriginPolicy(is_loopback=False, hosts=frozenset({"exporter"}))
+
+
+@pytest.mark.parametrize(
+    ("policy", "host", "headers", "status"),
+    [
+        (LOCAL, "localhost:6280", (), 200),
+        (LOCAL, "127.0.0.1:6280", (), 200),
+        (LOCAL, "evil.example:6280", (), 403),
+        (LOCAL, "evil.example", ("Origin: http://evil.example",), 403),
+        (LOCAL, "localhost", ("Sec-Fetch-Site: cross-site",), 403),
+        (LOCAL, "localhost", ("Sec-Fetch-Site: none",), 200),
+        (EVERYWHERE, "exporter:6280", (), 200),
+        (EVERYWHERE, "10.1.2.3:6280", (), 200),
+        (EVERYWHERE, "evil.example", (), 403),
+    ],
+)
+def test_no_page_is_shown_by_a_name_that_was_made_to_point_here(
+    policy: OriginPolicy, host: str, headers: tuple[str, ...], status: int
+) -> None:
+    @on_fake_time
+    async def run() -> None:
+        listening = Listening(policy)
+        assert listening.get(host, *headers) == status
+        assert listening.counted == ([] if status == 200 else ["web_bad_origin"])
+        listening.close()
+
+    run()
+
+
+@on_fake_time
+async def test_where_a_password_is_demanded_every_name_will_do() -> None:
+    config = WebConfig(users={"me": "$2b$04$" + "." * 53}, excluded_paths=frozenset({"/metrics"}))
+    listening = Listening(EVERYWHERE, config)
+    assert listening.get("scrape.example") == 401
+    assert listening.get("scrape.example", path="/metrics") == 403
+    listening.close()
