@@ -102,6 +102,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     flag = Flags(parser)
     flag("--config.file", "mcp-exporter.yml", "what the exporter serves", "FILE")
     flag("--mcp.listen-address", "127.0.0.1:6279", "where the exporter serves it", "HOST:PORT")
+    flag("--web.external-url", "", "how clients reach it, if not by that address", "URL")
     parser.set_defaults(run=_import)
 
 
@@ -109,14 +110,14 @@ def _import(arguments: argparse.Namespace) -> int:
     from exporter.cli.desktop import importer
 
     given = vars(arguments)
-    address("--mcp.listen-address", given["mcp.listen_address"])
+    listening = address("--mcp.listen-address", given["mcp.listen_address"])
     options = importer.ImportOptions(
         path=given["path"],
         is_written=given["write"],
         is_undone=given["undo"],
         is_forced=given["force"],
         config_file=Path(given["config.file"]),
-        mcp_address=given["mcp.listen_address"],
+        base_url=given["web.external_url"] or importer.url_of(*listening),
     )
     return importer.run(options)
 

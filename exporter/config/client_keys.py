@@ -51,6 +51,12 @@ SERVER_KEYS = frozenset(chain.from_iterable(SERVER_KEYS_BY_CLIENT.values()))
 SWITCHES: Mapping[str, bool] = {"disabled": True, "enabled": False, "isActive": False}
 """Keys by which clients switch a server off, and the value that does so."""
 
+LISTING_KEYS = frozenset({"mcp", "mcp.servers"})
+"""Keys of VS Code's settings in which servers are, beside ``servers`` and ``mcpServers``."""
+
+FILES_OF_MORE = frozenset({".claude.json", "settings.json"})
+"""Files of clients that hold much besides servers: every other key at their top is left to them."""
+
 URL_KEYS = ("url", "serverUrl", "httpUrl")
 TRANSPORT_KEYS = ("type", "transport", "transportType")
 TRANSPORTS: Mapping[str, Transport] = {
@@ -60,9 +66,10 @@ TRANSPORTS: Mapping[str, Transport] = {
     "streamable-http": "http",
     "streamable_http": "http",
     "streamablehttp": "http",
+    "streamable": "http",
     "sse": "sse",
 }
 """What clients call a transport, in lower case."""
 
-ALIASES = frozenset((*SWITCHES, *URL_KEYS, *TRANSPORT_KEYS))
+ALIASES = frozenset((*SWITCHES, *URL_KEYS, *TRANSPORT_KEYS, "requestInit"))
 """Keys that have an effect, beside those that the documentation leads with."""

@@ -28,6 +28,9 @@ _KINDS = {
     "null": "null",
     "timestamp": "a date",
 }
+_TOML = re.compile(r"""(?:\s|\#[^\n]*)*+\[\[?[\w."'-]+\]\]?[ \t]*(?:\#.*)?\n\s*+[\w"'-]+[ \t]*=""")
+"""A table's name in brackets, and below it a key that is set by ``=``."""
+
 _TOO_DEEP = "nested too deeply"
 _TAB = r"'\t'"
 _JSON_KINDS = {bool: "bool", int: "int", float: "float", type(None): "null"}
@@ -122,6 +125,9 @@ def read(
     empty text lacks.
 
     Raises ConfigError where the text is neither."""
+    if _is_toml(text, source):
+        problem = "is TOML, which cannot be read; write its servers as YAML or JSON"
+        raise ConfigError(one_line(f"{source}: {problem}"))
     raw = _JsonNodes(text, source).document() if _is_json(text, source) else _yaml(text, source)
     if raw is None:
         raise ConfigError(one_line(f"{source}: is empty; add {wanted}"))
@@ -168,6 +174,13 @@ def _is_json(text: str, source: str) -> bool:
     if suffix in (".yaml", ".yml"):
         return False
     return suffix in (".json", ".jsonc") or text.lstrip().startswith(("{", "//", "/*"))
+
+
+def _is_toml(text: str, source: str) -> bool:
+    suffix = PurePath(source).suffix.lower()
+    if suffix in (".yaml", ".yml", ".json", ".jsonc"):
+        return False
+    return suffix == ".toml" or _TOML.match(text) is not None
 
 
 class _Loader(yaml.SafeLoader):

@@ -16,7 +16,7 @@ from exporter.config.client_keys import Transport
 from exporter.config.document import Node, quoted
 from exporter.config.errors import ConfigError
 from exporter.config.model import Config, Limits, ProbeSettings, Server, Values
-from exporter.config.variables import Variables, workspace
+from exporter.config.variables import Variables, variables_of
 
 _SERVER_KEYS = ("command", "args", "env", "envFile", "cwd", "url", "headers", "type")
 _STDIO_KEYS = ("args", "cwd", "envFile")
@@ -36,12 +36,15 @@ def parse_config(
 ) -> Config:
     """The configuration that `text` says. `source` names the file in complaints and is where
     relative paths start; `read_file` serves `envFile` and `${file:…}`. Raises ConfigError."""
-    variables = Variables(environ, workspace(Path(source)), read_file or _no_file)
+    variables = variables_of(Path(source).absolute(), environ, read_file or _no_file)
     root = document.read(text, source, variables.expand)
     top = root.mapping()
-    validators.refuse_unknown(
-        top, ("mcpServers", "servers", "limits", *_OWN_KEYS), client_keys.FILE_KEYS
-    )
+    if Path(source).name not in client_keys.FILES_OF_MORE:
+        validators.refuse_unknown(
+            top,
+            ("mcpServers", "servers", "limits", *_OWN_KEYS),
+            client_keys.FILE_KEYS | client_keys.LISTING_KEYS,
+        )
     defaults = Server(
         name="",
         transport="stdio",
@@ -60,7 +63,7 @@ def _servers(
 ) -> dict[str, Server]:
     if "mcpServers" in top and "servers" in top:
         raise top["servers"].error('"mcpServers" is there too; keep one of the two')
-    listed = top.get("mcpServers") or top.get("servers")
+    listed = validators.only_one(_listings(top), ("mcpServers", "servers", "mcp.servers", "mcp"))
     if listed is None:
         raise root.error('no servers; add a "servers" mapping of names to servers')
     entries = {} if listed.kind == "null" else listed.mapping()
@@ -76,9 +79,41 @@ def _servers(
     return found
 
 
+def _listings(top: Mapping[str, Node]) -> dict[str, Node]:
+    """Where servers may be listed: VS Code's settings have them in ``mcp``."""
+    found = dict(top)
+    settings = found.pop("mcp", None)
+    if settings is not None and settings.kind == "a mapping":
+        listed = settings.mapping().get("servers")
+        found |= {"mcp": listed} if listed is not None else {}
+    return found
+
+
+def _flattened(given: Mapping[str, Node]) -> dict[str, Node]:
+    """A server's settings where clients nest them: in ``transport``, and headers in
+    ``requestInit``."""
+    flat = dict(given)
+    inner = flat.get("transport")
+    if inner is not None and inner.kind == "a mapping":
+        del flat["transport"]
+        _add(flat, validators.present(inner))
+    asked = flat.pop("requestInit", None)
+    if asked is not None:
+        _add(flat, {key: node for key, node in asked.mapping().items() if key == "headers"})
+    return flat
+
+
+def _add(flat: dict[str, Node], inner: Mapping[str, Node]) -> None:
+    for key, node in inner.items():
+        if key in flat:
+            raise node.error(f"written twice, first on line {flat[key].line}; keep one")
+        flat[key] = node
+
+
 def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Server:
     validators.check_name(name, node)
-    given = validators.present(node)
+    own = replace(variables, secrets=set())
+    given = _flattened(validators.present(replace(node, expand=own.expand)))
     validators.refuse_unknown(
         given, (*_SERVER_KEYS, *_OWN_KEYS), client_keys.ALIASES | client_keys.SERVER_KEYS
     )
@@ -96,11 +131,14 @@ def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Se
         raise node.error(
             f'has both "command" and {quoted(validators.last(address))}; keep one of the two'
         )
-    if address is not None:
-        return _http_server(given, address, common)
-    if "command" not in given:
+    if address is None and "command" not in given:
         raise node.error('has neither "command" nor "url"; add one of the two')
-    return _stdio_server(given, common, variables)
+    read = (
+        _stdio_server(given, common, own)
+        if address is None
+        else _http_server(given, address, common)
+    )
+    return replace(read, secrets=frozenset(own.secrets))
 
 
 def _stdio_server(given: Mapping[str, Node], common: Server, variables: Variables) -> Server:
@@ -112,6 +150,7 @@ def _stdio_server(given: Mapping[str, Node], common: Server, variables: Variable
         common,
         command=validators.filled(given["command"]),
         args=tuple(argument.text() for argument in args),
+        masked_args=tuple(variables.masked(argument.raw.value) for argument in args),
         env=Values(_environment(given, variables)),
         cwd=str(variables.workspace / cwd) if cwd else None,
     )

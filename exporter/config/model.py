@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 from exporter.config.client_keys import Transport
 from exporter.config.limits import Bounds
 
+HIDDEN = "<secret>"
+"""Stands for what is not shown."""
+
 
 class Values(Mapping[str, str]):
     """Names and secret values: a frozen, hashable mapping whose repr shows the names alone."""
@@ -31,7 +34,7 @@ class Values(Mapping[str, str]):
         return hash(frozenset(self._values.items()))
 
     def __repr__(self) -> str:
-        return repr(dict.fromkeys(self._values, "<secret>"))
+        return repr(dict.fromkeys(self._values, HIDDEN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,18 @@ class Server:
     timeout: float = 300.0
     idle_timeout: float = 1800.0
     probe: ProbeSettings = ProbeSettings()
+    secrets: frozenset[str] = field(default=frozenset(), compare=False)
+    """The values that came from variables and files, wherever they stand in the others."""
+    masked_args: tuple[str, ...] = field(default=(), compare=False)
+    """``args`` with each such value hidden, however short it is."""
 
     def __repr__(self) -> str:
         """Without the values that may be secrets: arguments, environment, headers, and the
         user information and query of the URL."""
         shown = {name: getattr(self, name) for name in self.__slots__}
         shown["args"] = f"<{len(self.args)}>"
+        shown["secrets"] = f"<{len(self.secrets)}>"
+        shown["masked_args"] = f"<{len(self.masked_args)}>"
         shown["env"] = Values(self.env)
         shown["headers"] = Values(self.headers)
         shown["url"] = self.url and masked_url(self.url)
@@ -101,6 +110,6 @@ class Config:
 def masked_url(url: str) -> str:
     """The URL without what may be secret: user information, query and fragment."""
     parts = urlsplit(url)
-    query = "?<secret>" if parts.query else ""
-    user = "<secret>@" if "@" in parts.netloc else ""
+    query = f"?{HIDDEN}" if parts.query else ""
+    user = f"{HIDDEN}@" if "@" in parts.netloc else ""
     return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}{query}"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
-from exporter.config.model import Server
-
-HIDDEN = "<secret>"
+from exporter.config.model import HIDDEN, Server
 
 SHORTEST = 4
 """A configured value with fewer characters is not looked for: it would be found everywhere."""
 
 _KEY_LENGTH = 16
+_SHORTEST_ENCODED = 6
 
 _ORDINARY = frozenset(
     {
@@ -30,6 +31,7 @@ _SENSITIVE = (
     r"(?:api[_-]?key|auth(?:orization)?|cookie|credentials?|passw\w{0,8}|secret\w{0,8}"
     r"|session[_-]?id|token)"
 )
+_SENSITIVE_ARGUMENT = re.compile(rf"(?i)(?:{_SENSITIVE}|key|pat|pwd|pass|dsn)$")
 _SENSITIVE_NAME = re.compile(rf"(?i){_SENSITIVE}$")
 _SHAPES = (
     # What must be there for the pattern to match: looking for that is quick.
@@ -47,15 +49,17 @@ class Redactor:
     """Hides the secrets of one server in a text."""
 
     def __init__(self, server: Server) -> None:
-        found = {value for value in _secrets(server) if _is_worth_hiding(value)}
+        values = {value for value in _secrets(server) if _is_worth_hiding(value)}
+        forms = {form for value in values for form in _forms(value)}
         # The longest first: one secret may be a part of another.
-        values = "|".join(re.escape(value) for value in sorted(found, key=len, reverse=True))
-        self._values = re.compile(values) if values else None
+        self._forms = sorted(forms, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """The text without secrets."""
-        if self._values is not None:
-            text = self._values.sub(HIDDEN, text)
+        # To look for each is quicker than one pattern of all, which tries them at every place.
+        found = [form for form in self._forms if form in text]
+        if found:
+            text = re.sub("|".join(map(re.escape, found)), HIDDEN, text)
         folded = text.lower()
         for sign, pattern in _PATTERNS:
             if sign in folded:
@@ -73,7 +77,39 @@ def _is_worth_hiding(value: str) -> bool:
     return len(value) >= SHORTEST and value.lower() not in _ORDINARY
 
 
+def _forms(value: str) -> Iterator[str]:
+    """How a secret may be written: itself, its lines, in JSON, in a URL, in base64."""
+    for text in {value, *(line.strip() for line in value.splitlines())}:
+        if not _is_worth_hiding(text):
+            continue
+        yield text
+        for form in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+            yield form
+            yield form.replace("/", "\\/")
+        for form in (quote(text, safe="", errors="replace"), quote_plus(text, errors="replace")):
+            yield form
+            yield re.sub("%..", lambda match: match[0].lower(), form)
+        yield quote(text, errors="replace")
+    yield from _base64_forms(value.encode(errors="replace"))
+
+
+def _base64_forms(data: bytes) -> Iterator[str]:
+    """In base64, alone or inside a longer text: of that, what the secret alone decides."""
+    if len(data) < _SHORTEST_ENCODED:
+        return
+    whole = b64encode(data).decode()
+    found = {whole, whole.rstrip("=")}
+    for offset, undecided in enumerate((0, 2, 3)):
+        text = b64encode(bytes(offset) + data).decode().rstrip("=")
+        is_whole = (offset + len(data)) % 3 == 0
+        found.add(text[undecided : len(text) if is_whole else -1])
+    for form in found:
+        yield form
+        yield form.replace("+", "-").replace("/", "_")
+
+
 def _secrets(server: Server) -> Iterator[str]:
+    yield from server.secrets
     for value in server.headers.values():
         yield value
         yield value.partition(" ")[2].strip()  # "Bearer …" without the scheme
@@ -100,12 +136,12 @@ def _secrets_of_arguments(arguments: tuple[str, ...]) -> Iterator[str]:
     before = ""
     for argument in arguments:
         name, _, value = argument.partition("=")
-        if value and is_sensitive(name):
+        if value and _SENSITIVE_ARGUMENT.search(name):
             yield value
-        elif is_sensitive(before) and before.startswith("-"):
+        elif _SENSITIVE_ARGUMENT.search(before) and before.startswith("-"):
             yield argument
         header, colon, content = argument.partition(":")
-        if colon and is_sensitive(header):
+        if colon and _SENSITIVE_ARGUMENT.search(header):
             yield content.strip()
             yield content.strip().partition(" ")[2]
         if "://" in argument:

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from exporter.config.model import Config, Limits, ProbeSettings, Server, masked_url
-from exporter.config.redact import HIDDEN, Redactor
+from exporter.config.model import HIDDEN, Config, Limits, ProbeSettings, Server, masked_url
+from exporter.config.redact import Redactor
 from exporter.config.validators import format_duration
 
 
@@ -27,9 +27,9 @@ def _server(server: Server) -> dict[str, Any]:
     shown: dict[str, Any] = {"type": server.transport}
     if server.transport == "stdio":
         shown["command"] = mask(server.command or "")
-        shown["args"] = [mask(argument) for argument in server.args]
+        shown["args"] = [mask(argument) for argument in server.masked_args or server.args]
         shown["env"] = _hidden(server.env)
-        shown["cwd"] = server.cwd
+        shown["cwd"] = server.cwd and mask(server.cwd)
     else:
         shown["url"] = mask(masked_url(server.url or ""))
         shown["headers"] = _hidden(server.headers)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from exporter.config.model import Server, masked_url
+from exporter.config.redact import Redactor
 from exporter.probe.history import Record
 from exporter.probe.run import open_target, probe
 from exporter.probe.tool_tracker import ToolTracker
@@ -105,14 +106,14 @@ def _render_step(step: Step) -> str:
 
 def describe(server: Server) -> str:
     """The server's configuration, without secrets."""
-    settings = server.probe
+    settings, mask = server.probe, Redactor(server)
     lines = [f"Configuration of {server.name}:", "", f"transport: {server.transport}"]
     if server.command is not None:
-        lines += [f"command: {server.command}", f"arguments: {len(server.args)}"]
+        lines += [f"command: {mask(server.command)}", f"arguments: {len(server.args)}"]
         lines.append(f"env: {', '.join(server.env) or 'none'}")
     if server.url is not None:
         lines += [
-            f"url: {masked_url(server.url)}",
+            f"url: {mask(masked_url(server.url))}",
             f"headers: {', '.join(server.headers) or 'none'}",
         ]
     lines.append(f"probe: interval {settings.interval:g} s, timeout {settings.timeout:g} s")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from exporter.config.redact import HIDDEN, is_sensitive
+from exporter.config.model import HIDDEN
+from exporter.config.redact import is_sensitive
 from exporter.protocol.printable import printable
 
 TEXT_LENGTH = 2000

@@ -10,7 +10,7 @@ exporter an empty line; challenges and proofs are hexadecimal, and a line each.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hmac
 import os
 import re
@@ -18,6 +18,7 @@ import secrets
 import socket
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 HOST = "127.0.0.1"
 
@@ -71,13 +72,14 @@ def call(path: str) -> socket.socket:
 
 def read(path: str) -> tuple[int, bytes]:
     """The port and the key. Raises ``OSError`` where there is no file that can be trusted."""
-    found = os.lstat(path)
-    if not stat.S_ISREG(found.st_mode):
-        raise PermissionError(f"{path} is not a file")
-    # On Windows a folder's list of who may read is its files' too, and this one is the user's.
-    if os.name == "posix" and (found.st_uid != os.getuid() or found.st_mode & 0o077):
-        raise PermissionError(f"{path} is not a file of this user alone")
-    words = _WORDS.fullmatch(Path(path).read_bytes()[:MAX_LINE])
+    with _opened(path) as file:
+        found = os.fstat(file.fileno())  # of what was opened, whatever has the name by now
+        if not stat.S_ISREG(found.st_mode):
+            raise PermissionError(f"{path} is not a file")
+        # On Windows a folder's list of who may read is its files' too, and this one is the user's.
+        if os.name == "posix" and (found.st_uid != os.getuid() or found.st_mode & 0o077):
+            raise PermissionError(f"{path} is not a file of this user alone")
+        words = _WORDS.fullmatch(file.read(MAX_LINE))
     if words is None or int(words[1]) > 65535:
         raise FileNotFoundError(f"{path} names no exporter's port")
     return int(words[1]), words[2]
@@ -103,6 +105,16 @@ class Handshake:
             return None
         self.is_open = True
         return b"\n"
+
+
+def _opened(path: str) -> BinaryIO:
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        return os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb")
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise PermissionError(f"{path} is not a file") from None
+        raise
 
 
 def _is_alive(path: str) -> bool:
@@ -132,11 +144,14 @@ def _line(connection: socket.socket) -> bytes:
 
 
 def _write(path: Path, text: str) -> None:
+    import tempfile  # only the exporter writes
+
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    with contextlib.suppress(FileNotFoundError):
-        fresh.unlink()
-    number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(number, "w", encoding="ascii") as file:
-        file.write(text)
-    fresh.replace(path)
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from the start
+    try:
+        with os.fdopen(number, "w", encoding="ascii") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink()
+        raise

@@ -37,6 +37,8 @@ PLANTED = {
     "environment file": "fil-mB4tR7yE",
     "argument": "arg-tY6uI8oP",
     "argument after a flag": "flg-gH3jK5lZ",
+    "file in an argument": "pin-rT5yU7iO",
+    "line of a file": "pem-wE3rT5yU",
     "URL password": "url-xC7vB9nM",
     "URL query": "qry-aS1dF3gH",
     "web password": "web-qW2eR4tY",
@@ -49,6 +51,7 @@ HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 CHILD = """
 import json, os, sys
 print("my secrets:", os.environ["API_KEY"], os.environ["FILE_KEY"], *sys.argv, file=sys.stderr)
+print(os.environ["PEM"], json.dumps(os.environ["PEM"]), file=sys.stderr)
 sys.stderr.flush()
 if "--die" in sys.argv:
     sys.exit(3)
@@ -110,11 +113,14 @@ def servers(folder: Path, upstream: str) -> dict[str, Any]:
     program.write_text(CHILD)
     environment = folder / "child.env"
     environment.write_text(f"FILE_KEY={PLANTED['environment file']}\n")
+    (folder / "pin").write_text(f"{PLANTED['file in an argument']}\n")
+    (folder / "key.pem").write_text(f"---BEGIN\n{PLANTED['line of a file']}\n---END\n")
     secrets = [f"--api-key={PLANTED['argument']}", "--token", PLANTED["argument after a flag"]]
+    secrets += ["-p", f"${{file:{folder / 'pin'}}}"]
     child = {
         "command": sys.executable,
         "args": [str(program), *secrets],
-        "env": {"API_KEY": PLANTED["environment"]},
+        "env": {"API_KEY": PLANTED["environment"], "PEM": f"${{file:{folder / 'key.pem'}}}"},
         "envFile": str(environment),
     }
     headers = {

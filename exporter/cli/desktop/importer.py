@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote
 
-from exporter.cli.desktop import locations, restore, rewrite
+from exporter.cli.desktop import locations, own_config, restore, rewrite
 from exporter.cli.desktop.locations import ClientFile
+from exporter.cli.desktop.own_config import OwnConfig
 from exporter.cli.desktop.rewrite import ExporterRoute, Found
 from exporter.cli.terminal import printable
+from exporter.config import files
 from exporter.config.errors import ConfigError
-from exporter.config.load import load_config, parse_config
 
 _MARK = ".mcp-exporter-"
 
@@ -35,19 +36,27 @@ class ImportOptions:
     is_undone: bool
     is_forced: bool
     config_file: Path
-    mcp_address: str
+    base_url: str
+    """How clients reach the MCP listener."""
+
+
+def url_of(host: str, port: int) -> str:
+    """How a client on this machine reaches a listener."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104  every address: loopback is one
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def run(options: ImportOptions) -> int:
     """Do it; return the exit code. Raises ``ConfigError`` where there is nothing to do it to."""
-    files = _files(options.path)
+    found = _files(options.path)
+    own = OwnConfig(options.config_file, options.base_url)
     if options.is_undone:
-        remotes = _remotes(options)
-        return max(_undo(each.path, options.is_forced, remotes) for each in files)
+        return max(_undo(each.path, options.is_forced, own) for each in found)
     if options.is_written:
-        _write_config(files, options)
-    route = ExporterRoute(_program(), _remotes(options), _ISOLATED)
-    code = max(_import(each, route, options.is_written) for each in files)
+        _tell(own, [each for each in found if not each.is_project])
+    remotes = own.remotes()
+    code = max(_import(each, remotes, options.is_written) for each in found)
     if not options.is_written:
         _say("Nothing was written; --write does it, after a backup, and --undo brings it back.")
     return code
@@ -57,7 +66,7 @@ def _files(path: Path | None) -> list[ClientFile]:
     if path is not None:
         if not path.is_file():
             raise ConfigError(f"{path}: there is no such file; name a client's configuration")
-        return [ClientFile("", path)]
+        return [ClientFile("", path, is_project=False)]
     found = list(locations.find(sys.platform, os.environ, Path.cwd()))
     if not found:
         raise ConfigError(
@@ -67,8 +76,23 @@ def _files(path: Path | None) -> list[ClientFile]:
     return found
 
 
-def _import(file: ClientFile, route: ExporterRoute, is_written: bool) -> int:
+def _tell(own: OwnConfig, files: Iterable[ClientFile]) -> None:
+    """Write the exporter's configuration, where there is none yet."""
+    if own.is_there:
+        return
+    remotes: dict[str, Mapping[str, object]] = {}
+    for each in files:
+        with contextlib.suppress(ValueError):
+            found = rewrite.find(_read(each.path), ExporterRoute(_program(), {}))
+            for server in found:
+                remotes.setdefault(server.name, own.entry(server.remote or {}, each.path))
+    for line in own.write({name: entry for name, entry in remotes.items() if entry}):
+        _say(line)
+
+
+def _import(file: ClientFile, remotes: Mapping[str, tuple[str, str]], is_written: bool) -> int:
     _say(f"{file.client}: {file.path}" if file.client else str(file.path))
+    route = ExporterRoute(_program(), remotes, _ISOLATED, own_config.expander(file.path))
     try:
         text = _read(file.path)
         found = rewrite.find(text, route)
@@ -77,8 +101,10 @@ def _import(file: ClientFile, route: ExporterRoute, is_written: bool) -> int:
         return 1
     _show(found)
     new = rewrite.apply(text, found)
-    if is_written and new != text:
-        backup = _replace(file.path.resolve(), new.encode())
+    if file.is_project and new != text:
+        _say("  a project's file, and may be a stranger's: name it to have it rewritten")
+    elif is_written and new != text:
+        backup = _replace(file.path.resolve(), text.encode(), new.encode())
         _say(f"  written; it was kept as {backup.name}")
     return 0
 
@@ -92,6 +118,8 @@ def _show(found: Sequence[Found]) -> None:
 
 
 def _read(path: Path) -> str:
+    if path.suffix.lower() == ".toml":
+        raise ValueError("it is TOML; write mcp-exporter wrap NAME -- in front of its commands")
     try:
         return path.read_bytes().decode()
     except UnicodeDecodeError:
@@ -100,55 +128,49 @@ def _read(path: Path) -> str:
         raise ValueError(f"it cannot be read: {error.strerror}") from None
 
 
-def _replace(path: Path, data: bytes) -> Path:
+def _replace(path: Path, old: bytes, new: bytes) -> Path:
     """Write a file whole or not at all; return where the old one is kept.
 
     The name of the backup says what was written, so that undo knows whether that is still so.
     """
     now = datetime.now().astimezone()
-    backup = path.with_name(f"{path.name}{_MARK}{now:%Y%m%d-%H%M%S-%f}-{_sum(data)}.bak")
+    backup = path.with_name(f"{path.name}{_MARK}{now:%Y%m%d-%H%M%S-%f}-{_sum(new)}.bak")
     try:
-        shutil.copy2(path, backup)
+        before = path.stat()
+        files.create(backup, old, stat.S_IMODE(before.st_mode))
+        os.utime(backup, ns=(before.st_atime_ns, before.st_mtime_ns))
+        files.replace(path, new)
     except OSError as error:
         raise _unwritable(path, error) from None
-    _write(path, data)
     return backup
-
-
-def _write(path: Path, data: bytes) -> None:
-    fresh = path.with_name(f"{path.name}{_MARK}new")
-    try:
-        fresh.touch(mode=0o600)
-        fresh.write_bytes(data)
-        shutil.copymode(path, fresh)
-        fresh.replace(path)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise _unwritable(path, error) from None
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(f"{path}: cannot be written: {error.strerror}; nothing changed")
 
 
-def _undo(path: Path, is_forced: bool, remotes: Mapping[str, tuple[str, str]]) -> int:
+def _undo(path: Path, is_forced: bool, own: OwnConfig) -> int:
     path = path.resolve()
-    backups = sorted(path.parent.glob(f"{_escaped(path.name)}{_MARK}*-*.bak"))
+    found = path.parent.glob(f"{_escaped(path.name)}{_MARK}*-*.bak")
+    backups = sorted(each for each in found if not each.is_symlink())  # ours are files
     if not backups:
         _say(f"{path}: nothing to undo")
         return 0
     last = backups[-1]
     if not is_forced and not last.stem.endswith(_sum(path.read_bytes())):
-        return _take_out(path, last, remotes)
+        return _take_out(path, last, own)
     last.replace(path)
     _say(f"{path}: is again what it was")
     return 0
 
 
-def _take_out(path: Path, last: Path, remotes: Mapping[str, tuple[str, str]]) -> int:
+def _take_out(path: Path, last: Path, own: OwnConfig) -> int:
     """Bring back the servers of a file that has changed since, and keep the changes."""
     try:
-        text = _read(path)
+        text, written = _read(path), restore.urls(_read(last))
+        remotes = {
+            name: (written.get(name, url), ours) for name, (url, ours) in own.remotes().items()
+        }
         new = rewrite.exchange(text, restore.find(text, remotes))
     except ValueError as problem:
         _say(
@@ -156,7 +178,10 @@ def _take_out(path: Path, last: Path, remotes: Mapping[str, tuple[str, str]]) ->
         )
         return 1
     if new != text:
-        _write(path, new.encode())
+        try:
+            files.replace(path, new.encode())
+        except OSError as error:
+            raise _unwritable(path, error) from None
     kept = last.rename(last.with_suffix(".kept"))
     _say(f"{path}: changed since, so only its servers are what they were; see also {kept.name}")
     return 0
@@ -177,64 +202,6 @@ def _program() -> list[str]:
         beside = Path(sys.executable).parent / "mcp-exporter"
         program = str(beside) if beside.exists() else ""
     return [os.path.abspath(program)] if program else [sys.executable, "-m", "exporter"]  # noqa: PTH100
-
-
-def _remotes(options: ImportOptions) -> dict[str, tuple[str, str]]:
-    """The URL of each remote server that the exporter serves, and the exporter's own for it."""
-    if not options.config_file.exists():
-        return {}
-    loaded = load_config(options.config_file, os.environ)
-    return {
-        name: (server.url, f"http://{options.mcp_address}/{quote(name)}/{_place(server.transport)}")
-        for name, server in loaded.servers.items()
-        if server.url is not None
-    }
-
-
-def _place(transport: str) -> str:
-    return "sse" if transport == "sse" else "mcp"
-
-
-def _write_config(files: Iterable[ClientFile], options: ImportOptions) -> None:
-    """Tell the exporter of the remote servers, where it has been told nothing yet."""
-    if options.config_file.exists():
-        return
-    remotes: dict[str, Mapping[str, object]] = {}
-    for each in files:
-        try:
-            found = rewrite.find(_read(each.path), ExporterRoute(_program(), {}))
-        except ValueError:
-            continue
-        for server in found:
-            if server.remote is not None and not _is_ours(server, options):
-                remotes.setdefault(server.name, server.remote)
-    if not remotes:
-        return
-    usable = {name: entry for name, entry in remotes.items() if _is_usable(name, entry, options)}
-    if not usable:
-        return
-    text = _configuration(usable)
-    options.config_file.touch(mode=0o600)  # headers may be secrets
-    options.config_file.write_text(text)
-    _say(f"{options.config_file}: written for the exporter, with {', '.join(usable)}")
-
-
-def _is_usable(name: str, entry: Mapping[str, object], options: ImportOptions) -> bool:
-    try:
-        parse_config(_configuration({name: entry}), str(options.config_file), os.environ)
-    except ConfigError as problem:
-        _say(f"{name}: left alone, for the exporter could not use it: {problem}")
-        return False
-    return True
-
-
-def _configuration(servers: Mapping[str, Mapping[str, object]]) -> str:
-    return json.dumps({"servers": servers}, indent=2, ensure_ascii=False) + "\n"
-
-
-def _is_ours(server: Found, options: ImportOptions) -> bool:
-    url = str((server.remote or {}).get("url", ""))
-    return url.startswith(f"http://{options.mcp_address}/")
 
 
 def _say(line: str) -> None:

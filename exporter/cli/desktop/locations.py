@@ -13,6 +13,8 @@ class ClientFile:
 
     client: str
     path: Path
+    is_project: bool
+    """It lies in the current folder, and came with what is in it."""
 
 
 _SETTINGS = (
@@ -65,7 +67,7 @@ def _places(platform: str, environ: Mapping[str, str], project: Path) -> Iterato
     for folder, files in (*places, (project, _PROJECT)):
         for client, name in files:
             for path in sorted(folder.glob(name)):
-                yield ClientFile(client, path)
+                yield ClientFile(client, path, is_project=files is _PROJECT)
 
 
 def _settings_folder(platform: str, environ: Mapping[str, str], home: Path) -> Path:

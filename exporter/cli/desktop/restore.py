@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from exporter.cli.desktop.rewrite import Edit, is_wrapped, listings, quoted
+from exporter.cli.desktop.rewrite import Edit, is_wrapped, listings, quoted, settings_of
 from exporter.config import client_keys, jsonc
 from exporter.config.jsonc import Value
 
@@ -22,7 +22,20 @@ def find(text: str, remotes: Mapping[str, tuple[str, str]]) -> list[Edit]:
     found: list[Edit] = []
     for listed in listings(jsonc.read(text)):
         for name, entry in (listed.members or {}).items():
-            found += _unwrap(text, entry) if is_wrapped(entry) else _direct(name, entry, remotes)
+            settings = settings_of(entry)
+            is_own = is_wrapped(settings)
+            found += _unwrap(text, settings) if is_own else _direct(name, settings, remotes)
+    return found
+
+
+def urls(text: str) -> dict[str, str]:
+    """The URL of each remote server of a file, as it is written. Raises ``ValueError``."""
+    found: dict[str, str] = {}
+    for listed in [] if jsonc.is_empty(text) else listings(jsonc.read(text)):
+        for name, entry in (listed.members or {}).items():
+            settings = settings_of(entry)
+            for url in filter(None, map(settings.text, client_keys.URL_KEYS)):
+                found[name] = url
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,11 +49,22 @@ class Found:
 class ExporterRoute:
     """How clients get to the exporter: ``program`` starts ``wrap``, ``isolated`` does so whatever
     Python variables are set, ``remotes`` maps the URLs of configured servers by name to those of
-    the exporter."""
+    the exporter, and ``expand`` replaces the variables of a client's URL as the exporter does."""
 
     program: Sequence[str]
     remotes: Mapping[str, tuple[str, str]]
     isolated: Sequence[str] = ()
+    expand: Callable[[str], str] = str
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A server in a client's file; its ``settings`` may be inside ``whole``."""
+
+    text: str
+    name: str
+    settings: Value
+    whole: Value
 
 
 def find(text: str, route: ExporterRoute) -> list[Found]:
@@ -63,8 +74,8 @@ def find(text: str, route: ExporterRoute) -> list[Found]:
         return found  # as some clients make it
     root = jsonc.read(text)
     for listed in listings(root):
-        for name, entry in (listed.members or {}).items():
-            found.append(_look(text, name, entry, route))
+        for name, whole in (listed.members or {}).items():
+            found.append(_look(_Entry(text, name, settings_of(whole), whole), route))
     return found
 
 
@@ -93,19 +104,28 @@ def listings(root: Value) -> Iterator[Value]:
             yield place
 
 
-def _look(text: str, name: str, entry: Value, route: ExporterRoute) -> Found:
-    if entry.text("command") is not None:
-        return _look_at_stdio(text, name, entry, route)
+def settings_of(entry: Value) -> Value:
+    """Where a server's command or URL is: in the entry, or in its ``transport``."""
+    inner = entry.get("transport")
+    keys = ("command", *client_keys.URL_KEYS)
+    is_inside = inner is not None and any(inner.text(key) is not None for key in keys)
+    return inner if inner is not None and is_inside else entry
+
+
+def _look(entry: _Entry, route: ExporterRoute) -> Found:
+    if entry.settings.text("command") is not None:
+        return _look_at_stdio(entry, route)
     for key in client_keys.URL_KEYS:
-        url = entry.text(key)
+        url = entry.settings.text(key)
         if url is not None:
-            return _look_at_remote(name, entry, key, url, route)
-    return Found(name, "?", "left alone: it has neither a command nor a URL")
+            return _look_at_remote(entry, key, url, route)
+    return Found(entry.name, "?", "left alone: it has neither a command nor a URL")
 
 
-def _look_at_stdio(text: str, name: str, entry: Value, route: ExporterRoute) -> Found:
-    command, args = entry.members["command"], entry.get("args")  # type: ignore[index]
-    if is_wrapped(entry):
+def _look_at_stdio(entry: _Entry, route: ExporterRoute) -> Found:
+    name, settings = entry.name, entry.settings
+    command, args = settings.members["command"], settings.get("args")  # type: ignore[index]
+    if is_wrapped(settings):
         return Found(name, STDIO, f"{ALREADY} {WRAPPED}")
     if args is not None and args.items is None:
         return Found(name, STDIO, "left alone: its args are not a list")
@@ -113,13 +133,14 @@ def _look_at_stdio(text: str, name: str, entry: Value, route: ExporterRoute) -> 
         return Found(name, STDIO, "left alone: wrap would take its name for a flag")
     if " " in command.plain and not re.search(r"[\\/].* |\$\{", command.plain):
         return Found(name, STDIO, "left alone: its command holds arguments; put them into args")
-    if "debug" in ((entry.get("dev") or command).members or {}):
+    if "debug" in ((entry.whole.get("dev") or command).members or {}):
         return Found(name, STDIO, "left alone: the client debugs it, and must start it itself")
-    program = route.isolated if route.isolated and _sets_python(entry) else route.program
+    sets_python = _sets_python(settings) or _sets_python(entry.whole)
+    program = route.isolated if route.isolated and sets_python else route.program
     own = [*program[1:], "wrap", name, "--", command.plain]
     edits = (
         Edit(command.start, command.end, quoted(program[0])),
-        _insert_arguments(text, entry, own),
+        _insert_arguments(entry.text, settings, own),
     )
     return Found(name, STDIO, WRAPPED, edits)
 
@@ -145,22 +166,37 @@ def _insert_arguments(text: str, entry: Value, own: Sequence[str]) -> Edit:
     return Edit(first, first, "".join(f"{word},{gap}" for word in words))
 
 
-def _look_at_remote(name: str, entry: Value, key: str, url: str, route: ExporterRoute) -> Found:
-    transport = _transport(entry)
+def _look_at_remote(entry: _Entry, key: str, url: str, route: ExporterRoute) -> Found:
+    name, settings = entry.name, entry.settings
+    transport = _transport(settings)
     known, ours = route.remotes.get(name, ("", ""))
     if url in {new for _, new in route.remotes.values()}:
         return Found(name, transport, f"{ALREADY} {RELAYED}")
-    told = {key: entry.get(key) for key in ("type", "headers")}
-    remote = {"url": url} | {key: value.decoded() for key, value in told.items() if value}
-    if known != url:
+    remote = {"url": url} | _type(settings) | _headers(settings, entry.whole)
+    if known != route.expand(url):
         reason = (
             "the exporter knows another URL by this name"
             if known
             else "the exporter does not serve it"
         )
         return Found(name, transport, f"left alone: {reason}", remote=remote)
-    value = entry.members[key]  # type: ignore[index]
+    value = settings.members[key]  # type: ignore[index]
     return Found(name, transport, RELAYED, (Edit(value.start, value.end, quoted(ours)),), remote)
+
+
+def _type(settings: Value) -> dict[str, Any]:
+    word = next(filter(None, map(settings.text, client_keys.TRANSPORT_KEYS)), None)
+    return {"type": word} if word is not None else {}
+
+
+def _headers(*places: Value) -> dict[str, Any]:
+    """The headers that a client sends, wherever it keeps them; the first place wins."""
+    found: dict[str, Any] = {}
+    for place in reversed(places):
+        asked = place.get("requestInit")
+        for headers in (asked.get("headers") if asked else None, place.get("headers")):
+            found |= headers.decoded() if headers is not None and headers.members else {}
+    return {"headers": found} if found else {}
 
 
 def _transport(entry: Value) -> str:

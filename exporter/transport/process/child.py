@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Protocol, cast
 
 from exporter.config.model import Server
+from exporter.config.redact import Redactor
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.label_values import exit_reason
 from exporter.protocol.lines import LineCutter
@@ -227,7 +228,8 @@ class Child(asyncio.SubprocessProtocol):
         except (OSError, ValueError) as error:
             if not self._exited.done():
                 self._exited.set_result(None)
-            self.lose(f"could not be started: {_spawn_error(server, error)}", Fault.CONNECTION)
+            reason = Redactor(server)(_spawn_error(server, error))
+            self.lose(f"could not be started: {reason}", Fault.CONNECTION)
 
     def _read_lines(self) -> None:
         """Read lines for a while; what is left is read when others have had their turn."""

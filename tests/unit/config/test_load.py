@@ -238,6 +238,83 @@ def test_a_clients_key_in_a_server_has_no_effect(key: str) -> None:
     assert parse_config(told, "mcp.json", {}).servers["files"] == one("command: npx")
 
 
+# Where other clients keep the same
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"type": "streamable", "url": "https://h/mcp", "headers": {"A": "b"}},
+        {"url": "https://h/mcp", "requestInit": {"headers": {"A": "b"}, "credentials": "omit"}},
+        {"transport": {"type": "streamable-http", "url": "https://h/mcp", "headers": {"A": "b"}}},
+        {"transport": {"url": "https://h/mcp", "requestInit": {"headers": {"A": "b"}}}},
+        {"headers": {"A": "b"}, "transport": {"type": "http", "url": "https://h/mcp"}},
+    ],
+)
+def test_a_remote_server_may_be_written_in_many_ways(entry: dict[str, object]) -> None:
+    found = parse_config(json.dumps({"servers": {"a": entry}}), "mcp.json", {}).servers["a"]
+    assert (found.transport, found.url, found.headers) == ("http", "https://h/mcp", {"A": "b"})
+
+
+def test_a_stdio_server_may_be_in_its_transport() -> None:
+    entry = {"transport": {"type": "stdio", "command": "npx", "args": ["x"], "env": {"A": "b"}}}
+    found = parse_config(json.dumps({"servers": {"a": entry}}), "mcp.json", {}).servers["a"]
+    assert (found.transport, found.command, found.args, found.env) == (
+        "stdio",
+        "npx",
+        ("x",),
+        {"A": "b"},
+    )
+
+
+def test_what_is_inside_and_outside_of_the_transport_is_refused() -> None:
+    text = "servers:\n  a:\n    url: http://h/a\n    transport:\n      url: http://h/b\n"
+    place = "mcp.yaml:5: servers.a.transport.url"
+    assert problem(text) == f"{place}: written twice, first on line 3; keep one"
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        {"mcp": {"inputs": [], "servers": {"a": {"command": "x"}}}},
+        {"mcp.servers": {"a": {"command": "x"}}},
+        {"mcpServers": {"a": {"command": "x"}}, "mcp": {"autostart": True}},
+    ],
+)
+@pytest.mark.parametrize("source", ["settings.json", ".claude.json"])
+def test_a_file_that_holds_much_else_is_read(source: str, listed: dict[str, object]) -> None:
+    text = json.dumps({"editor.fontSize": 12, "projects": {}, **listed})
+    assert list(parse_config(text, f"/home/user/{source}", {}).servers) == ["a"]
+    assert "unknown key" in problem(text, "mcp.json")
+
+
+def test_gemini_writes_variables_without_braces() -> None:
+    text = json.dumps(
+        {"mcpServers": {"a": {"command": "$HOME/x", "env": {"A": "$TOKEN", "B": "5$", "C": "$NO"}}}}
+    )
+    environ = {**ENVIRON, "TOKEN": SECRET}
+    found = parse_config(text, "/home/user/.gemini/settings.json", environ).servers["a"]
+    assert found.command == "/home/user/x"
+    assert found.env == {"A": SECRET, "B": "5$", "C": "$NO"}
+    assert found.secrets == {SECRET}
+    assert parse_config(text, "mcp.json", environ).servers["a"].command == "$HOME/x"
+
+
+TOML = '# Codex\n\n[mcp_servers.time]\ncommand = "uvx"\nargs = ["mcp-server-time"]\n'
+
+
+@pytest.mark.parametrize("source", ["config.toml", "config"])
+def test_toml_is_called_so(source: str) -> None:
+    expected = f"{source}: is TOML, which cannot be read; write its servers as YAML or JSON"
+    assert problem(TOML, source) == expected
+
+
+def test_a_yaml_list_is_not_taken_for_toml() -> None:
+    assert problem("[a]\n", "config") == (
+        "config:1: must be a mapping, not a list; write names with their values"
+    )
+
+
 # Settings
 
 

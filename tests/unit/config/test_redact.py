@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.model import Server
-from exporter.config.redact import HIDDEN, Redactor, is_sensitive
+from exporter.config.model import HIDDEN, Server
+from exporter.config.redact import Redactor, is_sensitive
 
 PLAIN = Server("files", "http", url="http://127.0.0.1/mcp")
 
@@ -107,6 +112,60 @@ def test_short_and_ordinary_values_are_not_looked_for() -> None:
     env = {"A": "1", "B": "abc", "C": "true", "D": "INFO", "E": ""}
     text = "1 abc true INFO"
     assert Redactor(Server("a", "stdio", command="x", env=env))(text) == text
+
+
+LINES = "-----BEGIN KEY-----\nhunter2-line-0009\nhunter2-line-0010\n-----END KEY-----\n"
+ODD = 'hunter2"/ünï+='
+
+
+@pytest.mark.parametrize("secret", [LINES, ODD, "hunter2-plain", "token with blanks"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        str,
+        json.dumps,
+        lambda text: json.dumps(text, ensure_ascii=False),
+        lambda text: json.dumps(text).replace("/", "\\/"),
+        quote,
+        lambda text: quote(text, safe=""),
+        quote_plus,
+        lambda text: re.sub("%..", lambda match: match[0].lower(), quote_plus(text)),
+        lambda text: b64encode(text.encode()).decode(),
+        lambda text: urlsafe_b64encode(text.encode()).decode().rstrip("="),
+    ],
+)
+def test_a_secret_is_hidden_in_every_form(secret: str, form: Callable[[str], str]) -> None:
+    server = Server("a", "stdio", command="x", env={"KEY": secret})
+    written = form(secret).strip('"')
+    shown = Redactor(server)(f"said: {written} !")
+    assert shown.replace(HIDDEN, "").replace("\n", "") in ("said:  !", "said: \\n !")
+
+
+@pytest.mark.parametrize("before", ["", "u:", "us:", "use:", "user:"])
+@pytest.mark.parametrize("after", ["", "!", "!!", "!!!"])
+def test_a_secret_is_hidden_inside_a_longer_text_in_base64(before: str, after: str) -> None:
+    server = Server("a", "stdio", command="x", env={"KEY": "hunter2-token"})
+    written = b64encode(f"{before}hunter2-token{after}".encode()).decode()
+    shown = Redactor(server)(written)
+    assert HIDDEN in shown
+    assert len(shown.replace(HIDDEN, "")) <= len(b64encode((before + after).encode())) + 4
+
+
+def test_each_line_of_a_secret_is_hidden_alone() -> None:
+    mask = Redactor(Server("a", "stdio", command="x", env={"KEY": LINES}))
+    assert mask("key: hunter2-line-0010") == f"key: {HIDDEN}"
+
+
+def test_what_came_from_a_variable_is_hidden_wherever_it_stands() -> None:
+    server = Server(
+        "a", "stdio", command="x", args=("-p", "hushhush"), secrets=frozenset({"hushhush"})
+    )
+    assert Redactor(server)("got hushhush") == f"got {HIDDEN}"
+
+
+def test_a_secret_that_is_the_word_for_one_does_not_multiply() -> None:
+    mask = Redactor(Server("a", "stdio", command="x", env={"A": "secret", "B": "secrets"}))
+    assert mask("secrets, secret") == f"{HIDDEN}, {HIDDEN}"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 
 from exporter.config import redacted
 from exporter.config.load import parse_config
+from exporter.config.model import HIDDEN
 
 SECRET = "s3cr3t-value"
 TEXT = f"""
@@ -45,6 +47,39 @@ def test_what_is_not_secret_is_shown() -> None:
     assert "mcp.example:8443/mcp" in web["url"]
     assert web["probe"]["interval"] == "10s"
     assert whole["limits"]["clients"] == 7
+
+
+ARGUMENTS = (
+    "command: x, args: ['--pat', '${S}']",
+    "command: x, args: ['--dsn=${S}', '-p', '${S}', '-e', 'AWS_KEY=${S}']",
+    "command: x, args: ['{\"key\": \"${S}\"}', 'X-Key: ${env:S}', '${file:s}']",
+    "command: x, args: ['${input:s}', '${S:-other}']",
+)
+OTHERS = ("command: 'run-${S}', cwd: '/srv/${S}'", "url: 'http://h/${S}/mcp'")
+
+
+@pytest.mark.parametrize(
+    ("settings", "secret"),
+    [
+        *((settings, "hunter2") for settings in (*ARGUMENTS, *OTHERS)),
+        *((settings, "7") for settings in ARGUMENTS),
+    ],
+)
+def test_what_came_from_a_variable_or_a_file_is_not_shown(settings: str, secret: str) -> None:
+    environ = {"S": secret, "MCP_EXPORTER_INPUT_S": secret}
+    text = f"servers: {{a: {{{settings}}}}}"
+    config = parse_config(text, "mcp.yml", environ, lambda _: f"{secret}\n")
+    entry = yaml.safe_load(redacted.render(config))["mcpServers"]["a"]
+    shown = {key: entry.get(key) for key in ("command", "args", "url", "cwd")}
+    assert secret not in str(shown)
+    assert HIDDEN in str(shown)
+
+
+def test_what_every_process_has_is_no_secret() -> None:
+    text = "servers: {a: {command: x, args: ['${HOME}/a', '${userHome}', '${workspaceFolder}']}}"
+    config = parse_config(text, "/srv/mcp.yml", {"HOME": "/home/user"})
+    entry = yaml.safe_load(redacted.render(config))["mcpServers"]["a"]
+    assert entry["args"] == ["/home/user/a", "/home/user", "/srv"]
 
 
 def test_what_a_server_does_not_have_is_not_shown() -> None:

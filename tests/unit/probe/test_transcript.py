@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from exporter.config.model import Server
-from exporter.config.redact import HIDDEN, Redactor
+from exporter.config.model import HIDDEN, Server
+from exporter.config.redact import Redactor
 from exporter.probe.transcript import TEXT_LENGTH, UNASKED_KEPT, Transcript, describe_headers
 from tests.support.fakes import FakeClock
 

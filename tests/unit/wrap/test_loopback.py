@@ -134,6 +134,29 @@ def test_a_file_that_others_may_read_is_not_trusted(path: Path) -> None:
             unix_socket.connect(str(link))
 
 
+def test_a_link_that_somebody_laid_is_not_written_through(path: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("owner")
+    path.parent.mkdir()
+    for name in (path.name, f"{path.name}.new"):
+        path.with_name(name).symlink_to(victim)
+    before = os.umask(0)
+    try:
+        with unix_socket.listen(str(path)):
+            assert path.lstat().st_mode & 0o7777 == 0o600
+            assert loopback.read(str(path))[0] > 0
+    finally:
+        os.umask(before)
+    assert victim.read_text() == "owner"
+
+
+def test_a_pipe_in_the_place_of_the_file_stops_nobody(path: Path) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path)
+    with pytest.raises(PermissionError, match="not a file"):
+        unix_socket.connect(str(path))
+
+
 def test_on_windows_it_is_a_port_at_the_users_own_place(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

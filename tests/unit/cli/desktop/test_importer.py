@@ -120,6 +120,108 @@ def test_a_link_stays_a_link(tmp_path: Path, told: list[str]) -> None:
     assert real.read_text() == '{"mcpServers": {"time": {"command": "uvx"}}}'
 
 
+def test_a_link_in_the_way_is_neither_followed_nor_trusted(tmp_path: Path, told: list[str]) -> None:
+    home, project = tmp_path / "home", tmp_path / "project"
+    home.mkdir()
+    project.mkdir()
+    victim = home / "authorized_keys"
+    victim.write_text("owner")
+    path = project / "mcp.json"
+    before = '{"mcpServers": {"time": {"command": "uvx"}}}'
+    path.write_text(before)
+    (project / "mcp.json.mcp-exporter-new").symlink_to(victim)
+    (project / "mcp.json.mcp-exporter-99999999-0-0.bak").symlink_to(victim)
+    assert main(["import", str(path), "--write", *told]) == 0
+    assert main(["import", str(path), "--undo", *told]) == 0
+    assert path.read_text() == before
+    assert not path.is_symlink()
+    assert victim.read_text() == "owner"
+
+
+def test_a_backup_is_never_open_to_more_than_the_file_is(tmp_path: Path, told: list[str]) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text('{"mcpServers": {"time": {"command": "uvx"}}}')
+    path.chmod(0o600)
+    before = os.umask(0)
+    try:
+        main(["import", str(path), "--write", *told])
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+    assert modes == {0o600}
+
+
+def test_a_projects_file_is_rewritten_only_where_it_is_named(
+    tmp_path: Path,
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home, project = tmp_path / "home", tmp_path / "project"
+    for folder in (home / ".cursor", project):
+        folder.mkdir(parents=True)
+    entry = {"type": "http", "url": "https://x.example/mcp", "headers": {"X": "${HUNTER_ENV}"}}
+    before = json.dumps({"mcpServers": {"docs": entry, "time": {"command": "uvx"}}})
+    (project / ".mcp.json").write_text(before)
+    (home / ".cursor" / "mcp.json").write_text('{"mcpServers": {"own": {"command": "uvx"}}}')
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("HUNTER_ENV", "hunter2")
+    monkeypatch.chdir(project)
+    assert main(["import", "--write", *told]) == 0
+    assert (project / ".mcp.json").read_text() == before
+    assert "name it to have it rewritten" in capsys.readouterr().out
+    assert "wrap" in (home / ".cursor" / "mcp.json").read_text()
+    assert not (tmp_path / "exporter.yml").exists()
+    assert main(["import", ".mcp.json", "--write", *told]) == 0
+    assert "wrap" in (project / ".mcp.json").read_text()
+    assert list(load_config(tmp_path / "exporter.yml", dict(os.environ)).servers) == ["docs"]
+
+
+def test_a_url_with_a_variable_is_served_and_comes_back_as_it_was(
+    tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCP_HOST", "https://x.example")
+    path = tmp_path / "mcp.json"
+    before = '{"mcpServers": {"d": {"url": "${env:MCP_HOST}/x/mcp"}}, "runs": 1}'
+    path.write_text(before)
+    assert main(["import", str(path), "--write", *told]) == 0
+    assert '"http://127.0.0.1:6279/d/mcp"' in path.read_text()
+    server = load_config(tmp_path / "exporter.yml", {"MCP_HOST": "https://x.example"}).servers["d"]
+    assert server.url == "https://x.example/x/mcp"
+    path.write_text(path.read_text().replace("1}", "2}"))
+    assert main(["import", str(path), "--undo", *told]) == 0
+    assert path.read_text() == before.replace("1}", "2}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "url"),
+    [
+        (["--mcp.listen-address", "0.0.0.0:7000"], "http://127.0.0.1:7000/d/mcp"),
+        (["--mcp.listen-address", "[::]:7000"], "http://127.0.0.1:7000/d/mcp"),
+        (["--mcp.listen-address", "[::1]:7000"], "http://[::1]:7000/d/mcp"),
+        (["--mcp.listen-address", "localhost:7000"], "http://localhost:7000/d/mcp"),
+        (["--web.external-url", "https://mcp.example.com/"], "https://mcp.example.com/d/mcp"),
+    ],
+)
+def test_the_url_is_one_that_a_client_can_reach(
+    flags: list[str], url: str, tmp_path: Path, told: list[str]
+) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text('{"mcpServers": {"d": {"url": "https://x.example/mcp"}}}')
+    for _ in range(2):
+        assert main(["import", str(path), "--write", *told, *flags]) == 0
+        assert json.loads(path.read_text())["mcpServers"]["d"]["url"] == url
+
+
+def test_toml_is_called_so(
+    tmp_path: Path, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[mcp_servers.time]\ncommand = "uvx"\n')
+    assert main(["import", str(path), *told]) == 1
+    assert "left alone: it is TOML" in capsys.readouterr().out
+
+
 def test_the_exporter_is_told_of_remote_servers_once(tmp_path: Path, told: list[str]) -> None:
     path, own = tmp_path / "mcp.json", tmp_path / "exporter.yml"
     entry = {"type": "http", "url": "https://x.example/mcp", "headers": {"Authorization": "B c"}}

@@ -46,6 +46,7 @@ def test_a_projects_files_are_found_and_none_twice(tmp_path: Path) -> None:
     (tmp_path / ".cursor" / "mcp.json").write_text("{}")
     found = list(locations.find("linux", {"HOME": str(tmp_path)}, tmp_path))
     assert [each.client for each in found] == ["Cursor", "VS Code"]
+    assert [each.is_project for each in found] == [False, True]
 
 
 def test_profiles_packaged_programs_and_settings_of_a_project_are_found(tmp_path: Path) -> None:
