@@ -170,6 +170,10 @@ UNREAD = Message()
 """Stands for the messages of a batch that are too many to be read."""
 
 
+ENCODED = Message(id=None, method="")
+"""Stands for a request that cannot be read, because it is compressed."""
+
+
 class _Members:
     """Reads the members of one kind singly, so that an odd one costs only itself."""
 

@@ -89,7 +89,7 @@ class EventReader:
                 break
             if left <= 0:
                 self.oversized += 1
-                place = self._begin(_last_end(rest))
+                place = self._begin(last_end(rest))
                 self._skipping = False
                 break
             left -= 1
@@ -129,7 +129,8 @@ class EventReader:
         self._looked = max(0, len(self._rest) - _HALF_END)
 
 
-def _last_end(rest: bytearray) -> int:
-    """Where the last event ends."""
-    ends = (rest.rfind(b"\n\n") + 2, rest.rfind(b"\n\r\n") + 3, rest.rfind(b"\r\r") + 2)
-    return max(ends)
+def last_end(data: bytes | bytearray, start: int = 0) -> int:
+    """Return where the last whole event ends that ends after ``start``; 0 where there is none."""
+    ends = ((b"\n\n", 2), (b"\n\r\n", 3), (b"\r\r", 2), (b"\n\r", 2))
+    found = [place + size for end, size in ends if (place := data.rfind(end, start)) >= 0]
+    return max(found, default=0)

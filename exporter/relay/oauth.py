@@ -80,7 +80,7 @@ class ProtectedResource:
             return match[0]
         place = bare if quoted is None else _ESCAPE.sub(rb"\1", quoted)
         announced = _joined(self._url, place.decode("latin-1"))
-        if _origin(announced) != _origin(self._url):
+        if origin_of(announced) != origin_of(self._url):
             return match[0]
         self._announced = announced
         return b'%b="%b"' % (match["name"], own)
@@ -108,7 +108,7 @@ class ProtectedResource:
         return msgspec.json.encode(members)
 
     def _is_meant(self, resource: str) -> bool:
-        if _origin(resource) != _origin(self._url):
+        if origin_of(resource) != origin_of(self._url):
             return False
         prefix = urlsplit(resource).path.rstrip("/")
         path = urlsplit(self._url).path.rstrip("/")
@@ -122,7 +122,8 @@ def _joined(base: str, place: str) -> str:
         return ""
 
 
-def _origin(url: str) -> tuple[str, str, int | None]:
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """Return the scheme, host and port of a URL; empty where it is none."""
     try:
         parts = urlsplit(url)
         default = {"http": 80, "https": 443}.get(parts.scheme)

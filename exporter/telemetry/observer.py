@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import UNSET, UnsetType
 
 from exporter.protocol import jsonrpc
-from exporter.protocol.jsonrpc import UNREAD, Message
+from exporter.protocol.jsonrpc import ENCODED, UNREAD, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import CANCELLED, LIST_CHANGED, LIST_TOOLS
 from exporter.telemetry.exchange import Exchange, Pending, key_of
@@ -220,15 +220,23 @@ def _find_loosely(exchange: Exchange, message: Message, own: Sequence[Pending]) 
     """The request of a reply whose id came back as another type, or as null in an error.
 
     The official SDKs take the first as its reply, and the second is all that a server can say
-    that could not read the request's id.
+    that could not read the request's id. What replies to a request that could not be read here is
+    its reply in any case.
     """
+    sole = _only(own)
+    if sole is not None and sole.method == ENCODED.method:
+        return sole
     other = jsonrpc.retyped(message.id)
     if other is not UNSET:
         return _find(own, other) or exchange.find(other)
     if message.reply_id is not None or message.error is UNSET:
         return None
+    return sole or exchange.only()
+
+
+def _only(own: Sequence[Pending]) -> Pending | None:
     waiting = [pending for pending in own if not pending.done]
-    return waiting[0] if len(waiting) == 1 else exchange.only()
+    return waiting[0] if len(waiting) == 1 else None
 
 
 def _is_meant(reply: Message, pendings: Sequence[Pending]) -> bool:

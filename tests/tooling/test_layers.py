@@ -65,6 +65,7 @@ PURE = {
     "protocol.sse",
     "protocol.surrogates",
     "protocol.tool_page",
+    "relay.http.endpoint",
     "relay.http.reply_reader",
     "relay.http.sessions",
     "relay.cors",

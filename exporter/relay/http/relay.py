@@ -11,7 +11,7 @@ from typing import Protocol
 
 from exporter.protocol import errors
 from exporter.protocol.failures import Fault, UpstreamError
-from exporter.protocol.jsonrpc import Id, Message
+from exporter.protocol.jsonrpc import ENCODED, Id, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import INITIALIZE, UNTIMED, is_modern
 from exporter.relay.http.reply_reader import EventBudget, ReplyReader, reader_of
@@ -77,6 +77,8 @@ class Relay:
         )
         self._unread: list[bytes] = []
         now = request.received
+        if messages and messages[0] is ENCODED:
+            self._is_unread = True
         self._pending: list[Pending] = (
             self._observer.client_sent(self._exchange, messages, len(request.body), now) or []
         )

@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from exporter.config.model import Limits, Server
-from exporter.protocol import errors, sse
+from exporter.protocol import errors
+from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.label_values import Outcome
+from exporter.relay.http.endpoint import EndpointRewriter
 from exporter.relay.http.relay import Relay
 from exporter.relay.http.sessions import HttpSession
 from exporter.relay.http.upstream import HttpUpstream
-from exporter.relay.oauth import OwnUrl
+from exporter.relay.oauth import OwnUrl, origin_of
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
 from exporter.transport.http.head import ReplyHead
+from exporter.transport.http.inflate import CODINGS, InflateError, Inflater
 from exporter.transport.http.request import Request
 
-_MAX_FIRST_EVENT = 64 * 1024
+_AS_IT_IS = "/?%:@!$&'()*+,;=~[]"
+"""Characters of an address that are left as the server wrote them."""
 
 
 @dataclass(slots=True)
@@ -68,14 +72,22 @@ class SseUpstream(HttpUpstream):
             self._refuse(request, messages)
 
     def open_mailbox(self, token: str, address: bytes, exchange: Exchange) -> bytes | None:
-        """Where the client sends its messages instead; ``None`` for a foreign address."""
-        parts = urlsplit(urljoin(self._url, address.decode("utf-8", "replace")))
-        own = urlsplit(self._url)
-        if (parts.scheme, parts.netloc) != (own.scheme, own.netloc):
+        """Return where the client sends its messages instead; ``None`` for a foreign address."""
+        try:
+            place = urljoin(self._url, address.decode())
+        except ValueError:
             return None
-        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        self._mailboxes[token] = Mailbox(target.encode(), exchange)
+        if origin_of(place) != origin_of(self._url):
+            return None
+        parts = urlsplit(place)
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        mailbox = self._mailboxes.setdefault(token, Mailbox(b"", exchange))
+        mailbox.target = quote(target, safe=_AS_IT_IS).encode()
         return f"/message/{token}".encode()
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Do something in the loop's next turn."""
+        self._loop.call_soon(work)
 
     def close_mailbox(self, token: str, outcome: Outcome) -> None:
         """The stream is over, and nothing more will come on it."""
@@ -99,6 +111,10 @@ class SseUpstream(HttpUpstream):
         """The server's address at the exporter, as this client knows it."""
         return self._own_url.of(request).rpartition("/")[0].encode()
 
+    def _accept_encoding(self, request: Request) -> bytes | None:
+        # What is to be rewritten should not be compressed.
+        return b"identity" if request.method == b"GET" else super()._accept_encoding(request)
+
     def _target(self, request: Request) -> bytes:
         mailbox = self._mailboxes.get(_token(request))
         return super()._target(request) if mailbox is None else mailbox.target
@@ -112,46 +128,68 @@ class SseUpstream(HttpUpstream):
 
 
 class StreamRelay(Relay):
-    """The stream of one client: its first event is rewritten, the rest goes as it comes."""
+    """The stream of one client: where it says that messages go is rewritten."""
+
+    _inflater: Inflater | None = None
+    _rewriter: EndpointRewriter | None = None
+    _is_ending = False
+    _is_over = False
+    _broken = ""
 
     def __init__(self, upstream: SseUpstream, request: Request) -> None:
         self._token = secrets.token_hex(16)
         self._sse_upstream = upstream
-        self._first: bytes | None = b""
         self._ending = Outcome.UPSTREAM_ERROR
         super().__init__(upstream, request, ())
 
     def head(self, head: ReplyHead) -> None:
         """Pass the head on; the length is no longer what the server says."""
-        kept = [field for field in head.headers if field[0].lower() != b"content-length"]
+        unwanted = {b"content-length"}
+        if head.kind == b"text/event-stream" and head.status == 200:
+            self._rewriter = EndpointRewriter(self._own_address)
+            if head.encoding in CODINGS:  # unasked, for it cannot be rewritten so
+                self._inflater = Inflater(head.encoding)
+                unwanted.add(b"content-encoding")
+        kept = [field for field in head.headers if field[0].lower() not in unwanted]
         super().head(ReplyHead(head.status, head.reason, kept))
 
-    def body(self, data: bytes) -> None:
-        """Hold the first event back until it is complete."""
-        if self._first is None:
-            super().body(data)
-            return
-        self._first += data
-        for end in (b"\r\n\r\n", b"\n\n", b"\r\r"):
-            event, found, rest = self._first.partition(end)
-            if found:
-                self._first = None
-                super().body(self._rewritten(event + end) + rest)
-                return
-        if len(self._first) > _MAX_FIRST_EVENT:
-            held, self._first = self._first, None
-            super().body(held)
+    def end(self) -> None:
+        """The stream is complete; of an event that is not, the rest passes as it is."""
+        self._is_ending = True
+        super().end()
 
-    def _rewritten(self, event: bytes) -> bytes:
-        events = sse.EventReader(_MAX_FIRST_EVENT).feed(event)
-        if not events or events[0].name != b"endpoint":
-            return event
-        address = events[0].data
-        upstream = self._sse_upstream
-        place = upstream.open_mailbox(self._token, address, self._exchange)
-        if place is None:
-            return event
-        return event.replace(address, upstream.base_of(self._request) + place)
+    def _pass_on(self) -> bytes:
+        data = b"".join(self._unread)
+        self._unread.clear()
+        if self._inflater is not None:
+            data = self._inflated(data, self._inflater)
+        if self._rewriter is not None:
+            data = self._rewriter.feed(data)
+            if self._is_ending:
+                data += self._rewriter.rest()
+        self._response.write(data)
+        return data
+
+    def _inflated(self, data: bytes, inflater: Inflater) -> bytes:
+        if self._broken:
+            return b""
+        try:
+            return b"".join(inflater.feed(data))
+        except InflateError as error:
+            self._broken = f"sent a stream that {error}"
+            self._sse_upstream.soon(self._break)  # not in the midst of what is being read
+            return b""
+
+    def _break(self) -> None:
+        if self._is_over:
+            return
+        if self._flight is not None:
+            self._flight.abort()
+        self.lost(UpstreamError(self._broken, Fault.PROTOCOL))
+
+    def _own_address(self, address: bytes) -> bytes | None:
+        place = self._sse_upstream.open_mailbox(self._token, address, self._exchange)
+        return None if place is None else self._sse_upstream.base_of(self._request) + place
 
     def client_gone(self) -> None:
         """The client closed its stream."""
@@ -159,6 +197,7 @@ class StreamRelay(Relay):
         super().client_gone()
 
     def _finish(self) -> None:
+        self._is_over = True
         self._sse_upstream.close_mailbox(self._token, self._ending)
         super()._finish()
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from time import monotonic
 
 from exporter.config.model import Limits, Server
-from exporter.protocol.jsonrpc import Message
+from exporter.protocol import jsonrpc
+from exporter.protocol.jsonrpc import ENCODED, Message
 from exporter.relay.http.metadata import MOST_SECONDS, MetadataRelay
 from exporter.relay.http.relay import Relay
 from exporter.relay.http.reply_reader import EventBudget
@@ -21,6 +22,7 @@ from exporter.relay.oauth import OwnUrl, ProtectedResource
 from exporter.telemetry.observer import Observer
 from exporter.transport.deadlines import Deadlines
 from exporter.transport.http.head import named_hops
+from exporter.transport.http.inflate import inflated
 from exporter.transport.http.pool import Pool
 from exporter.transport.http.request import Request
 from exporter.transport.http.upstream_headers import NOT_UP, configured, readable
@@ -70,7 +72,7 @@ class HttpUpstream:
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
         """Relay one POST, GET or DELETE."""
         if request.method == b"POST" and not messages:
-            self.recorder.unparsed("encoded")
+            messages = self._unpacked(request)
         relay = Relay(self, request, messages)
         self._relays.add(relay)
         relay.send(self._encode(request))
@@ -132,6 +134,15 @@ class HttpUpstream:
         self.sessions.close(monotonic())
         self.pool.close()
 
+    def _unpacked(self, request: Request) -> Sequence[Message]:
+        """What a compressed request says; it is one request even where that cannot be read."""
+        coding = (request.header(b"content-encoding") or b"").strip().lower()
+        body = inflated(coding, request.body, self.observed_bytes)
+        messages = jsonrpc.read_all(body) if body is not None else None
+        if messages is None:
+            self.recorder.unparsed("encoded")
+        return messages or (ENCODED,)
+
     def _target(self, request: Request) -> bytes:
         target = self.pool.target
         if request.query:
@@ -156,13 +167,17 @@ class HttpUpstream:
             b"%b: %b" % field for field in request.headers if field[0].lower() not in unwanted
         ]
         lines += [b"%b: %b" % field for field in self._own_headers]
-        accepted = request.header(b"accept-encoding")
+        accepted = self._accept_encoding(request)
         if accepted is not None:
-            lines.append(b"Accept-Encoding: " + readable(accepted))
+            lines.append(b"Accept-Encoding: " + accepted)
         if request.body or request.method == b"POST":
             lines.append(b"Content-Length: %d" % len(request.body))
         lines.append(b"\r\n")
         return b"\r\n".join(lines)
+
+    def _accept_encoding(self, request: Request) -> bytes | None:
+        accepted = request.header(b"accept-encoding")
+        return None if accepted is None else readable(accepted)
 
     def _sweep(self) -> None:
         self.sessions.expire(monotonic())

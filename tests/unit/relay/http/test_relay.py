@@ -206,15 +206,47 @@ async def test_a_compressed_reply_stays_compressed_and_is_understood(
     assert scene.outcomes == {"tool_error": 1}
 
 
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [(b"gzip", gzip.compress), (b"x-gzip", gzip.compress), (b"Deflate", zlib.compress)],
+)
 @on_fake_time
-async def test_a_compressed_request_is_passed_on_and_counted_as_not_understood() -> None:
+async def test_a_compressed_request_passes_as_it_came_and_is_read(
+    coding: bytes, pack: Callable[[bytes], bytes]
+) -> None:
     scene = Scene()
-    packed = gzip.compress(encoded(request(1)))
-    client = await scene.post(packed, (b"Content-Encoding", b"gzip"))
+    packed = pack(encoded(request(1, "tools/call", name="x")))
+    client = await scene.post(packed, (b"Content-Encoding", coding))
     assert scene.connections[0].sent.endswith(packed)
-    scene.say(http(result(1)))
-    assert client.reply.json == result(1)
+    scene.say(http(result(1, isError=True)))
+    assert client.reply.json == result(1, isError=True)
+    assert scene.outcomes == {"tool_error": 1}
+    assert scene.unparsed("encoded") == 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (http(result(1)), "ok"),
+        (http(result("a", isError=True)), "tool_error"),
+        (http(event(error(5)), STREAM), "protocol_error"),
+        (http(status=b"202 Accepted"), "ok"),
+        (http(status=b"500 Oops"), "upstream_error"),
+        (http(error(None), status=b"400 Bad Request"), "protocol_error"),
+    ],
+)
+@on_fake_time
+async def test_a_request_that_cannot_be_read_has_one_outcome_too(
+    reply: bytes, outcome: str
+) -> None:
+    scene = Scene()
+    await scene.post(b"packed", (b"Content-Encoding", b"br"))
+    assert scene.books.in_flight == 1
+    scene.say(reply)
+    await settle()
+    assert scene.outcomes == {outcome: 1}
     assert scene.unparsed("encoded") == 1
+    assert scene.unparsed("unmatched_reply") == 0
 
 
 @on_fake_time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import zlib
 
 import pytest
 
@@ -57,10 +58,10 @@ class Client(Downstream):
 class Scene(Network):
     """A client, the exporter, and an older HTTP server whose part the test plays."""
 
-    def __init__(self, timeout: float = 300.0) -> None:
+    def __init__(self, timeout: float = 300.0, url: str = "http://up:8000/sse?k=v") -> None:
         super().__init__()
         self.books = Books()
-        server = Server("files", "sse", url="http://up:8000/sse?k=v", timeout=timeout)
+        server = Server("files", "sse", url=url, timeout=timeout)
         self.upstream = SseUpstream(
             server, self.books.observer, self.loop, Limits(observed_bytes=10_000), OwnUrl(None)
         )
@@ -139,6 +140,55 @@ async def test_an_absolute_address_of_the_server_is_rewritten_too() -> None:
     stream = await scene.open(first=b"event: endpoint\ndata: http://up:8000/m?s=1\n\n")
     await scene.post(stream, request(1))
     assert scene.connections[-1].sent.startswith(b"POST /m?s=1 HTTP/1.1\r\n")
+
+
+@on_fake_time
+async def test_an_address_that_comes_later_is_rewritten_and_replaces_the_one_before() -> None:
+    scene = Scene()
+    stream = await scene.open(first=b": connected\n\nretry: 5\n\n" + ENDPOINT)
+    address = stream.address
+    scene.say(event(notification("x")) + chunk(ENDPOINT.replace(b"abc", b"def")), 0)
+    assert stream.reply.body.count(b"data: http://localhost" + address) == 2
+    await scene.post(stream, request(1))
+    assert scene.connections[-1].sent.startswith(b"POST /messages/?session_id=def ")
+
+
+@pytest.mark.parametrize("url", ["http://u:p@up:8000/sse", "http://UP:8000/sse"])
+@on_fake_time
+async def test_an_absolute_address_is_the_servers_whoever_logs_in_there(url: str) -> None:
+    scene = Scene(url=url)
+    stream = await scene.open(first=b"event: endpoint\ndata: http://up:8000/m\n\n")
+    assert stream.address
+
+
+@on_fake_time
+async def test_a_stream_that_is_compressed_unasked_is_inflated_as_it_comes() -> None:
+    scene = Scene()
+    stream = await scene.send(
+        b"GET /files/sse HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n"
+    )
+    assert b"\r\nAccept-Encoding: identity\r\n" in scene.connections[0].sent
+    packer = zlib.compressobj(wbits=31)
+
+    def packed(data: bytes) -> bytes:
+        return chunk(packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))
+
+    scene.say(HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + packed(ENDPOINT))
+    assert stream.address
+    assert stream.reply.header(b"Content-Encoding") is None
+    scene.say(packed(b"data: " + encoded(notification("x")) + b"\n\n"))
+    assert stream.reply.events == [notification("x")]
+
+
+@on_fake_time
+async def test_a_stream_whose_compression_is_damaged_is_cut_and_counted() -> None:
+    scene = Scene()
+    stream = await scene.send(b"GET /files/sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    scene.say(HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + chunk(b"no gzip"))
+    await settle()
+    assert not stream.reply.is_complete
+    assert scene.connections[0].is_aborted
+    assert not scene.upstream.is_busy
 
 
 @on_fake_time

@@ -1,0 +1,80 @@
+"""Rewrites the address in ``endpoint`` events of the older HTTP transport, wherever they stand.
+
+All else passes as it came, and when it came: comments keep connections alive. Of an event that is
+not complete yet as much is held back as an endpoint event may be long.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from exporter.protocol.sse import EventReader, last_end
+
+LONGEST = 64 * 1024
+"""Bytes of an event that is looked at; a longer one passes unread."""
+
+_NAME = b"endpoint"
+_END = rb"(?>\r\n|\n|\r)"
+_EVENT = re.compile(rb"(?s).+?" + _END + _END + rb"+")
+_OUTSIDE = re.compile(rb"(?:(?::[^\r\n]*|retry:[^\r\n]*)?" + _END + rb")+")
+"""Lines that belong to no event, or change nothing where one follows."""
+
+_ADDRESS = re.compile(rb"((?:\A|[\r\n])data: ?)[^\r\n]*")
+
+
+class EndpointRewriter:
+    """``rewrite`` returns the address for one of the server's, ``None`` to leave it."""
+
+    def __init__(self, rewrite: Callable[[bytes], bytes | None]) -> None:
+        self._rewrite = rewrite
+        self._rest = bytearray()
+        self._is_passing = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes; return those that may go on."""
+        rest, before = self._rest, len(self._rest)
+        rest += data
+        end = last_end(rest, max(0, before - 3))
+        passed = bytes(rest[:end])
+        del rest[:end]
+        if end:
+            passed = self._take(passed)
+        if self._is_passing or len(rest) > LONGEST:
+            self._is_passing = True
+            return passed + self.rest()
+        return passed + self._outside()
+
+    def rest(self) -> bytes:
+        """Return what was held back."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        return rest
+
+    def _take(self, events: bytes) -> bytes:
+        """Rewrite whole events, but for one whose beginning has passed."""
+        begun, self._is_passing = self._is_passing, False
+        if _NAME not in events:
+            return events
+        head = _EVENT.match(events) if begun else None
+        place = head.end() if head is not None else 0
+        return events[:place] + _EVENT.sub(self._replace, events[place:])
+
+    def _replace(self, match: re.Match[bytes]) -> bytes:
+        event = match[0]
+        if _NAME not in event or len(event) > LONGEST:
+            return event
+        found = [each for each in EventReader(LONGEST).feed(event) if each.name == _NAME]
+        address = self._rewrite(found[0].data) if found else None
+        if address is None:
+            return event
+        return _ADDRESS.sub(lambda line: line[1] + address, event, count=1)
+
+    def _outside(self) -> bytes:
+        """Return the lines at the front that hold nothing of an event."""
+        match = _OUTSIDE.match(self._rest)
+        if match is None or self._rest.endswith(b"\r", 0, match.end()):
+            return b""  # its line feed may be still to come
+        passed = match[0]
+        del self._rest[: match.end()]
+        return passed
