@@ -7,6 +7,7 @@ it does not give the prober up; the others get an error, because the prober offe
 from __future__ import annotations
 
 import asyncio
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from time import monotonic
@@ -15,10 +16,13 @@ import msgspec
 from msgspec import UNSET
 
 from exporter.config.model import Server
+from exporter.probe.replies import has_no_id, messages, replied_to
 from exporter.probe.target import Era, ProbeEvents, Replied, Target
-from exporter.protocol import errors, jsonrpc
+from exporter.protocol import errors
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.spec import LIST_CHANGED
+
+_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]")
 
 
 class DuplexTarget(Target):
@@ -55,15 +59,16 @@ class DuplexTarget(Target):
 
     def _received(self, data: bytes) -> None:
         """Take one message of the server."""
-        message = jsonrpc.read(data) if data.lstrip()[:1] == b"{" else None
-        if message is None or not (message.is_reply or message.method):
+        found = list(messages(data)) if _JSON.match(data) else []
+        if not found:
             self._received_noise(data)
             return
         self._silent_since = None
-        if message.is_reply:
-            self._take_reply(message, data)
-        else:
-            self._take_unasked(message, data)
+        for message, part in found:
+            if message.is_reply:
+                self._take_reply(message, part)
+            else:
+                self._take_unasked(message, part)
 
     def _received_noise(self, data: bytes) -> None:
         """Take what is no message."""
@@ -81,12 +86,18 @@ class DuplexTarget(Target):
         return bool(waiting)
 
     def _take_reply(self, message: Message, data: bytes) -> None:
-        reply = self._replies.get(message.id) if isinstance(message.id, int) else None
+        reply = self._waiting(message)
         if reply is None or reply.done():
             self._transcript.note_unasked("late", data)
             return
         self._transcript.note("received", data)
         reply.set_result((message, data))
+
+    def _waiting(self, message: Message) -> asyncio.Future[Replied] | None:
+        """The request that a reply ends, as far as it is known."""
+        if has_no_id(message) and len(self._replies) == 1:
+            return next(iter(self._replies.values()))
+        return self._replies.get(replied_to(message) or 0)
 
     def _take_unasked(self, message: Message, data: bytes) -> None:
         self._transcript.note_unasked("message", data)

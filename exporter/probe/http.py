@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from exporter.config.model import Server
 from exporter.probe.http_client import ProbeClient, Reply
+from exporter.probe.identity import read_offer
 from exporter.probe.target import (
     DISCOVER_SHARE,
     INITIALIZED,
@@ -20,7 +21,9 @@ from exporter.probe.target import (
     Target,
     refusal_of,
 )
+from exporter.protocol import errors
 from exporter.protocol.failures import UpstreamError
+from exporter.protocol.jsonrpc import Message
 from exporter.protocol.spec import DISCOVER, LEGACY, MODERN
 from exporter.transport.http.head import Headers
 from exporter.transport.http.pool import Pool
@@ -37,6 +40,7 @@ class HttpTarget(Target):
         self._pool = Pool(server.url or "", asyncio.get_running_loop())
         self._client = ProbeClient(server, self._pool)
         self._session: bytes | None = None
+        self._ignores_discover = False
 
     async def close(self) -> None:
         """End the session at the server, so that none is leaked."""
@@ -60,7 +64,7 @@ class HttpTarget(Target):
 
     async def _greet(self) -> None:
         """Find the era: what is no reply of the newest one is followed by ``initialize``."""
-        self.era = Era.UNKNOWN
+        self.era, self._ignores_discover = Era.UNKNOWN, False
         reply = await self._try_discover()
         if reply is None or not self._discovered(reply.data):
             await self._begin()
@@ -70,6 +74,7 @@ class HttpTarget(Target):
             async with asyncio.timeout(self._timeout * DISCOVER_SHARE):
                 return await self._discover()
         except TimeoutError:
+            self._ignores_discover = True
             self._transcript.note("note", "no reply so far: perhaps an older server")
         except UpstreamError as error:
             if not self._client.was_sent:
@@ -91,36 +96,54 @@ class HttpTarget(Target):
         """Open a session, where the server has sessions."""
         self.era = Era.UNKNOWN
         self._session = None
-        number, body = self._compose_initialize()
-        reply = await self._post(body, number, [])
-        if reply.message is None:
-            raise reply.failure()
-        if reply.message.error is not UNSET:
-            raise ReachedError(refusal_of("initialize", reply.message))
+        reply = await self._initialize(LEGACY)
+        message = _message_of(reply)
+        offer = None if message.error is UNSET else read_offer(reply.data)
+        if offer is not None:
+            self._transcript.note("note", f"asking in {offer}, which the server offers")
+            reply = await self._initialize(offer)
+            message = _message_of(reply)
+        if message.error is not UNSET:
+            raise ReachedError(refusal_of("initialize", message))
         self._session = reply.session
         self._initialized(reply.data)
         await self._post(INITIALIZED, None, self._legacy_headers())
 
+    async def _initialize(self, version: str) -> Reply:
+        number, body = self._compose_initialize(version)
+        return await self._post(body, number, [])
+
     async def _ping(self) -> None:
         number, body = self._compose("ping", {})
         reply = await self._post(body, number, self._legacy_headers())
-        is_refused = reply.message is not None and reply.message.error is not UNSET
-        if is_refused or 400 <= reply.status < 500:
+        message = reply.message
+        if message is not None and message.error is UNSET:
+            return
+        if message is not None and _lacks_method(message):
+            await self._do_without_ping(message)
+        elif message is not None or 400 <= reply.status < 500:
             self._transcript.note("note", "the session is lost: starting over")
             if reply.status != 404:  # then it may still be there
                 await self._end_session()
             await self._greet()
-        elif reply.message is None:
+        else:
             raise reply.failure()
+
+    async def _do_without_ping(self, message: Message) -> None:
+        """The server lives, and knows no ``ping``: perhaps it is of the newest era now.
+
+        It keeps its session otherwise: another one would be no better.
+        """
+        discovery = None if self._ignores_discover else await self._try_discover()
+        if discovery is None or not self._discovered(discovery.data):
+            raise ReachedError(refusal_of("ping", message))
 
     async def _ask(self, method: str, params: Mapping[str, object]) -> Replied:
         number, body = self._compose(method, params)
         is_modern = self.era is Era.MODERN
         headers = _modern_headers(method) if is_modern else self._legacy_headers()
         reply = await self._post(body, number, headers)
-        if reply.message is None:
-            raise reply.failure()
-        return reply.message, reply.data
+        return _message_of(reply), reply.data
 
     def _timed_out(self) -> str:
         if self._client.was_sent:
@@ -145,6 +168,17 @@ class HttpTarget(Target):
         if self._session is not None:
             headers.append((b"Mcp-Session-Id", self._session))
         return headers
+
+
+def _message_of(reply: Reply) -> Message:
+    """The message in a reply. Raises ``UpstreamError`` where there is none."""
+    if reply.message is None:
+        raise reply.failure()
+    return reply.message
+
+
+def _lacks_method(message: Message) -> bool:
+    return message.error is not UNSET and message.error.code == errors.METHOD_NOT_FOUND
 
 
 def _modern_headers(method: str) -> Headers:

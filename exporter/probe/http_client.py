@@ -10,13 +10,15 @@ from time import time
 
 from exporter import __version__
 from exporter.config.model import Server
+from exporter.probe.replies import has_no_id, messages, replied_to
 from exporter.probe.target import ReachedError
 from exporter.probe.transcript import Transcript, describe_headers
-from exporter.protocol import jsonrpc, sse
+from exporter.protocol import sse
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.label_values import UNAUTHORIZED
 from exporter.transport.http.head import Headers, ReplyHead
+from exporter.transport.http.inflate import CODINGS, InflateError, Inflater
 from exporter.transport.http.pool import PendingRequest, Pool
 from exporter.transport.http.upstream_headers import configured
 
@@ -97,10 +99,11 @@ class ProbeClient:
             (b"Host", self.pool.authority),
             (b"User-Agent", _USER_AGENT),
             (b"Accept", b"application/json, text/event-stream"),
+            (b"Accept-Encoding", b"identity"),
             (b"Content-Type", b"application/json"),
             (b"Content-Length", b"%d" % len(body)),
         ]
-        for field in [*(defaults if body else defaults[:3]), *headers, *self._own]:
+        for field in [*(defaults if body else defaults[:4]), *headers, *self._own]:
             fields[field[0].lower()] = field
         return list(fields.values())
 
@@ -118,11 +121,15 @@ class Reply:
         self.data = b""
         self.unread = bytearray()
         self.is_lost = False
+        self.problem = ""
+        """Why the message cannot be found in it."""
         self.pending: PendingRequest | None = None
         self.arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._number = number
         self._events: sse.EventReader | None = None
-        self._events_read = 0
+        self._texts = 0
+        self._inflater: Inflater | None = None
+        self._inflated = 0
 
     @property
     def is_there(self) -> bool:
@@ -152,9 +159,33 @@ class Reply:
         self.status, self.reason, self.headers = head.status, head.reason, head.headers
         if (self.header(b"content-type") or b"").lower().startswith(_EVENTS):
             self._events = sse.EventReader(MAX_BODY)
+        coding = (self.header(b"content-encoding") or b"").strip().lower()
+        if coding in CODINGS:
+            self._inflater = Inflater(coding)
+        elif coding not in (b"", b"identity"):
+            self.problem = (
+                f"its body is encoded as {coding[:40].decode('latin-1')}, which was not asked"
+            )
 
     def body(self, data: bytes) -> None:
-        """Take a part of the body."""
+        """Take a part of the body, which may be compressed though that was not asked for."""
+        if self.problem:
+            return
+        if self._inflater is None:
+            self._take_plain(data)
+            return
+        try:
+            for piece in self._inflater.feed(data):
+                self._inflated += len(piece)
+                if self._inflated > MAX_BODY:
+                    break
+                self._take_plain(piece)
+        except InflateError as error:
+            self.give_up(f"its body {error}")
+        if self._inflated > MAX_BODY:
+            self.give_up(f"its body has more than {MAX_BODY} bytes")
+
+    def _take_plain(self, data: bytes) -> None:
         if self._events is not None:
             for event in self._events.feed(data):
                 self.take(event.name, event.data)
@@ -163,22 +194,26 @@ class Reply:
 
     def take(self, name: bytes, data: bytes) -> None:  # noqa: ARG002
         """Take one event, or the body as a whole."""
-        if self.message is not None or b'"id"' not in data:
+        if self.message is not None or not (b'"id"' in data or b'"error"' in data):
             return  # most of what a stream may be flooded with is passed over at once
-        message = self._read(data)
-        if message is None or not message.is_reply:
+        self._texts += 1
+        if self._texts > MAX_EVENTS:
+            self.give_up(f"it sent {MAX_EVENTS} other events before the reply")
             return
-        if message.id == self._number or self.status >= 400:
-            self.message, self.data = message, data
+        for message, part in messages(data):
+            if message.is_reply and self._is_awaited(message):
+                self.message, self.data = message, part
+                return
 
-    def _read(self, data: bytes) -> Message | None:
-        self._events_read += 1
-        if self._events_read <= MAX_EVENTS:
-            return jsonrpc.read(data)
-        text = f"sent {MAX_EVENTS} other events before the reply"
-        self.abort()
-        self.lost(UpstreamError(text, Fault.PROTOCOL))
-        return None
+    def give_up(self, problem: str) -> None:
+        """Read no more of it: the message will not be found."""
+        self.problem = problem
+        self.resolve()
+
+    def _is_awaited(self, message: Message) -> bool:
+        if self._number is not None and replied_to(message) == self._number:
+            return True
+        return has_no_id(message) or self.status >= 400
 
     def end(self) -> None:
         """The reply is complete."""
@@ -208,6 +243,8 @@ class Reply:
             self.pending.abort()
 
     def _describe(self) -> str:
+        if self.problem:
+            return f": {self.problem}"
         location = self.header(b"location")
         if location is not None:
             return f": redirects to {location.decode('latin-1')}; write that as the url"

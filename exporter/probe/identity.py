@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from exporter.protocol.spec import LEGACY, MODERN
+from exporter.protocol.spec import LEGACY, MODERN, PROTOCOL_VERSIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,25 @@ def read_discovery(data: bytes) -> Identity | None:
 def read_initialization(data: bytes) -> Identity:
     """Read a reply to ``initialize``."""
     result = _read(data, _InitializeReply).result
-    is_sound = result.version.isascii() and result.version.isprintable()
-    version = result.version if result.version and is_sound else LEGACY
+    version = result.version if _is_sound(result.version) else LEGACY
     return _identify(result.info, version, result.capabilities)
+
+
+def read_offer(data: bytes) -> str | None:
+    """The newest version that a server offers with its refusal of ``initialize``, if it does.
+
+    The specification has it in ``error.data.supported``; some only name it in the message.
+    """
+    error = _read(data, _RefusalReply).error
+    supported = _read(bytes(error.data), _Supported).supported
+    named = [version for version in PROTOCOL_VERSIONS if version in error.message]
+    offered = [version for version in supported if _is_sound(version)] or named
+    return max((version for version in offered if version not in (LEGACY, MODERN)), default=None)
+
+
+def _is_sound(version: str) -> bool:
+    """Whether a header can carry it."""
+    return 0 < len(version) <= 64 and version.isascii() and version.isprintable()
 
 
 Kind = TypeVar("Kind", bound=msgspec.Struct)
@@ -82,6 +98,19 @@ class _InitializeResult(msgspec.Struct):
 
 class _InitializeReply(msgspec.Struct):
     result: _InitializeResult = msgspec.field(default_factory=_InitializeResult)
+
+
+class _Supported(msgspec.Struct):
+    supported: list[str] = msgspec.field(default_factory=list)
+
+
+class _Refusal(msgspec.Struct):
+    message: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _RefusalReply(msgspec.Struct):
+    error: _Refusal = msgspec.field(default_factory=_Refusal)
 
 
 def _read(data: bytes, kind: type[Kind]) -> Kind:

@@ -1,14 +1,14 @@
 """A server that speaks HTTP with SSE, the transport of 2024-11-05.
 
-A GET opens a stream of events; the first says where to POST; the replies come on the stream. It
-is kept between probes, as a client keeps it; where it ends meanwhile, the next probe opens
-another.
+A GET opens a stream of events; its event ``endpoint`` says where to POST; the replies come on the
+stream. It ends with each probe: a server may have places for few clients, and they are the
+clients'.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from msgspec import UNSET
@@ -16,13 +16,18 @@ from msgspec import UNSET
 from exporter.config.model import Server
 from exporter.probe.duplex import DuplexTarget
 from exporter.probe.http_client import ProbeClient, Reply
-from exporter.probe.target import INITIALIZED, Era, ProbeEvents, ReachedError, refusal_of
+from exporter.probe.identity import read_offer
+from exporter.probe.target import INITIALIZED, Era, ProbeEvents, ReachedError, Replied, refusal_of
 from exporter.protocol.failures import Fault, UpstreamError
+from exporter.protocol.spec import LEGACY
 from exporter.transport.http.pool import Pool
+
+MAX_STREAM_EVENTS = 10_000
+"""Events of one stream that are read; it is open for one probe."""
 
 
 class SseTarget(DuplexTarget):
-    """Opens a session on a stream, then asks ``ping``."""
+    """Opens a session on a stream for each probe, then asks ``ping``."""
 
     def __init__(self, server: Server, events: ProbeEvents | None = None) -> None:
         super().__init__(server, events)
@@ -31,6 +36,7 @@ class SseTarget(DuplexTarget):
         self._posts = ProbeClient(server, Pool(server.url or "", loop))
         self._stream: Stream | None = None
         self._endpoint = b""
+        self._opening: Stream | None = None
         self._posting: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -42,22 +48,34 @@ class SseTarget(DuplexTarget):
         self._posts.pool.close()
 
     def detach(self) -> None:
-        """End the probe: the stream stays, the connection for the POSTs does not."""
+        """End the probe, and with it its stream and the connection for the POSTs."""
         super().detach()
+        self._close_stream()
         self._posts.pool.close()
 
-    async def _check(self) -> None:
+    @property
+    def can_list(self) -> bool:
+        """Whether its tools can be asked for: it replied once, and will on another stream."""
+        return self.identity is not None
+
+    async def _ask(self, method: str, params: Mapping[str, object]) -> Replied:
+        await self._connect()
+        return await super()._ask(method, params)
+
+    async def _connect(self) -> None:
         if self._stream is None:
             await self._open()
         if self.era is Era.UNKNOWN:
             await self._begin()
+
+    async def _check(self) -> None:
         message, _ = await self._ask("ping", {})
         if message.error is not UNSET:
             raise ReachedError(refusal_of("ping", message))
 
     def _timed_out(self) -> str:
-        # The server may have replied on a stream that was cut on its way, without a sign here.
-        self._close_stream()
+        if self._opening is not None and self._opening.events:
+            return f"no event named endpoint on its stream within {self._timeout:.3g} s"
         return super()._timed_out()
 
     async def _open(self) -> None:
@@ -65,25 +83,31 @@ class SseTarget(DuplexTarget):
         self._awaited = "GET, which should open a stream of events"
         request = b"GET %b" % self._streams.pool.target
         headers = [(b"Accept", b"text/event-stream")]
+        self._opening = stream
         await self._streams.send(self._transcript, request, headers, b"", stream)
-        if stream.endpoint is None:
+        self._opening = None
+        if stream.problem or stream.endpoint is None:
             raise stream.failure()
-        if not stream.endpoint:
-            stream.close()
-            raise UpstreamError("does not begin its stream with endpoint", Fault.PROTOCOL)
         self._stream = stream
         self._endpoint = self._resolve(stream.endpoint.decode(errors="replace"))
 
     async def _begin(self) -> None:
-        number, body = self._compose_initialize()
-        try:
-            message, data = await self._send(number, body)
-        finally:
-            self._replies.pop(number, None)
+        message, data = await self._initialize(LEGACY)
+        offer = None if message.error is UNSET else read_offer(data)
+        if offer is not None:
+            self._transcript.note("note", f"asking in {offer}, which the server offers")
+            message, data = await self._initialize(offer)
         if message.error is not UNSET:
             raise ReachedError(refusal_of("initialize", message))
         self._initialized(data)
         self._send_noted(INITIALIZED)
+
+    async def _initialize(self, version: str) -> Replied:
+        number, body = self._compose_initialize(version)
+        try:
+            return await self._send(number, body)
+        finally:
+            self._replies.pop(number, None)
 
     def _resolve(self, endpoint: str) -> bytes:
         """Where to POST. A server must not send the prober, and its headers, to another origin."""
@@ -133,6 +157,7 @@ class Stream(Reply):
     ) -> None:
         super().__init__(None)
         self.endpoint: bytes | None = None
+        self.events = 0
         self._receive = receive
         self._on_lost: Callable[[UpstreamError], None] | None = on_lost
 
@@ -143,13 +168,18 @@ class Stream(Reply):
 
     def take(self, name: bytes, data: bytes) -> None:
         """Take one event."""
-        if self.endpoint is None:
-            self.endpoint, self.data = data if name == b"endpoint" else b"", data
-        elif name == b"message":
+        self.events += 1
+        if name == b"endpoint" and data and self.endpoint is None:
+            self.endpoint, self.data = data, data
+        elif name == b"message" and self.endpoint is not None:
             self._receive(data)
+        if self.events > MAX_STREAM_EVENTS:
+            self.problem = f"it sent {MAX_STREAM_EVENTS} events in one probe"
+            self._report(UpstreamError(self.problem, Fault.PROTOCOL))
+            self.resolve()
 
     def flush(self) -> None:
-        """Nothing more for now; the first event is enough to begin with."""
+        """Nothing more for now; the endpoint is enough to begin with."""
         if self.endpoint is not None:
             self.resolve()
 

@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from exporter.config.model import Server
 from exporter.probe.duplex import DuplexTarget
+from exporter.probe.identity import read_offer
 from exporter.probe.target import (
     DISCOVER_SHARE,
     INITIALIZED,
@@ -57,6 +58,7 @@ class StdioTarget(DuplexTarget):
         self._discovery: asyncio.Future[Replied] | None = None
         self._initialization: asyncio.Future[Replied] | None = None
         self._silence_ends = 0.0
+        self._has_offered = False
         self._noise = 0
         self._is_paused = False
         self._stopping: set[asyncio.Task[None]] = set()
@@ -76,7 +78,6 @@ class StdioTarget(DuplexTarget):
     def child_lost(self, error: UpstreamError) -> None:
         """The child is gone: whatever was asked fails, and the next probe starts another."""
         self._child = None
-        self._discovery = self._initialization = None
         if not self._lost(error):
             transcript = self._transcript
             self.detach()
@@ -137,7 +138,6 @@ class StdioTarget(DuplexTarget):
             self._stopping.add(task)
             task.add_done_callback(self._stopping.discard)
         self._child = None
-        self._discovery = self._initialization = None
         self._lost(UpstreamError("was stopped", Fault.EXIT))
 
     async def _greet(self) -> None:
@@ -155,15 +155,15 @@ class StdioTarget(DuplexTarget):
         discovery = self._discovery
         await asyncio.wait([discovery], timeout=max(0.0, self._silence_ends - monotonic()))
         if not self._has_discovered(discovery):
-            initialization = self._initialization or self._send(*self._compose_initialize())
-            self._initialization = initialization
-            await self._wait_for_either(discovery, initialization)
+            if self._initialization is None:
+                self._initialization = self._send(*self._compose_initialize())
+            await self._wait_for_either(discovery)
 
-    async def _wait_for_either(
-        self, discovery: asyncio.Future[Replied], initialization: asyncio.Future[Replied]
-    ) -> None:
+    async def _wait_for_either(self, discovery: asyncio.Future[Replied]) -> None:
         self._awaited = "server/discover and initialize"
-        while not (self._has_discovered(discovery) or self._has_initialized(initialization)):
+        while not (self._has_discovered(discovery) or self._has_initialized()):
+            initialization = self._initialization
+            assert initialization is not None  # noqa: S101
             open_ones = [reply for reply in (discovery, initialization) if not reply.done()]
             if not open_ones:
                 self._forget_greetings()
@@ -180,19 +180,31 @@ class StdioTarget(DuplexTarget):
             self._subscribe()
         return self.era is Era.MODERN
 
-    def _has_initialized(self, initialization: asyncio.Future[Replied]) -> bool:
+    def _has_initialized(self) -> bool:
         """Whether the server has said so by now. Raises ``UpstreamError`` if it is gone."""
-        if not initialization.done():
+        initialization = self._initialization
+        if initialization is None or not initialization.done():
             return False
         message, data = initialization.result()
-        if message.error is UNSET:
+        offer = None if message.error is UNSET else read_offer(data)
+        if offer is not None and not self._has_offered:
+            self._has_offered = True
+            self._transcript.note("note", f"asking in {offer}, which the server offers")
+            self._initialization = self._send(*self._compose_initialize(offer))
+        elif message.error is UNSET:
             self._forget_greetings()
             self._initialized(data)
             self._send_noted(INITIALIZED)
         return self.era is Era.LEGACY
 
+    def _lost(self, error: Exception) -> bool:
+        is_awaited = super()._lost(error)
+        self._forget_greetings()
+        return is_awaited
+
     def _forget_greetings(self) -> None:
         self._discovery = self._initialization = None
+        self._has_offered = False
         self._replies.clear()
 
     def _subscribe(self) -> None:

@@ -211,9 +211,9 @@ class Target(ABC):
             body["params"] = params
         return self._last_id, msgspec.json.encode(body)
 
-    def _compose_initialize(self) -> tuple[int, bytes]:
+    def _compose_initialize(self, version: str = LEGACY) -> tuple[int, bytes]:
         params: dict[str, object] = {
-            "protocolVersion": LEGACY,
+            "protocolVersion": version,
             "capabilities": {},
             "clientInfo": CLIENT_INFO,
         }

@@ -72,7 +72,7 @@ HTTP = (
 )
 SSE = (
     Case("well", "success", OK, said="sent +GET .*\n(.*\n)+.*sent +POST /messages.session="),
-    Case("no_endpoint", "protocol_error", DOWN, "does not begin its stream with endpoint"),
+    Case("no_endpoint", "timeout", DOWN, "no event named endpoint on its stream within 2 s"),
     Case("elsewhere", "protocol_error", DOWN, "wants its messages at another origin"),
     Case("web_site", "protocol_error", DOWN, "the body .text/html. is not"),
     Case("denies_posts", "unauthorized", OK, "HTTP 401"),

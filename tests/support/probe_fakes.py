@@ -11,6 +11,13 @@ from exporter.probe.transcript import Transcript
 from tests.support.fakes import virtual_loop
 
 
+def refusal_of_version(request_id: object, *supported: str) -> dict[str, object]:
+    """An ``initialize`` is refused, and other versions are offered."""
+    data = {"supported": list(supported)}
+    error = {"code": -32602, "message": "Unsupported protocol version", "data": data}
+    return {"jsonrpc": "2.0", "id": request_id, "error": error}
+
+
 class ProbeLog:
     """Keeps what a target tells of the time between two probes."""
 

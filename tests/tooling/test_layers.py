@@ -53,6 +53,7 @@ PURE = {
     "config.limits",
     "config.validators",
     "probe.identity",
+    "probe.replies",
     "probe.tool_diff",
     "probe.tool_inventory",
     "protocol.errors",

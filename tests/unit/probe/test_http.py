@@ -14,6 +14,7 @@ from exporter.probe.target import Era, ProbeResult
 from exporter.probe.transcript import Transcript
 from tests.support.fake_server import Answer, Asked, FakeServer
 from tests.support.fakes import error, on_fake_time, result, settle, virtual_loop
+from tests.support.probe_fakes import refusal_of_version
 
 TIMEOUT = 5.0
 SERVER = Server(
@@ -39,10 +40,14 @@ class Legacy:
     def __init__(self) -> None:
         self.last = 0
         self.live: set[str] = set()
-        self.knows_ping = True
+        self.ping_error: tuple[int, int] | None = None
+        self.versions: tuple[str, ...] = ()
 
     def __call__(self, asked: Asked) -> Answer:
         if asked.asks == "initialize":
+            version = asked.message["params"]["protocolVersion"]
+            if self.versions and version not in self.versions:
+                return 200, refusal_of_version(asked.message["id"], *self.versions), {}
             self.last += 1
             session = f"s{self.last}"
             self.live.add(session)
@@ -62,8 +67,11 @@ class Legacy:
 
     def _reply(self, asked: Asked) -> Answer:
         number = asked.message["id"]
-        if asked.asks == "ping" and self.knows_ping:
+        if asked.asks == "ping" and self.ping_error is None:
             return 200, result(number), {}
+        if asked.asks == "ping" and self.ping_error is not None:
+            status, code = self.ping_error
+            return status, error(number, code), {}
         if asked.asks == "tools/list":
             return 200, result(number, tools=[{"name": "act"}]), {}
         return 200, error(number, -32601), {}
@@ -210,10 +218,54 @@ async def test_a_lost_session_is_opened_anew_in_the_same_probe() -> None:
     assert "note: the session is lost: starting over" in probed.said
 
 
+@pytest.mark.parametrize("status", [200, 400, 404])
+def test_a_server_without_ping_lives_in_one_session(status: int) -> None:
+    @on_fake_time
+    async def run() -> None:
+        server = Legacy()
+        server.ping_error = (status, -32601)
+        probed = Probed(server)
+        await probed.run()
+        for _ in range(2):
+            ended = await probed.run()
+            assert ended.value == "success"
+            assert ended.reason == "replied to ping with JSON-RPC error -32601"
+        assert probed.server.methods == [*GREETING, *["ping", "server/discover"] * 2]
+        assert server.live == {"s1"}
+
+    run()
+
+
+@on_fake_time
+async def test_a_server_without_ping_that_ignores_discover_is_not_waited_for_again() -> None:
+    server = Legacy()
+    server.ping_error = (200, -32601)
+    probed = Probed(lambda asked: None if asked.asks == "server/discover" else server(asked))
+    assert (await probed.run()).seconds == 2.0
+    assert (await probed.run()).seconds == 0.0
+    assert probed.server.methods == [*GREETING, "ping"]
+
+
+@pytest.mark.parametrize("offered", [("2024-11-05",), ("2024-11-05", "2025-06-18")])
+def test_a_server_is_asked_in_the_newest_version_that_it_offers(offered: tuple[str, ...]) -> None:
+    @on_fake_time
+    async def run() -> None:
+        server = Legacy()
+        server.versions = offered
+        probed = Probed(server)
+        assert (await probed.run()).value == "success"
+        second = probed.server.asked[2].message["params"]["protocolVersion"]
+        assert second == max(offered)
+        assert (await probed.target.list_tools()).tools
+        assert server.last == 1
+
+    run()
+
+
 @on_fake_time
 async def test_a_session_that_is_refused_is_given_back_before_the_next() -> None:
     server = Legacy()
-    server.knows_ping = False
+    server.ping_error = (400, -32000)
     probed = Probed(server)
     await probed.run()
     assert (await probed.run()).value == "success"

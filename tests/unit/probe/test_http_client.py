@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
 from exporter.config.redact import Redactor
-from exporter.probe.http_client import MAX_RETRY_AFTER, ProbeClient, Reply
+from exporter.probe.http_client import MAX_EVENTS, MAX_RETRY_AFTER, ProbeClient, Reply
 from exporter.probe.target import ReachedError
 from exporter.probe.transcript import Transcript
 from exporter.protocol.failures import UpstreamError
@@ -52,6 +55,125 @@ async def test_request_and_reply_are_in_the_transcript_without_secrets() -> None
     assert sent.text.startswith("POST /mcp\n")
     assert "X-Key: <secret>" in sent.text
     assert received.text.startswith("HTTP 200 Fine\nContent-Type: application/json")
+
+
+# What counts as the reply
+
+REPLY = b'{"jsonrpc":"2.0","id":1,"result":{}}'
+JSON = {"Content-Type": "application/json"}
+EVENTS = {"Content-Type": "text/event-stream"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        REPLY,
+        b"\xef\xbb\xbf" + REPLY,
+        b"[%b]" % REPLY,
+        b'{"jsonrpc":"2.0","id":"1","result":{}}',
+        b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700}}',
+    ],
+)
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_reply_is_known_in_each_of_its_forms(body: bytes, is_stream: bool) -> None:
+    @on_fake_time
+    async def run() -> None:
+        sent = b"data: %b\n\n" % body if is_stream else body
+        reply = await Called((200, sent, EVENTS if is_stream else JSON)).post()
+        assert reply.message is not None
+        assert reply.data.startswith(b"{")
+
+    run()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":"Service Unavailable"}',
+        b'{"error":{"code":503,"message":"Service Unavailable"}}',
+        b'{"message":"no healthy upstream"}',
+        b'[{"error":"Service Unavailable"}]',
+        b"[]",
+        b"503",
+        b'"no"',
+        b"null",
+    ],
+)
+@pytest.mark.parametrize("status", [200, 502, 503])
+def test_json_that_is_no_json_rpc_is_no_reply(body: bytes, status: int) -> None:
+    @on_fake_time
+    async def run() -> None:
+        reply = await Called((status, body, JSON)).post()
+        assert reply.message is None
+        assert f"HTTP {status}" in str(reply.failure())
+
+    run()
+
+
+# Compressed though nothing was asked for
+
+
+@on_fake_time
+async def test_no_coding_is_asked_for() -> None:
+    called = Called((200, result(1), {}))
+    await called.post()
+    assert called.server.asked[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("coding", "compress"),
+    [
+        ("gzip", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("GZIP", lambda data: gzip.compress(data[:9]) + gzip.compress(data[9:])),
+        ("deflate", zlib.compress),
+        ("deflate", lambda data: zlib.compress(data, wbits=-15)),
+    ],
+)
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_server_that_compresses_unasked_is_read(
+    coding: str, compress: Callable[[bytes], bytes], is_stream: bool
+) -> None:
+    @on_fake_time
+    async def run() -> None:
+        sent = b"data: %b\n\n" % REPLY if is_stream else REPLY
+        fields = {**(EVENTS if is_stream else JSON), "Content-Encoding": coding}
+        reply = await Called((200, compress(sent), fields)).post()
+        assert reply.data == REPLY
+
+    run()
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "reason"),
+    [
+        ("br", b"x", "its body is encoded as br"),
+        ("gzip", b"no gzip", "its body cannot be inflated"),
+        ("gzip", gzip.compress(b" " * 50_000_000), "its body becomes more than 100 times as long"),
+    ],
+)
+def test_what_cannot_be_inflated_is_said(coding: str, body: bytes, reason: str) -> None:
+    @on_fake_time
+    async def run() -> None:
+        reply = await Called((200, body, {**JSON, "Content-Encoding": coding})).post()
+        assert reply.message is None
+        assert reason in str(reply.failure())
+
+    run()
+
+
+@on_fake_time
+async def test_a_stream_that_is_flooded_is_given_up() -> None:
+    body = b'data: {"id":0}\n\n' * (MAX_EVENTS + 1) + b"data: %b\n\n" % REPLY
+    reply = await Called((200, body, EVENTS)).post()
+    assert reply.message is None
+    assert f"it sent {MAX_EVENTS} other events before the reply" in str(reply.failure())
+
+
+@on_fake_time
+async def test_events_that_can_be_no_reply_are_passed_over() -> None:
+    body = b"data: x\n\n" * 100_000 + b"data: %b\n\n" % REPLY
+    assert (await Called((200, body, EVENTS)).post()).data == REPLY
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.probe.identity import Identity, read_discovery, read_initialization
+from exporter.probe.identity import Identity, read_discovery, read_initialization, read_offer
 from tests.support.fakes import encoded, result
 
 
@@ -53,3 +53,20 @@ def test_what_cannot_be_read_is_not_the_newer_era(data: bytes) -> None:
 @pytest.mark.parametrize("data", [b"", b"<html>", b"[]", b'{"result": 1}', b"\xff", b"[" * 9999])
 def test_what_cannot_be_read_says_nothing_of_who_it_is(data: bytes) -> None:
     assert read_initialization(data) == Identity("", "", "2025-11-25")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "offer"),
+    [
+        ({"data": {"supported": ["2024-11-05", "2025-06-18"]}}, "2025-06-18"),
+        ({"data": {"supported": ["2025-11-25", "2026-07-28"]}}, None),
+        ({"data": {"supported": ["x\r\nEvil: 1"]}}, None),
+        ({"data": {"supported": "2024-11-05"}}, None),
+        ({"data": "?", "message": "only 2024-11-05 is spoken here"}, "2024-11-05"),
+        ({"message": "today is 2026-11-28"}, None),
+        ({}, None),
+    ],
+)
+def test_a_refusal_may_offer_another_version(refusal: dict[str, Any], offer: str | None) -> None:
+    reply = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32602, "message": "no", **refusal}}
+    assert read_offer(encoded(reply)) == offer

@@ -1,4 +1,4 @@
-"""A probe of the 2024-11-05 transport keeps its stream, and opens another where it ended."""
+"""A probe of the 2024-11-05 transport opens a stream, and closes it when it is over."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 
 from exporter.config.model import ProbeSettings, Server
 from exporter.probe.identity import Identity
-from exporter.probe.sse import SseTarget
+from exporter.probe.sse import MAX_STREAM_EVENTS, SseTarget
 from exporter.probe.target import ProbeResult
 from exporter.probe.transcript import Transcript
 from tests.support.fake_server import Answer, Asked, FakeServer
 from tests.support.fakes import error, notification, on_fake_time, result, settle, virtual_loop
-from tests.support.probe_fakes import ProbeLog
+from tests.support.probe_fakes import ProbeLog, refusal_of_version
 
 TIMEOUT = 5.0
 SERVER = Server(
@@ -35,6 +35,8 @@ class Probed:
 
     def __init__(self, url: str = "http://server:8000/sse") -> None:
         self.endpoint = "/messages?session=1"
+        self.before = ""
+        self.versions: tuple[str, ...] = ()
         self.post_status = 202
         self.is_mute = False
         self.refuses: set[str] = set()
@@ -47,14 +49,21 @@ class Probed:
     def answer(self, asked: Asked) -> Answer:
         if asked.method == b"GET":
             self.streams.append(self.server.wires[-1])
-            return 200, f"event: endpoint\ndata: {self.endpoint}\n\n".encode(), OPEN
+            return 200, f"{self.before}event: endpoint\ndata: {self.endpoint}\n\n".encode(), OPEN
         message = asked.message
         if "id" in message and not self.is_mute and self.post_status < 300:
             reply = result(message["id"], **INITIALIZED)
+            if asked.asks == "tools/list":
+                reply = result(message["id"], tools=[{"name": "act"}])
+            elif asked.asks == "initialize" and self._refuses_version(message):
+                reply = refusal_of_version(message["id"], *self.versions)
             if asked.asks in self.refuses:
                 reply = error(message["id"])
             virtual_loop().call_soon(self.push, reply)
         return self.post_status, b"", {}
+
+    def _refuses_version(self, message: Any) -> bool:
+        return bool(self.versions) and message["params"]["protocolVersion"] not in self.versions
 
     def push(self, message: object, name: str = "message") -> None:
         event = b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(message))
@@ -80,35 +89,26 @@ GREETING = ["GET", "initialize", "notifications/initialized"]
 
 
 @on_fake_time
-async def test_one_stream_serves_all_probes() -> None:
+async def test_a_probe_takes_a_place_at_the_server_only_while_it_runs() -> None:
     probed = Probed()
-    for _ in range(3):
+    for number in range(3):
         assert (await probed.run()).value == "success"
+        assert len(probed.streams) == number + 1
+        assert all(stream.is_closing() for stream in probed.streams)
     assert [asked.target for asked in probed.server.asked[:2]] == [b"/sse", b"/messages?session=1"]
     assert all(a.headers["authorization"] == "Bearer hush-hush" for a in probed.server.asked)
-    assert probed.server.methods == [*GREETING, "ping", "ping", "ping"]
+    assert probed.server.methods == [*GREETING, "ping"] * 3
     assert probed.target.identity == Identity("fake", "9", "2024-11-05")
 
 
 @on_fake_time
-async def test_tools_are_listed_on_the_stream() -> None:
+async def test_tools_are_listed_on_a_stream_of_their_own_between_probes() -> None:
     probed = Probed()
+    assert not probed.target.can_list
     await probed.run()
-    probed.is_mute = True
-    listing = asyncio.create_task(probed.target.list_tools())
-    await settle()
-    probed.push(result(3, tools=[{"name": "act"}]))
-    assert (await listing).tools == {"act": b'{"name":"act"}'}
-
-
-@on_fake_time
-async def test_a_stream_that_ended_between_probes_is_opened_anew() -> None:
-    probed = Probed()
-    await probed.run()
-    probed.streams[0].lose(None)
-    await settle()
-    assert (await probed.run()).value == "success"
-    assert probed.server.methods == [*GREETING, "ping"] * 2
+    assert probed.target.can_list
+    assert (await probed.target.list_tools()).tools == {"act": b'{"name":"act"}'}
+    assert len(probed.streams) == 2
 
 
 @on_fake_time
@@ -135,24 +135,62 @@ async def test_a_server_that_says_nothing_on_its_stream_has_timed_out() -> None:
 
 
 @on_fake_time
-async def test_a_stream_without_the_reply_is_replaced_by_the_next_probe() -> None:
+async def test_changed_tools_are_told_while_a_probe_runs() -> None:
     probed = Probed()
-    await probed.run()
     probed.is_mute = True
-    await probed.run()
-    assert probed.streams[0].is_closing()
-    probed.is_mute = False
-    assert (await probed.run()).value == "success"
-    assert len(probed.streams) == 2
+    run = asyncio.create_task(probed.run())
+    await asyncio.sleep(0.1)
+    probed.push(notification("notifications/tools/list_changed"))
+    probed.push(notification("notifications/tools/list_changed"), name="other")
+    await run
+    assert probed.events.changes == 1
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        ": hello\n\n",
+        "retry: 3000\n\n",
+        f":{' ' * 2048}\n\n",
+        "\n\n\r\n",
+        "event: hello\ndata: you\n\n",
+        "data: {}\n\n",
+        "id: 1\ndata:\n\n",
+    ],
+)
+def test_what_comes_before_the_endpoint_is_passed_over(before: str) -> None:
+    @on_fake_time
+    async def run() -> None:
+        probed = Probed()
+        probed.before = before
+        assert (await probed.run()).value == "success"
+
+    run()
 
 
 @on_fake_time
-async def test_changed_tools_are_told() -> None:
+async def test_the_first_endpoint_is_taken() -> None:
     probed = Probed()
-    await probed.run()
-    probed.push(notification("notifications/tools/list_changed"))
-    probed.push(notification("notifications/tools/list_changed"), name="other")
-    assert probed.events.changes == 1
+    probed.before = "event: endpoint\ndata: /first\n\n"
+    assert (await probed.run()).value == "success"
+    assert probed.server.asked[1].target == b"/first"
+
+
+@on_fake_time
+async def test_a_stream_that_is_flooded_is_given_up() -> None:
+    probed = Probed()
+    probed.before = "data: x\n\n" * (MAX_STREAM_EVENTS + 1)
+    ended = await probed.run()
+    assert ended.value == "protocol_error"
+    assert f"sent {MAX_STREAM_EVENTS} events in one probe" in ended.reason
+
+
+@on_fake_time
+async def test_a_server_is_asked_in_the_version_that_it_offers() -> None:
+    probed = Probed()
+    probed.versions = ("2024-11-05",)
+    assert (await probed.run()).value == "success"
+    assert probed.server.methods == ["GET", "initialize", *GREETING[1:], "ping"]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +252,7 @@ def test_a_post_that_is_refused_decides(status: int, found: str) -> None:
         ((401, b"", {}), "unauthorized", "HTTP 401"),
         ((405, b"", {}), "protocol_error", "HTTP 405 without a JSON-RPC reply"),
         ((200, b"<p>", {"Content-Type": "text/html"}), "protocol_error", "the body (text/html)"),
-        ((200, b"event: hi\ndata: x\n\n", OPEN), "protocol_error", "does not begin its stream"),
+        ((200, b"event: hi\ndata: x\n\n", OPEN), "timeout", "no event named endpoint on its"),
         ((200, b": hello\n\n", OPEN), "timeout", "no reply to GET, which should open a stream"),
         (None, "timeout", "no reply to GET, which should open a stream"),
     ],

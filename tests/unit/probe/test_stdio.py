@@ -26,7 +26,7 @@ from tests.support.fakes import (
     result,
     virtual_loop,
 )
-from tests.support.probe_fakes import ProbeLog
+from tests.support.probe_fakes import ProbeLog, refusal_of_version
 
 TIMEOUT = 5.0
 SERVER = Server("files", "stdio", command="serve", probe=ProbeSettings(timeout=TIMEOUT))
@@ -170,6 +170,22 @@ async def test_a_server_that_refuses_every_greeting_is_alive() -> None:
         )
     assert probed.target.era is Era.UNKNOWN
     assert len(probed.children) == 1
+
+
+@on_fake_time
+async def test_a_server_is_asked_in_the_version_that_it_offers() -> None:
+    def choosy(message: Any) -> object:
+        if message.get("method") != "initialize":
+            return legacy(message)
+        if message["params"]["protocolVersion"] == "2024-11-05":
+            return result(message["id"], **INITIALIZED)
+        return refusal_of_version(message["id"], "2024-11-05")
+
+    probed = Probed(choosy)
+    assert (await probed.run()).value == "success"
+    (child,) = probed.children
+    greeting = ["server/discover", "initialize", "initialize", "notifications/initialized"]
+    assert child.asked == [*greeting, "ping"]
 
 
 @pytest.mark.parametrize(("code", "era"), [(-32601, Era.LEGACY), (-32600, Era.UNKNOWN)])

@@ -1,0 +1,38 @@
+"""Which JSON-RPC messages a server sent to the prober, and which request each one replies to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import UNSET
+
+from exporter.protocol import jsonrpc
+from exporter.protocol.jsonrpc import Message
+
+_MARK = b"\xef\xbb\xbf"
+
+
+def messages(data: bytes) -> Iterator[tuple[Message, bytes]]:
+    """Yield the messages in one JSON text, each with its own bytes.
+
+    A text may begin with a byte order mark, and may be an array of messages, as JSON-RPC
+    batches were until 2025-03-26. What is no JSON-RPC is left out.
+    """
+    data = data.removeprefix(_MARK)
+    for part in jsonrpc.split(data) if jsonrpc.is_batch(data) else (data,):
+        message = jsonrpc.read(part)
+        if message is not None and (message.is_reply or message.method):
+            yield message, part
+
+
+def replied_to(message: Message) -> int | None:
+    """The number of the request that a reply is for; some servers send ids back as text."""
+    for found in (message.id, jsonrpc.retyped(message.id)):
+        if isinstance(found, int):
+            return found
+    return None
+
+
+def has_no_id(message: Message) -> bool:
+    """Whether an error says no request that it is for: with one in flight, it is for that."""
+    return message.error is not UNSET and message.id in (None, UNSET)
