@@ -42,6 +42,12 @@ class ServerHandler(Protocol):
     def child_count(self) -> int:
         """Processes of sessions, those that are about to end included."""
 
+    def end_idle_session(self) -> bool:
+        """End the session that is idle longest, for a new one; return whether there was one."""
+
+    def free_child(self) -> bool:
+        """Have a child end for that of a new session; return whether there was one."""
+
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
         """Serve one request; ``messages`` is what its body says."""
 
@@ -206,9 +212,11 @@ class Gateway:
         """What of a new session's needs is used up."""
         bounds = self.admission.bounds
         if upstream.session_count >= bounds.sessions_per_server:
-            return Slots("sessions_per_server", bounds.sessions_per_server)
+            full = Slots("sessions_per_server", bounds.sessions_per_server)
+            return None if upstream.end_idle_session() else full
         if upstream.child_count >= bounds.children_per_server:
-            return Slots("children_per_server", bounds.children_per_server)
+            full = Slots("children_per_server", bounds.children_per_server)
+            return None if upstream.free_child() else full
         return None
 
     def _check(self, request: Request, upstream: ServerHandler | None) -> Rejection | None:

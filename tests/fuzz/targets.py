@@ -111,8 +111,8 @@ def read_headers(data: bytes) -> None:
     header_encoding.decoded(head)
     headers = ParamHeaders()
     headers.learn({"tool": schema})
-    request = bare_request(body, Mcp_Param_Region=head, Mcp_Param_Count=head)
-    reason = headers.check(request, "tool")
+    request = bare_request(b"", Mcp_Param_Region=head, Mcp_Param_Count=head)
+    reason = headers.check(request, "tool", msgspec.Raw(body))
     assert reason is None or reason.startswith("the header mcp-param-")
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         json.dumps(msgspec.json.decode(body))

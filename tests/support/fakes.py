@@ -485,10 +485,14 @@ class FakeChild:
         self.is_stopped = False
         self.is_paused = False
         self.started = 0.0
+        self.sent = 0
+        self.unread = 0
+        self.after: asyncio.Task[None] | None = None
 
     def send(self, line: bytes) -> None:
         assert b"\n" not in line
         self.lines.append(line)
+        self.sent += len(line) + 1
 
     def stop(self) -> asyncio.Task[None]:
         self.owner = None
@@ -497,6 +501,11 @@ class FakeChild:
 
     def pause(self, paused: bool) -> None:
         self.is_paused = paused
+
+    def lose(self, text: str, fault: Fault) -> None:
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.child_lost(UpstreamError(text, fault))
 
     @property
     def heard(self) -> list[Any]:

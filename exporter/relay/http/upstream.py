@@ -113,6 +113,14 @@ class HttpUpstream:
         """Live sessions."""
         return len(self.sessions)
 
+    def end_idle_session(self) -> bool:
+        """Sessions are the server's: none is ended here."""
+        return False
+
+    def free_child(self) -> bool:
+        """There are no children here."""
+        return False
+
     @property
     def child_count(self) -> int:
         """It has none."""

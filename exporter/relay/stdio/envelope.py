@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from exporter.protocol import errors, jsonrpc, surrogates
+from exporter.protocol import errors, jsonrpc
 from exporter.protocol.header_encoding import decoded
 from exporter.protocol.jsonrpc import CAPABILITIES_KEY, VERSION_KEY, Message
 from exporter.protocol.spec import CALL_TOOL, INITIALIZE, MODERN
@@ -25,7 +25,9 @@ _NAMED_BY = {
     "tasks/update": "taskId",
     "tasks/cancel": "taskId",
 }
-_ROUTING = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
+_ROUTING = _VERSION, _METHOD, _NAME = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
+_ENVELOPE = ((VERSION_KEY, b'"'), (CAPABILITIES_KEY, b"{"))
+_NULL = msgspec.Raw(b"null")
 
 STATUS_OF_CODE = {
     errors.PARSE_ERROR: 400,
@@ -53,59 +55,103 @@ class Violation:
         return STATUS_OF_CODE.get(self.code, 200)
 
 
-def check(request: Request, message: Message) -> Violation | None:
-    """The first thing that is wrong with a 2026-07-28 request, or ``None``."""
-    params = _params(request.body)
-    return (
-        _check_envelope(params)
-        or _check_headers(request, message, params)
-        or _check_version(message)
-        or _check_method(message)
-    )
+class ModernRequest:
+    """A 2026-07-28 request whose JSON is taken apart once: checks and rewriting share the parts.
+
+    Every member is raw, for what is not checked may be what only the server can read (1e400).
+    """
+
+    __slots__ = ("_members", "_meta", "_params", "http", "message")
+
+    def __init__(self, http: Request, message: Message) -> None:
+        self.http = http
+        self.message = message
+        self._members = _members_of(one_line(http.body))
+        self._params = _members_of(self._members.get("params"))
+        self._meta = _members_of(self._params.get("_meta"))
+
+    @property
+    def request_id(self) -> msgspec.Raw:
+        """The client's id of it."""
+        return self._members.get("id", _NULL)
+
+    @property
+    def progress_token(self) -> msgspec.Raw | None:
+        """The client's token for progress, or ``None``."""
+        return self._meta.get("progressToken")
+
+    @property
+    def arguments(self) -> msgspec.Raw | None:
+        """The arguments of a call."""
+        return self._params.get("arguments")
+
+    def numbered(self, number: int) -> bytes:
+        """The request as the child sees it: with a number for its id and progress token."""
+        raw = msgspec.Raw(b"%d" % number)
+        members = {**self._members, "id": raw}
+        if "progressToken" in self._meta:
+            meta = _raw({**self._meta, "progressToken": raw})
+            members["params"] = _raw({**self._params, "_meta": meta})
+        return msgspec.json.encode(members)
+
+    def check(self) -> Violation | None:
+        """The first thing that is wrong with it, or ``None``."""
+        return (
+            self._check_envelope()
+            or self._check_headers()
+            or _check_version(self.message)
+            or _check_method(self.message)
+        )
+
+    def _check_envelope(self) -> Violation | None:
+        if not self._meta:
+            return Violation(errors.INVALID_PARAMS, "params._meta is missing")
+        for key, opening in _ENVELOPE:
+            if bytes(self._meta.get(key, b""))[:1] != opening:
+                return Violation(errors.INVALID_PARAMS, f"params._meta[{key!r}] is missing")
+        return None
+
+    def _check_headers(self) -> Violation | None:
+        http, message = self.http, self.message
+        if len(http.names) < len(http.headers):
+            for header in _ROUTING:
+                if sum(name.lower() == header for name, _ in http.headers) > 1:
+                    return _mismatch(header, "is there more than once")
+        fault = _compare(http, _VERSION, message.protocol_version) or _compare(
+            http, _METHOD, message.method
+        )
+        named_by = _NAMED_BY.get(message.method or "")
+        if fault is None and named_by is not None:
+            fault = _compare(http, _NAME, _text(self._params.get(named_by)))
+        return fault
 
 
-def _params(body: bytes) -> dict[str, msgspec.Raw]:
-    try:
-        return msgspec.json.decode(surrogates.readable(body), type=_Body).params
-    except jsonrpc.UNREADABLE:
+def one_line(body: bytes) -> bytes:
+    """The message without line ends: in JSON they stand between tokens only."""
+    if b"\n" in body or b"\r" in body:
+        return body.replace(b"\r", b" ").replace(b"\n", b" ")
+    return body
+
+
+def _members_of(data: bytes | msgspec.Raw | None) -> dict[str, msgspec.Raw]:
+    if data is None:
         return {}
-
-
-class _Body(msgspec.Struct):
-    # Raw, for what is not checked may be what only the server can read, such as 1e400.
-    params: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
-
-
-def _check_envelope(params: dict[str, msgspec.Raw]) -> Violation | None:
     try:
-        meta = jsonrpc.members(params["_meta"])
-    except (KeyError, ValueError):
-        return Violation(errors.INVALID_PARAMS, "params._meta is missing")
-    for key, opening in ((VERSION_KEY, b'"'), (CAPABILITIES_KEY, b"{")):
-        if bytes(meta.get(key, b""))[:1] != opening:
-            return Violation(errors.INVALID_PARAMS, f"params._meta[{key!r}] is missing")
-    return None
+        return jsonrpc.members(data)
+    except ValueError:
+        return {}  # no object, or nested too deep
 
 
-def _check_headers(
-    request: Request, message: Message, params: dict[str, msgspec.Raw]
-) -> Violation | None:
-    for header in _ROUTING:
-        if sum(name.lower() == header for name, _ in request.headers) > 1:
-            return _mismatch(header, "is there more than once")
-    wanted = [
-        (_ROUTING[0], message.protocol_version),
-        (_ROUTING[1], message.method),
-    ]
-    named_by = _NAMED_BY.get(message.method or "")
-    if named_by is not None:
-        wanted.append((_ROUTING[2], _text(params.get(named_by))))
-    for header, value in wanted:
-        given = request.header(header)
-        if given is None:
-            return _mismatch(header, "is missing")
-        if value is None or decoded(given) != value:
-            return _mismatch(header, "does not say what the body says")
+def _raw(members: dict[str, msgspec.Raw]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(members))
+
+
+def _compare(http: Request, header: bytes, value: str | None) -> Violation | None:
+    given = http.header(header)
+    if given is None:
+        return _mismatch(header, "is missing")
+    if value is None or decoded(given) != value:
+        return _mismatch(header, "does not say what the body says")
     return None
 
 
@@ -125,7 +171,7 @@ def _check_method(message: Message) -> Violation | None:
 def _text(value: msgspec.Raw | None) -> str | None:
     try:
         return None if value is None else msgspec.json.decode(value, type=str)
-    except msgspec.ValidationError:
+    except jsonrpc.UNREADABLE:
         return None
 
 

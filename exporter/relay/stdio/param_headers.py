@@ -46,12 +46,14 @@ class ParamHeaders:
             else:
                 self._mirrors.pop(name, None)
 
-    def check(self, request: Request, tool: str | None) -> str | None:
+    def check(
+        self, request: Request, tool: str | None, arguments_json: msgspec.Raw | None
+    ) -> str | None:
         """What is wrong with a call's headers, or ``None``."""
         mirrors = self._mirrors.get(tool or "")
         if mirrors is None:
             return None
-        arguments = _arguments(request.body)
+        arguments = _arguments(arguments_json)
         if arguments is None:
             return None  # only the server can read it
         for mirror in mirrors:
@@ -97,21 +99,15 @@ def _at(arguments: object, path: tuple[str, ...]) -> object:
     return arguments
 
 
-class _Params(msgspec.Struct):
-    arguments: dict[str, object] = msgspec.field(default_factory=dict)
-
-
-class _Call(msgspec.Struct):
-    params: _Params = msgspec.field(default_factory=_Params)
-
-
 class _Tool(msgspec.Struct):
     input_schema: dict[str, object] = msgspec.field(name="inputSchema", default_factory=dict)
 
 
-def _arguments(body: bytes) -> object:
+def _arguments(data: msgspec.Raw | None) -> object:
+    if data is None:
+        return {}
     try:
-        return msgspec.json.decode(body, type=_Call).params.arguments
+        return msgspec.json.decode(data, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

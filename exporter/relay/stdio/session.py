@@ -6,61 +6,60 @@ child is never shared between sessions of these versions.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from msgspec import UNSET
 
-from exporter.protocol import errors, jsonrpc
-from exporter.protocol.failures import UpstreamError
+from exporter.protocol import errors
 from exporter.protocol.jsonrpc import Id, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import CANCELLED, PROGRESS
-from exporter.relay.stdio.http_response import ResponseTimers, StdioResponse
-from exporter.telemetry.exchange import Exchange
+from exporter.relay.stdio.envelope import one_line
+from exporter.relay.stdio.host import ChildHost, HostEvents, StartChild
+from exporter.relay.stdio.http_response import StdioResponse
 from exporter.telemetry.observer import Observer
 from exporter.transport.http.head import Headers
 from exporter.transport.http.request import Request
-from exporter.transport.process.child import Child
 
-_QUEUE = 256
+MAX_QUEUED = 1024 * 1024
+"""Bytes of messages that wait for a stream of the client; then the oldest ones go."""
+
+_MAX_MESSAGES = 256
 
 
-class StdioSession:
-    """One client's session: it owns the child, and gives the answers."""
+class StdioSession(ChildHost):
+    """One client's session."""
 
     def __init__(
         self,
         session_id: bytes,
         observer: Observer,
         timeout: float,
-        on_end: Callable[[StdioSession], None],
+        start: StartChild,
+        events: HostEvents,
     ) -> None:
         self.session_id = session_id
-        self.child: Child | None = None
-        self.started = self.last_used = monotonic()
-        self.is_initialized = False
-        self.has_failed = False
-        self._exchange = Exchange(observer.recorder)
-        self._observer = observer
-        self._timeout = timeout
-        self._on_end = on_end
         self._waiting: dict[Id, StdioResponse] = {}
+        self._streams: dict[StdioResponse, None] = {}
+        """Responses of which each request waits, and whose client takes events."""
         self._tokens: dict[object, StdioResponse] = {}
         self._listening: StdioResponse | None = None
-        self._queue: deque[bytes] = deque(maxlen=_QUEUE)
+        self._queue = MessageQueue(MAX_QUEUED, _MAX_MESSAGES)
         self._headers: Headers = [(b"Mcp-Session-Id", session_id)]
-        self._loop = asyncio.get_running_loop()
-        self._clocks = ResponseTimers(timeout, self._loop)
         self._slow = 0
-        self._ended = False
+        super().__init__(observer, timeout, start, events)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody waits for anything of it."""
+        """Whether the client waits for nothing, and has no stream."""
         return not self._waiting and self._listening is None
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait here for the child or for its client."""
+        return super().queued + self._queue.size
 
     def post(self, request: Request, messages: Sequence[Message]) -> None:
         """Pass a POST on to the child."""
@@ -68,22 +67,22 @@ class StdioSession:
         asked = [message for message in messages if message.is_request]
         ids = [_id(message) for message in asked]
         if not self._waiting.keys().isdisjoint(ids) or len(ids) > len(set(ids)):
-            self._refuse_reused(request, asked)
+            self._reject_reused(request, asked)
             return
         begun = self._observer.client_sent(self._exchange, messages, len(request.body), now)
         for message in messages:
             if message.method == CANCELLED and message.params is not None:
                 self._cancel(message.params.request_id)
-        answer = None
+        response = None
         if asked:
-            answer = StdioResponse(request, self, self._clocks, ids, begun or (), self._headers)
-            self._await(answer, asked)
-        if self.child is not None:
-            self.child.send(one_line(request.body))
-        if answer is not None:
-            answer.inside = monotonic() - now
-        if not asked:
+            response = StdioResponse(request, self, self._timers, ids, begun or (), self._headers)
+            self._await(response, asked)
+        self.child.send(one_line(request.body))
+        if response is None:
             request.respond(202, b"", b"")
+        else:
+            response.position = self.child.sent
+            response.inside = monotonic() - now
 
     def listen(self, request: Request) -> None:
         """Open the stream for what belongs to no request."""
@@ -92,10 +91,10 @@ class StdioSession:
             text = "this session already has a stream"
             request.respond(409, errors.error(errors.INVALID_REQUEST, text), errors.JSON)
             return
-        self._listening = StdioResponse(request, self, self._clocks, headers=self._headers)
+        self._listening = StdioResponse(request, self, self._timers, headers=self._headers)
         self._listening.stream()
-        while self._queue:
-            self._listening.send(self._queue.popleft())
+        while (message := self._queue.take()) is not None:
+            self._listening.send(message)
 
     def end_stream(self) -> None:
         """End the stream for what belongs to no request."""
@@ -103,68 +102,38 @@ class StdioSession:
             self._listening.end()
             self._listening = None
 
-    def end(self, outcome: Outcome, text: str) -> None:
-        """The session is over: answer what waits, stop the child."""
-        if self._ended:
-            return
-        self._ended = True
-        self._observer.abandon(self._exchange, outcome, monotonic())
-        for answer in set(self._waiting.values()):
-            answer.fail(502, errors.CONNECTION_LOST, text)
-        self._waiting.clear()
-        self.end_stream()
-        self._clocks.close()
-        if self.child is not None:
-            self.child.stop()
-        self._on_end(self)
+    # ResponseOwner
 
-    # What the child says
-
-    def child_said(self, line: bytes) -> None:
-        """Pass one message of the child on to the stream that it belongs to."""
-        arrived = monotonic()
-        message = jsonrpc.read(line)
-        if message is not None:
-            self._pass_on(message, line, arrived)
-        elif jsonrpc.is_batch(line):
-            for part in jsonrpc.split(line):
-                self._pass_on(jsonrpc.read(part), part, arrived)
-        self._observer.server_said(self._exchange, line, arrived, message)
-
-    def child_lost(self, error: UpstreamError) -> None:
-        """The child is gone, and the session with it."""
-        self.has_failed = not self.is_initialized
-        self._observer.upstream_lost(str(error))
-        self.end(Outcome.UPSTREAM_ERROR, f"the server {error}")
-
-    # What happens to answers
-
-    def answer_gone(self, answer: StdioResponse) -> None:
+    def response_gone(self, response: StdioResponse) -> None:
         """The client closed a stream: in these versions that cancels nothing."""
-        if answer is self._listening:
-            self._listening = None
-        self._observer.settle(self._exchange, answer.pending, Outcome.CLIENT_GONE, monotonic())
-        self._forget(answer)
-        if not self.is_initialized:
+        self._give_up(response, Outcome.CLIENT_GONE)
+        if not self.is_useful:
             self.end(Outcome.CLIENT_GONE, "the client left before the session began")
 
-    def answer_paused(self, paused: bool) -> None:
-        """The child waits with the client: nothing is piled up here."""
-        self._slow += 1 if paused else -1
-        if self.child is not None:
-            self.child.pause(self._slow > 0)
-
-    def answer_expired(self, answer: StdioResponse) -> None:
+    def response_expired(self, response: StdioResponse) -> None:
         """No reply within the server's timeout."""
-        self._observer.settle(self._exchange, answer.pending, Outcome.TIMEOUT, monotonic())
-        answer.fail(504, errors.TIMEOUT, f"no reply within {self._timeout:g} s")
-        self._forget(answer)
-        if not self.is_initialized:
+        super().response_expired(response)
+        if not self.is_useful:
             self.end(Outcome.TIMEOUT, "the server did not reply to initialize")
+
+    def response_paused(self, paused: bool) -> None:
+        """The child waits with the client, which is its only one."""
+        self._slow += 1 if paused else -1
+        self.child.pause(self._slow > 0)
 
     # Inside
 
-    def _refuse_reused(self, request: Request, asked: Sequence[Message]) -> None:
+    def _responses(self) -> Iterable[StdioResponse]:
+        waiting = dict.fromkeys(self._waiting.values())
+        return waiting if self._listening is None else [*waiting, self._listening]
+
+    def _clear(self) -> None:
+        self._waiting.clear()
+        self._streams.clear()
+        self._tokens.clear()
+        self._listening = None
+
+    def _reject_reused(self, request: Request, asked: Sequence[Message]) -> None:
         # Which of the two a reply belongs to could not be told: ids must not be used twice.
         for message in asked:
             self._observer.recorder.rejected(message.method, "id_in_use")
@@ -172,41 +141,46 @@ class StdioSession:
         reply = errors.error(errors.INVALID_REQUEST, text, _id(asked[0]))
         request.respond(400, reply, errors.JSON, self._headers)
 
+    def _await(self, response: StdioResponse, asked: Sequence[Message]) -> None:
+        if response.can_stream:
+            self._streams[response] = None
+        for message in asked:
+            self._waiting[_id(message)] = response
+            token = message.progress_token
+            if token is not UNSET:
+                self._tokens[token] = response
+
     def _cancel(self, request_id: object) -> None:
         """End the stream of a request that its client cancelled: no reply is due any more."""
-        answer = self._waiting.pop(request_id, None)  # type: ignore[call-overload]
-        if answer is not None:
-            answer.withdraw(request_id)
+        response = self._waiting.pop(request_id, None)  # type: ignore[call-overload]
+        if response is not None:
+            response.withdraw(request_id)
+            if not response.ids:
+                self._forget(response)
 
-    def _pass_on(self, message: Message | None, data: bytes, arrived: float) -> None:
-        if message is None:
-            return
+    def _pass_on(self, message: Message, data: bytes, arrived: float) -> None:
         if message.is_reply:
             self._reply(message, data, arrived)
         elif message.method is not None:
-            self._send(message, data)
+            response = self._stream_for(message)
+            if response is None:
+                self._queue.put(data)
+            else:
+                response.send(data)
 
     def _reply(self, message: Message, data: bytes, arrived: float) -> None:
         request_id = _id(message)
-        answer = self._waiting.pop(request_id, None)
-        if answer is None:
+        response = self._waiting.pop(request_id, None)
+        if response is None:
             return
-        self.is_initialized = self.is_initialized or message.error is UNSET
-        answer.reply(request_id, data)
-        answer.inside += monotonic() - arrived
-        if not answer.ids:
-            self._observer.recorder.spent(answer.inside)
-            if self._tokens:
-                self._forget_tokens(answer)
-        if not self.is_initialized:
+        self.is_useful = self.is_useful or message.error is UNSET
+        response.reply(request_id, data)
+        response.inside += monotonic() - arrived
+        if not response.ids:
+            self._observer.recorder.spent(response.inside)
+            self._forget(response)
+        if not self.is_useful:
             self._loop.call_soon(self.end, Outcome.CLIENT_GONE, "the server refused initialize")
-
-    def _send(self, message: Message, data: bytes) -> None:
-        answer = self._stream_for(message)
-        if answer is None:
-            self._queue.append(data)
-        else:
-            answer.send(data)
 
     def _stream_for(self, message: Message) -> StdioResponse | None:
         """Which stream a message belongs to; stdio says so only of progress.
@@ -215,36 +189,55 @@ class StdioSession:
         client keeps for such messages, or else to the latest request.
         """
         if message.method == PROGRESS and message.params is not None:
-            answer = self._tokens.get(message.params.progress_token)
-            if answer is not None and answer.is_open:
-                return answer
-        answers = [each for each in dict.fromkeys(self._waiting.values()) if each.can_stream]
-        if len(answers) == 1 or (answers and self._listening is None):
-            return answers[-1]
+            response = self._tokens.get(message.params.progress_token)
+            if response is not None and response.is_open:
+                return response
+        if len(self._streams) == 1 or (self._streams and self._listening is None):
+            return next(reversed(self._streams))
         return self._listening
 
-    def _await(self, answer: StdioResponse, asked: Sequence[Message]) -> None:
-        for message in asked:
-            self._waiting[_id(message)] = answer
-            token = message.progress_token
-            if token is not UNSET:
-                self._tokens[token] = answer
+    def _give_up(self, response: StdioResponse, outcome: Outcome) -> None:
+        if response is self._listening:
+            self._listening = None
+        self._observer.settle(self._exchange, response.pending, outcome, monotonic())
+        for request_id in response.ids:
+            self._waiting.pop(request_id, None)
+        self._forget(response)
 
-    def _forget(self, answer: StdioResponse) -> None:
-        for request_id in [key for key, value in self._waiting.items() if value is answer]:
-            del self._waiting[request_id]
-        self._forget_tokens(answer)
-
-    def _forget_tokens(self, answer: StdioResponse) -> None:
-        for token in [key for key, value in self._tokens.items() if value is answer]:
-            del self._tokens[token]
+    def _forget(self, response: StdioResponse) -> None:
+        self._streams.pop(response, None)
+        if self._tokens:
+            self._tokens = {
+                token: owner for token, owner in self._tokens.items() if owner is not response
+            }
 
 
-def one_line(body: bytes) -> bytes:
-    """The message without line ends: in JSON they stand between tokens only."""
-    if b"\n" in body or b"\r" in body:
-        return body.replace(b"\r", b" ").replace(b"\n", b" ")
-    return body
+class MessageQueue:
+    """Messages that wait for a stream: the newest ones, as far as they are not too large."""
+
+    def __init__(self, max_bytes: int, max_messages: int) -> None:
+        self._messages: deque[bytes] = deque()
+        self._max_bytes = max_bytes
+        self._max_messages = max_messages
+        self.size = 0
+        """Bytes."""
+
+    def put(self, message: bytes) -> None:
+        """Add one; the oldest ones make room for it. One that is too large itself is dropped."""
+        if len(message) > self._max_bytes:
+            return
+        self._messages.append(message)
+        self.size += len(message)
+        while self.size > self._max_bytes or len(self._messages) > self._max_messages:
+            self.take()
+
+    def take(self) -> bytes | None:
+        """Remove and return the oldest; ``None`` where there is none."""
+        if not self._messages:
+            return None
+        message = self._messages.popleft()
+        self.size -= len(message)
+        return message
 
 
 def _id(message: Message) -> Id:

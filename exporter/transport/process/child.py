@@ -155,6 +155,9 @@ class Child(asyncio.SubprocessProtocol):
         """Give the child up: its owner is told, and the child stopped."""
         owner, self._owner = self._owner, None
         if owner is not None:
+            if not self._exited.done():  # else its exit is in the log
+                extra = {"server": self.server.name, "pid": self._pid, "use": self._use}
+                log.warning("child %s", text, extra=extra)
             owner.child_lost(UpstreamError(text, fault))
         self.stop()
 

@@ -41,7 +41,14 @@ class FakeUpstream:
         self.handled: list[tuple[Request, Sequence[Message]]] = []
         self.described: list[Request] = []
         self.session_count = self.child_count = 0
+        self.spare: list[str] = []
         self.is_slow = False
+
+    def end_idle_session(self) -> bool:
+        return "session" in self.spare
+
+    def free_child(self) -> bool:
+        return "child" in self.spare
 
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
         self.handled.append((request, messages))
@@ -648,6 +655,9 @@ async def test_sessions_are_bounded_and_those_that_live_go_on(limit: str, count:
     assert_refused(scene, scene.say(post(INITIALIZE)), limit, 7)
     assert scene.say(post(request(8))).status == 200
     assert scene.say(post(INITIALIZE, b"/notes/mcp")).status == 200
+    scene.upstreams["files"].spare = [count.partition("_")[0]]
+    assert scene.say(post(INITIALIZE)).status == 200, "another one ends for it"
+    scene.upstreams["files"].spare = []
     setattr(scene.upstreams["files"], count, 0)
     assert scene.say(post(INITIALIZE)).status == 200
     assert scene.gateway.admission.of("files").requests.own.taken == 0

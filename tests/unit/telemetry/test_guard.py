@@ -24,6 +24,7 @@ from tests.support.fakes import (
     result,
     settle,
 )
+from tests.support.stdio_relay import StdioScene, children
 from tests.unit.relay.http import test_relay
 from tests.unit.relay.http.test_relay import (
     END,
@@ -35,8 +36,6 @@ from tests.unit.relay.http.test_relay import (
     event,
     http,
 )
-from tests.unit.relay.stdio import test_upstream as test_stdio_upstream
-from tests.unit.relay.stdio.test_upstream import children
 
 __all__ = ["children"]
 
@@ -154,7 +153,7 @@ async def over_http(books: Callable[[Books], None]) -> bytes:
 
 async def over_stdio(children: list[FakeChild], books: Callable[[Books], None]) -> bytes:
     """The same of children."""
-    scene = test_stdio_upstream.Scene(children)
+    scene = StdioScene(children)
     books(scene.books)
     session, child = scene.open()
     clients = [scene.post(request(1, "tools/list"), session)]

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.protocol import errors
 from exporter.protocol import jsonrpc as message
-from exporter.relay.stdio import envelope
-from exporter.relay.stdio.envelope import Violation
+from exporter.relay.stdio.envelope import ModernRequest, Violation
 from exporter.transport.http.request import Request
 from tests.support.fakes import bare_request, encoded, request
 
@@ -32,7 +31,7 @@ def modern(method: str = "tools/list", body: bytes | None = None, **params: Any)
 def check(found: Request) -> Violation | None:
     read = message.read(found.body)
     assert read is not None
-    return envelope.check(found, read)
+    return ModernRequest(found, read).check()
 
 
 def code(found: Request) -> int | None:

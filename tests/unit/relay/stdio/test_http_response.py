@@ -31,20 +31,24 @@ class Owner:
     def __init__(self) -> None:
         self.gone: list[StdioResponse] = []
         self.expired: list[StdioResponse] = []
+        self.overflowed: list[StdioResponse] = []
         self.paused: list[bool] = []
 
-    def answer_gone(self, answer: StdioResponse) -> None:
-        self.gone.append(answer)
+    def response_gone(self, response: StdioResponse) -> None:
+        self.gone.append(response)
 
-    def answer_expired(self, answer: StdioResponse) -> None:
-        self.expired.append(answer)
+    def response_expired(self, response: StdioResponse) -> None:
+        self.expired.append(response)
 
-    def answer_paused(self, paused: bool) -> None:
+    def response_overflowed(self, response: StdioResponse) -> None:
+        self.overflowed.append(response)
+
+    def response_paused(self, paused: bool) -> None:
         self.paused.append(paused)
 
 
 class Post:
-    """A client that waits, and the answer that it is to get."""
+    """A client that waits, and the response that it is to get."""
 
     def __init__(
         self,
@@ -59,8 +63,8 @@ class Post:
         self.client.say(post(b"{}", b"/files/mcp", *fields))
         self.owner = Owner()
         (request,) = app.requests
-        clocks = ResponseTimers(timeout, virtual_loop())
-        self.answer = StdioResponse(request, self.owner, clocks, ids, (), headers)
+        timers = ResponseTimers(timeout, virtual_loop())
+        self.response = StdioResponse(request, self.owner, timers, ids, (), headers)
 
     @property
     def reply(self) -> Reply:
@@ -71,52 +75,52 @@ class Post:
 @on_fake_time
 async def test_a_reply_that_comes_first_is_json() -> None:
     one = Post(headers=[(b"Mcp-Session-Id", b"s")])
-    one.answer.reply(1, encoded(result(1)))
+    one.response.reply(1, encoded(result(1)))
     assert (one.reply.status, one.reply.is_complete) == (200, True)
     assert one.reply.header(b"Content-Type") == b"application/json"
     assert one.reply.header(b"Mcp-Session-Id") == b"s"
     assert one.reply.json == result(1)
-    assert not one.answer.is_open
+    assert not one.response.is_open
 
 
 @on_fake_time
 async def test_a_reply_may_have_a_status_of_its_own() -> None:
     one = Post()
-    one.answer.reply(1, encoded(result(1)), 404)
+    one.response.reply(1, encoded(result(1)), 404)
     assert one.reply.status == 404
 
 
 @on_fake_time
 async def test_what_comes_before_the_reply_makes_it_a_stream() -> None:
     one = Post(headers=[(b"Mcp-Session-Id", b"s")])
-    one.answer.send(NOTE)
+    one.response.send(NOTE)
     assert one.reply.status == 200
     assert one.reply.header(b"Content-Type") == b"text/event-stream"
     assert one.reply.header(b"Mcp-Session-Id") == b"s"
     assert one.reply.body == b"event: message\ndata: " + NOTE + b"\n\n"
     assert not one.reply.is_complete
-    one.answer.reply(1, encoded(result(1)), 404)
+    one.response.reply(1, encoded(result(1)), 404)
     assert one.reply.status == 200
     assert one.reply.events[1] == result(1)
     assert one.reply.is_complete
 
 
 @on_fake_time
-async def test_a_batch_is_answered_whole() -> None:
+async def test_a_batch_is_replied_to_whole() -> None:
     one = Post(ids=[1, "1"])
-    one.answer.reply("1", encoded(result("1")))
+    one.response.reply("1", encoded(result("1")))
     assert one.client.sent == b""
-    one.answer.reply(1, encoded(result(1)))
+    one.response.reply(1, encoded(result(1)))
     assert one.reply.json == [result("1"), result(1)]
 
 
 @on_fake_time
 async def test_a_batch_becomes_a_stream_with_what_is_there_already() -> None:
     one = Post(ids=[1, 2])
-    one.answer.reply(2, encoded(result(2)))
-    one.answer.send(NOTE)
+    one.response.reply(2, encoded(result(2)))
+    one.response.send(NOTE)
     assert one.reply.events[0] == result(2)
-    one.answer.reply(1, encoded(result(1)))
+    one.response.reply(1, encoded(result(1)))
     assert one.reply.events[2] == result(1)
     assert one.reply.is_complete
 
@@ -131,7 +135,7 @@ async def test_silence_becomes_a_stream_that_is_kept_alive() -> None:
     assert one.reply.body == b": ping\n\n"
     await asyncio.sleep(KEEP_ALIVE)
     assert one.reply.body == b": ping\n\n" * 2
-    one.answer.reply(1, encoded(result(1)))
+    one.response.reply(1, encoded(result(1)))
     await asyncio.sleep(KEEP_ALIVE * 3)
     assert one.reply.body.count(b"ping") == 2
 
@@ -148,10 +152,10 @@ async def test_silence_becomes_a_stream_that_is_kept_alive() -> None:
 @on_fake_time
 async def test_a_client_that_takes_no_events_gets_none(accept: bytes | None, streams: bool) -> None:
     one = Post(accept=accept)
-    one.answer.send(NOTE)
+    one.response.send(NOTE)
     await asyncio.sleep(KEEP_ALIVE + 1)
     assert bool(one.client.sent) is streams
-    one.answer.reply(1, encoded(result(1)))
+    one.response.reply(1, encoded(result(1)))
     wanted = b"text/event-stream" if streams else b"application/json"
     assert one.reply.header(b"Content-Type") == wanted
 
@@ -159,16 +163,16 @@ async def test_a_client_that_takes_no_events_gets_none(accept: bytes | None, str
 @on_fake_time
 async def test_a_line_end_inside_a_message_does_not_end_the_event() -> None:
     one = Post()
-    one.answer.send(b'{"a":\r1}')
+    one.response.send(b'{"a":\r1}')
     assert one.reply.body == b'event: message\ndata: {"a":1}\n\n'
 
 
 @on_fake_time
 async def test_the_deadline_is_told_once_and_only_while_it_waits() -> None:
     late, early = Post(timeout=30), Post(timeout=30)
-    early.answer.reply(1, encoded(result(1)))
+    early.response.reply(1, encoded(result(1)))
     await asyncio.sleep(100)
-    assert late.owner.expired == [late.answer]
+    assert late.owner.expired == [late.response]
     assert early.owner.expired == []
 
 
@@ -177,14 +181,14 @@ async def test_without_timeout_there_is_no_deadline() -> None:
     one = Post()
     await asyncio.sleep(100_000)
     assert one.owner.expired == []
-    one.answer.end()
+    one.response.end()
 
 
 @on_fake_time
-async def test_a_failure_answers_everything_that_still_waits() -> None:
+async def test_a_failure_replies_to_everything_that_still_waits() -> None:
     one = Post(ids=[1, "two", 3])
-    one.answer.reply("two", encoded(result("two")))
-    one.answer.fail(502, -32000, "the server exited")
+    one.response.reply("two", encoded(result("two")))
+    one.response.fail(502, -32000, "the server exited")
     assert one.reply.status == 502
     assert [(reply["id"], reply.get("error", {}).get("code")) for reply in one.reply.json] == [
         ("two", None),
@@ -196,8 +200,8 @@ async def test_a_failure_answers_everything_that_still_waits() -> None:
 @on_fake_time
 async def test_a_failure_of_a_stream_is_an_event() -> None:
     one = Post()
-    one.answer.stream()
-    one.answer.fail(504, -32001, "too slow")
+    one.response.stream()
+    one.response.fail(504, -32001, "too slow")
     assert one.reply.status == 200
     assert one.reply.events[0]["error"] == {"code": -32001, "message": "mcp-exporter: too slow"}
     assert one.reply.is_complete
@@ -208,19 +212,19 @@ async def test_a_client_that_leaves_is_told_once() -> None:
     one = Post(timeout=30)
     one.client.lose(None)
     await asyncio.sleep(100)
-    assert one.owner.gone == [one.answer]
+    assert one.owner.gone == [one.response]
     assert one.owner.expired == []
-    one.answer.send(NOTE)
-    one.answer.reply(1, encoded(result(1)))
-    one.answer.fail(502, -32000, "late")
-    one.answer.end()
+    one.response.send(NOTE)
+    one.response.reply(1, encoded(result(1)))
+    one.response.fail(502, -32000, "late")
+    one.response.end()
     assert one.client.sent == b""
 
 
 @on_fake_time
 async def test_a_client_that_leaves_after_its_reply_is_not_missed() -> None:
     one = Post()
-    one.answer.reply(1, encoded(result(1)))
+    one.response.reply(1, encoded(result(1)))
     one.client.lose(None)
     await settle()
     assert one.owner.gone == []
@@ -229,21 +233,21 @@ async def test_a_client_that_leaves_after_its_reply_is_not_missed() -> None:
 @on_fake_time
 async def test_a_stream_without_replies_lasts_until_it_is_ended() -> None:
     one = Post(ids=())
-    one.answer.stream()
-    one.answer.send(NOTE)
+    one.response.stream()
+    one.response.send(NOTE)
     await asyncio.sleep(1000)
-    assert one.answer.is_open
-    one.answer.end()
+    assert one.response.is_open
+    one.response.end()
     assert one.reply.is_complete
-    one.answer.end()
-    one.answer.send(NOTE)
+    one.response.end()
+    one.response.send(NOTE)
     assert len(one.reply.events) == 1
 
 
 @on_fake_time
-async def test_an_answer_that_is_ended_before_anything_came_is_still_http() -> None:
+async def test_a_response_that_is_ended_before_anything_came_is_still_http() -> None:
     one = Post()
-    one.answer.end()
+    one.response.end()
     assert one.reply.is_complete
     assert one.reply.body == b""
 
@@ -251,7 +255,7 @@ async def test_an_answer_that_is_ended_before_anything_came_is_still_http() -> N
 @on_fake_time
 async def test_a_client_that_reads_slowly_is_told_and_forgotten_when_it_leaves() -> None:
     one = Post()
-    one.answer.stream()
+    one.response.stream()
     one.client.connection.pause_writing()
     assert one.owner.paused == [True]
     one.client.connection.resume_writing()
@@ -263,11 +267,11 @@ async def test_a_client_that_reads_slowly_is_told_and_forgotten_when_it_leaves()
 
 
 @on_fake_time
-async def test_a_slow_client_whose_answer_is_complete_holds_nobody_back() -> None:
+async def test_a_slow_client_whose_response_is_complete_holds_nobody_back() -> None:
     one = Post()
-    one.answer.stream()
+    one.response.stream()
     one.client.connection.pause_writing()
-    one.answer.reply(1, encoded(result(1)))
+    one.response.reply(1, encoded(result(1)))
     assert one.owner.paused == [True, False]
     one.client.connection.resume_writing()
     assert one.owner.paused == [True, False]
@@ -276,7 +280,7 @@ async def test_a_slow_client_whose_answer_is_complete_holds_nobody_back() -> Non
 @on_fake_time
 async def test_a_reply_that_is_not_due_any_more_does_not_hold_up_the_others() -> None:
     one = Post(ids=[1, 2])
-    one.answer.reply(2, encoded(result(2)))
-    one.answer.withdraw(1)
+    one.response.reply(2, encoded(result(2)))
+    one.response.withdraw(1)
     assert one.reply.is_complete
     assert one.reply.events == [result(2)]

@@ -12,8 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from exporter.protocol import jsonrpc
 from exporter.protocol.label_values import Outcome
-from exporter.relay.stdio.session import StdioSession, one_line
-from exporter.transport.process.child import Child
+from exporter.relay.stdio.envelope import one_line
+from exporter.relay.stdio.host import ChildHost
+from exporter.relay.stdio.session import MAX_QUEUED, StdioSession
+from exporter.transport.process.child import Child, ChildOwner
 from tests.support.fakes import (
     Books,
     Downstream,
@@ -33,6 +35,10 @@ from tests.support.fakes import (
 )
 
 INITIALIZE = request(0, "initialize", clientInfo={"name": "inspector"})
+
+
+def started(owner: ChildOwner) -> Child:
+    return cast("Child", FakeChild(owner))
 
 
 class Client(Downstream):
@@ -65,10 +71,12 @@ class Scene:
 
     def __init__(self, timeout: float = 300.0) -> None:
         self.books = Books(transport="stdio")
-        self.ended: list[StdioSession] = []
-        self.session = StdioSession(b"s1", self.books.observer, timeout, self.ended.append)
-        self.child = FakeChild(self.session)
-        self.session.child = cast("Child", self.child)
+        self.ended: list[ChildHost] = []
+        self.session = StdioSession(b"s1", self.books.observer, timeout, started, self)
+        self.child = cast("FakeChild", self.session.child)
+
+    def host_ended(self, host: ChildHost, text: str) -> None:  # noqa: ARG002
+        self.ended.append(host)
 
     def post(self, message: object) -> Client:
         return Client(self, post(message))
@@ -95,7 +103,7 @@ async def test_a_request_reaches_the_child_and_its_reply_the_client() -> None:
     scene.child.say(result(0, capabilities={}))
     assert client.reply.json == result(0, capabilities={})
     assert client.reply.header(b"Mcp-Session-Id") == b"s1"
-    assert scene.session.is_initialized
+    assert scene.session.is_useful
     assert scene.outcomes == {"ok": 1}
 
 
@@ -200,6 +208,18 @@ async def test_what_nobody_can_hear_yet_is_kept_in_order() -> None:
     client = scene.listen()
     heard = [event["params"]["data"] for event in client.events]
     assert heard == list(range(44, 300)), "the newest 256"
+
+
+@on_fake_time
+async def test_what_waits_for_a_stream_is_bounded_in_bytes() -> None:
+    scene = Scene().begin()
+    for number in range(10):
+        scene.child.say(notification("notifications/message", data=number, text="x" * 200_000))
+    scene.child.say(notification("notifications/message", text="x" * MAX_QUEUED))
+    assert 4 * 200_000 < scene.session.queued <= MAX_QUEUED
+    client = scene.listen()
+    assert [event["params"]["data"] for event in client.events] == [5, 6, 7, 8, 9]
+    assert scene.session.queued == 0
 
 
 @on_fake_time

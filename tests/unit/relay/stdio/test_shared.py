@@ -13,8 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from exporter.protocol import jsonrpc
 from exporter.protocol.jsonrpc import CAPABILITIES_KEY, SUBSCRIPTION_KEY, VERSION_KEY
 from exporter.protocol.label_values import Outcome
-from exporter.relay.stdio.shared import DISCOVER_TIMEOUT, SharedChild
-from exporter.transport.process.child import Child
+from exporter.relay.stdio.envelope import ModernRequest
+from exporter.relay.stdio.host import ChildHost
+from exporter.relay.stdio.http_response import MAX_UNREAD
+from exporter.relay.stdio.shared import DISCOVER_TIMEOUT, STRAY_TIME, SharedChild
+from exporter.transport.process.child import Child, ChildOwner
 from tests.support.fakes import (
     Books,
     Downstream,
@@ -40,6 +43,10 @@ def modern(request_id: object, method: str = "tools/list", **meta: object) -> di
     return request(request_id, method, _meta={**META, **meta})
 
 
+def started(owner: ChildOwner) -> Child:
+    return cast("Child", FakeChild(owner))
+
+
 class Client(Downstream):
     """One client with one request."""
 
@@ -50,7 +57,7 @@ class Client(Downstream):
         (asked,) = app.requests
         message = jsonrpc.read(asked.body)
         assert message is not None
-        scene.shared.post(asked, message)
+        scene.shared.post(ModernRequest(asked, message))
 
     @property
     def reply(self) -> Reply:
@@ -68,11 +75,11 @@ class Scene:
     def __init__(self, timeout: float = 300.0) -> None:
         self.books = Books(transport="stdio")
         self.ended: list[str] = []
-        self.shared = SharedChild(
-            self.books.observer, timeout, lambda _, text: self.ended.append(text)
-        )
-        self.child = FakeChild(self.shared)
-        self.shared.child = cast("Child", self.child)
+        self.shared = SharedChild(self.books.observer, timeout, started, self)
+        self.child = cast("FakeChild", self.shared.child)
+
+    def host_ended(self, host: ChildHost, text: str) -> None:  # noqa: ARG002
+        self.ended.append(text)
 
     def post(self, body: object) -> Client:
         return Client(self, body)
@@ -200,16 +207,45 @@ async def test_a_subscription_that_ends_before_anything_came_is_still_http() -> 
     assert client.reply.is_complete
 
 
+def log(number: int) -> dict[str, object]:
+    return notification("notifications/message", data=number)
+
+
+def logged(client: Client) -> list[int]:
+    return [event["params"]["data"] for event in client.events if "params" in event]
+
+
 @on_fake_time
-async def test_a_log_message_goes_to_the_newest_request() -> None:
+async def test_a_log_message_goes_to_the_only_request_that_it_can_be_about() -> None:
     scene = Scene()
     listening = scene.post(modern(1, "subscriptions/listen"))
-    scene.child.say(notification("notifications/message", data=1))
-    first, second = scene.post(modern(2)), scene.post(modern(3))
-    scene.child.say(notification("notifications/message", data=2))
-    assert [event["params"]["data"] for event in listening.events] == [1]
-    assert first.events == []
-    assert [event["params"]["data"] for event in second.events] == [2]
+    scene.child.say(log(1))
+    first = scene.post(modern(2))
+    scene.child.say(log(2))
+    second = scene.post(modern(3))
+    scene.child.say(log(3))
+    scene.child.say(result(2))
+    scene.child.say(log(4))
+    assert [logged(client) for client in (listening, first, second)] == [[], [2], [4]]
+
+
+@pytest.mark.parametrize("its_reply_comes", [True, False])
+@on_fake_time
+async def test_a_log_message_may_be_about_a_request_that_was_given_up(
+    its_reply_comes: bool,
+) -> None:
+    scene = Scene()
+    scene.post(modern(1)).lose(None)
+    await settle()
+    other = scene.post(modern(2))
+    scene.child.say(log(1))
+    assert other.events == []
+    if its_reply_comes:
+        scene.child.say(result(1))
+    else:
+        await asyncio.sleep(STRAY_TIME + 1)
+    scene.child.say(log(2))
+    assert logged(other) == [2]
 
 
 @on_fake_time
@@ -404,14 +440,51 @@ async def test_a_server_that_is_only_slow_to_discover_is_not_older() -> None:
 
 
 @on_fake_time
-async def test_the_child_waits_with_its_slowest_client() -> None:
+async def test_a_client_that_does_not_read_costs_itself_alone() -> None:
+    """The child goes on for the others, and of what waits for that client no more is kept."""
     scene = Scene()
-    client = scene.post(modern(1))
-    client.connection.pause_writing()
-    assert scene.child.is_paused
-    client.lose(None)
-    await settle()
+    deaf, other = scene.post(modern(1, progressToken=1)), scene.post(modern(2, progressToken=2))
+    deaf.connection.pause_writing()
+    text = "x" * 300_000
+    for _ in range(4):
+        scene.child.say(notification("notifications/progress", progressToken=1, message=text))
+        scene.child.say(notification("notifications/progress", progressToken=2))
     assert not scene.child.is_paused
+    assert not deaf.is_aborted, "so much is kept"
+    kept = len(deaf.sent)
+    for _ in range(5):
+        scene.child.say(notification("notifications/progress", progressToken=1, message=text))
+    assert deaf.is_aborted
+    assert len(deaf.sent) == kept < MAX_UNREAD + 500_000
+    assert scene.child.heard[-1]["method"] == "notifications/cancelled"
+    scene.child.say(result(2))
+    assert len(other.events) == 5
+    assert scene.outcomes == {"client_gone": 1, "ok": 1}
+
+
+@on_fake_time
+async def test_a_client_that_reads_again_is_given_all() -> None:
+    scene = Scene()
+    client = scene.post(modern(1, progressToken=1))
+    for _ in range(4):
+        client.connection.pause_writing()
+        for _ in range(3):
+            scene.child.say(
+                notification("notifications/progress", progressToken=1, message="x" * 300_000)
+            )
+        client.connection.resume_writing()
+    scene.child.say(result(1))
+    assert len(client.events) == 13
+
+
+@on_fake_time
+async def test_what_waits_is_known() -> None:
+    scene = Scene()
+    client = scene.post(modern(1, progressToken=1))
+    client.connection.pause_writing()
+    scene.child.say(notification("notifications/progress", progressToken=1, message="x" * 1000))
+    scene.child.unread = 50
+    assert 1050 < scene.shared.queued < 1200
 
 
 IDS = st.sampled_from([1, 2, "1", None])
@@ -472,8 +545,8 @@ class Chaos(RuleBasedStateMachine):
     @invariant()
     def every_request_is_in_flight_or_counted(self) -> None:
         books = self.scene.books
-        tickets = self.scene.shared._tickets.values()
-        listening = sum(ticket.method == "subscriptions/listen" for ticket in tickets)
+        waiting = self.scene.shared._requests.values()
+        listening = sum(each.method == "subscriptions/listen" for each in waiting)
         assert books.outcomes().total() + int(books.in_flight or 0) + listening == self.sent
         assert not books.total("mcp_exporter_internal_errors_total")
 

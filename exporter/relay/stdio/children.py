@@ -1,0 +1,117 @@
+"""The children of one stdio server: started, with a pause where that keeps failing, and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+from exporter.config.model import Server
+from exporter.protocol import errors
+from exporter.protocol.jsonrpc import Message
+from exporter.protocol.label_values import Outcome
+from exporter.relay.stdio.host import ChildHost, StartChild
+from exporter.telemetry.exchange import Exchange
+from exporter.telemetry.observer import Observer
+from exporter.transport.http.request import Request
+from exporter.transport.process.child import Child, ChildOwner, ProcessObserver
+from exporter.transport.process.reaper import Reaper
+from exporter.transport.process.stderr import StderrLog
+
+
+class Children:
+    """Starts and stops the children of one server."""
+
+    def __init__(
+        self, server: Server, observer: Observer, processes: ProcessObserver, reaper: Reaper
+    ) -> None:
+        self._server = server
+        self._observer = observer
+        self._processes = processes
+        self._reaper = reaper
+        self._stderr_log = StderrLog(server)
+        self._backoff = Backoff()
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._replaced: set[asyncio.Task[None]] = set()
+        """Those of the stopping ones whose places are given to others."""
+
+    @property
+    def places_held(self) -> int:
+        """Places of children that are about to end, and of which no other waits for one's."""
+        return len(self._stopping) - len(self._replaced)
+
+    def starter(self, use: str, *, takes_place: bool = False) -> StartChild:
+        """What starts a child for ``use``; one that takes the place of a stopping one waits."""
+
+        def start(owner: ChildOwner) -> Child:
+            after = self._place() if takes_place else None
+            return Child(
+                self._server,
+                owner,
+                self._processes,
+                self._reaper,
+                use,
+                stderr_log=self._stderr_log,
+                after=after,
+            )
+
+        return start
+
+    def stop(self, host: ChildHost) -> None:
+        """Stop the child of a host, and learn from how it fared."""
+        if host.is_useful or host.has_failed:  # else its client left before anything could be said
+            self._backoff.ended(host.is_useful, monotonic())
+        task = host.child.stop()
+        self._stopping.add(task)
+        task.add_done_callback(self._stopped)
+
+    async def wait(self) -> None:
+        """Wait until all that are stopping have ended."""
+        if self._stopping:
+            await asyncio.wait(self._stopping)
+
+    def is_backing_off(self, request: Request, message: Message) -> bool:
+        """Whether none may be started now; then the request is responded to."""
+        wait = self._backoff.remaining(monotonic())
+        if wait <= 0:
+            return False
+        text = f"server {self._server.name!r} keeps failing at start; next try in {wait:.0f} s"
+        exchange = Exchange(self._observer.recorder)
+        self._observer.client_sent(exchange, [message], len(request.body), request.received)
+        self._observer.abandon(exchange, Outcome.UPSTREAM_ERROR, monotonic())
+        reply = errors.error(errors.CONNECTION_LOST, text, message.id)
+        request.respond(503, reply, errors.JSON, [(b"Retry-After", b"%d" % (wait + 1))])
+        return True
+
+    def _place(self) -> asyncio.Task[None] | None:
+        for task in self._stopping - self._replaced:
+            self._replaced.add(task)
+            return task
+        return None
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        self._stopping.discard(task)
+        self._replaced.discard(task)
+
+
+class Backoff:
+    """When a child may be started again that keeps failing before it was of any use."""
+
+    FIRST = 1.0
+    LONGEST = 30.0
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._until = 0.0
+
+    def ended(self, was_useful: bool, now: float) -> None:
+        """A child is gone."""
+        if was_useful:
+            self._failures = 0
+            return
+        self._failures += 1
+        if self._failures > 1:  # once may be chance: the next request tries at once
+            self._until = now + min(self.LONGEST, self.FIRST * 2 ** min(self._failures - 2, 10))
+
+    def remaining(self, now: float) -> float:
+        """Seconds until the next start."""
+        return max(0.0, self._until - now)
