@@ -127,7 +127,8 @@ class ModernRequest:
 
 
 def one_line(body: bytes) -> bytes:
-    """The message without line ends: in JSON they stand between tokens only."""
+    """The message without line ends, which in JSON stand between tokens, and without a mark."""
+    body = body.removeprefix(b"\xef\xbb\xbf")
     if b"\n" in body or b"\r" in body:
         return body.replace(b"\r", b" ").replace(b"\n", b" ")
     return body

@@ -20,6 +20,7 @@ from exporter.transport.process.child import Child, ChildOwner
 StartChild = Callable[[ChildOwner], Child]
 
 _MARK = b"\xef\xbb\xbf"
+"""A byte order mark, which some servers write before the first message."""
 
 
 class HostEvents(Protocol):
@@ -81,7 +82,7 @@ class ChildHost(ABC):
         if message is not None:
             self._pass_on(message, line.removeprefix(_MARK), arrived)
         elif jsonrpc.is_batch(line):
-            for part in jsonrpc.split(line):
+            for part in jsonrpc.split(line)[: jsonrpc.BATCH]:
                 if (member := jsonrpc.read(part)) is not None:
                     self._pass_on(member, part, arrived)
         self._observer.server_said(self._exchange, line, arrived, message)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from exporter.config.model import Server
-from exporter.protocol.jsonrpc import Message
+from exporter.protocol.jsonrpc import UNREAD, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import INITIALIZE
 from exporter.relay.stdio import rejections
@@ -82,6 +82,9 @@ class LegacyEndpoint:
     # Inside
 
     def _post(self, request: Request, messages: Sequence[Message]) -> None:
+        if messages and messages[-1] is UNREAD:
+            reject(self._recorder, request, rejections.TOO_MANY_MESSAGES)
+            return
         if not messages or not all(each.method is not None or each.is_reply for each in messages):
             reject(self._recorder, request, rejections.NOT_A_MESSAGE)
             return
@@ -117,6 +120,5 @@ class LegacyEndpoint:
         start = self._children.starter("session", takes_place=takes_place)
         session = StdioSession(session_id, self._observer, self._server.timeout, start, self)
         self.sessions[session_id] = session
-        params = first.params
-        self._recorder.session_started(first.client, params.protocol_version if params else None)
+        self._recorder.session_started(first.client, first.requested_version)
         session.post(request, messages)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from exporter.config.model import Server
-from exporter.protocol import errors
+from exporter.protocol import errors, jsonrpc
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import DISCOVER
@@ -45,7 +45,7 @@ class ModernEndpoint:
         if request.method != b"POST":
             reject(self._recorder, request, rejections.ONLY_POST)
             return
-        if len(messages) != 1 or not messages[0].method or request.body.lstrip()[:1] != b"{":
+        if len(messages) != 1 or not messages[0].method or jsonrpc.is_batch(request.body):
             reject(self._recorder, request, rejections.NOT_ONE_REQUEST)
             return
         message = messages[0]

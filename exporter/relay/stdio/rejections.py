@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from exporter.protocol import errors
+from exporter.protocol import errors, jsonrpc
 from exporter.protocol.jsonrpc import Message
 from exporter.relay.rejection import Rejection
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.transport.http.request import Request
 
 NOT_A_MESSAGE = Rejection(400, "bad_request", "this is not a JSON-RPC message")
+TOO_MANY_MESSAGES = Rejection(
+    400, "bad_request", f"this is a batch of more than {jsonrpc.BATCH} messages"
+)
 NOT_ONE_REQUEST = Rejection(400, "bad_request", "this is not one request")
 NO_SESSION_ID = Rejection(
     400, "bad_request", "the header Mcp-Session-Id is missing; begin with initialize"

@@ -12,7 +12,7 @@ from time import monotonic
 
 from msgspec import UNSET
 
-from exporter.protocol import errors
+from exporter.protocol import errors, jsonrpc
 from exporter.protocol.jsonrpc import Id, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import CANCELLED, PROGRESS
@@ -65,7 +65,7 @@ class StdioSession(ChildHost):
         """Pass a POST on to the child."""
         now = self.last_used = request.received
         asked = [message for message in messages if message.is_request]
-        ids = [_id(message) for message in asked]
+        ids = [message.reply_id for message in asked]
         if not self._waiting.keys().isdisjoint(ids) or len(ids) > len(set(ids)):
             self._reject_reused(request, asked)
             return
@@ -138,14 +138,14 @@ class StdioSession(ChildHost):
         for message in asked:
             self._observer.recorder.rejected(message.method, "id_in_use")
         text = "this id is in use by a request that still waits for its reply"
-        reply = errors.error(errors.INVALID_REQUEST, text, _id(asked[0]))
+        reply = errors.error(errors.INVALID_REQUEST, text, asked[0].reply_id)
         request.respond(400, reply, errors.JSON, self._headers)
 
     def _await(self, response: StdioResponse, asked: Sequence[Message]) -> None:
         if response.can_stream:
             self._streams[response] = None
         for message in asked:
-            self._waiting[_id(message)] = response
+            self._waiting[message.reply_id] = response
             token = message.progress_token
             if token is not UNSET:
                 self._tokens[token] = response
@@ -169,7 +169,7 @@ class StdioSession(ChildHost):
                 response.send(data)
 
     def _reply(self, message: Message, data: bytes, arrived: float) -> None:
-        request_id = _id(message)
+        request_id = self._asked(message)
         response = self._waiting.pop(request_id, None)
         if response is None:
             return
@@ -181,6 +181,22 @@ class StdioSession(ChildHost):
             self._forget(response)
         if not self.is_useful:
             self._loop.call_soon(self.end, Outcome.CLIENT_GONE, "the server refused initialize")
+
+    def _asked(self, reply: Message) -> Id:
+        """The id of the request that a reply is to.
+
+        It may come back as another JSON type, as the official SDKs allow, or as null in an error:
+        that is all that a server can say which could not read the id.
+        """
+        given = reply.reply_id
+        if given in self._waiting:
+            return given
+        other = jsonrpc.retyped(given)
+        if other is not UNSET and other in self._waiting:
+            return other
+        if given is None and reply.error is not UNSET and len(self._waiting) == 1:
+            return next(iter(self._waiting))
+        return given
 
     def _stream_for(self, message: Message) -> StdioResponse | None:
         """Which stream a message belongs to; stdio says so only of progress.
@@ -238,7 +254,3 @@ class MessageQueue:
         message = self._messages.popleft()
         self.size -= len(message)
         return message
-
-
-def _id(message: Message) -> Id:
-    return None if message.id is UNSET else message.id

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from exporter.protocol import errors, jsonrpc
-from exporter.protocol.jsonrpc import SUBSCRIPTION_KEY, Id, Message
+from exporter.protocol.jsonrpc import SUBSCRIPTION_KEY, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import DISCOVER, LISTEN
 from exporter.relay.stdio.envelope import STATUS_OF_CODE, ModernRequest
@@ -48,7 +48,7 @@ class SharedRequest:
         self.number = number
         """Its id and progress token towards the child."""
         self.method = request.message.method
-        self.request_id = _id(request.message)
+        self.request_id = request.message.reply_id
         self.client_id = request.request_id
         """The client's id, as it was written."""
         self.token = request.progress_token
@@ -88,7 +88,7 @@ class SharedChild(ChildHost):
         begun = self._observer.client_sent(self._exchange, [numbered], len(http.body), now) or ()
         is_call = message.method != LISTEN
         response = StdioResponse(
-            http, self, self._timers, [_id(message)], begun, has_deadline=is_call
+            http, self, self._timers, [message.reply_id], begun, has_deadline=is_call
         )
         shared = SharedRequest(number, request, response, begun)
         self._requests[number] = self._by_response[response] = shared
@@ -125,9 +125,19 @@ class SharedChild(ChildHost):
         self._by_response.clear()
         self._calls.clear()
 
-    def _take(self, number: object) -> SharedRequest | None:
+    def _number(self, reply: Message) -> int:
+        """The number of the request that a reply is to; 0 where it is to none."""
+        given = reply.id
+        if isinstance(given, str):
+            given = jsonrpc.retyped(given)  # as the official SDKs allow
+        if isinstance(given, int):
+            return given
+        is_only = given is None and reply.error is not UNSET and len(self._requests) == 1
+        return next(iter(self._requests)) if is_only else 0
+
+    def _take(self, number: int) -> SharedRequest | None:
         """Remove and return a request that waits."""
-        shared = self._requests.pop(number, None) if isinstance(number, int) else None
+        shared = self._requests.pop(number, None)
         if shared is not None:
             del self._by_response[shared.response]
             self._calls.pop(shared.number, None)
@@ -152,9 +162,10 @@ class SharedChild(ChildHost):
             self._notify(message, data)
 
     def _reply(self, message: Message, data: bytes, arrived: float) -> None:
-        shared = self._take(message.id)
+        number = self._number(message)
+        shared = self._take(number)
         if shared is None:
-            self._given_up.pop(message.id, None)  # type: ignore[arg-type]
+            self._given_up.pop(number, None)
             return
         data = _replace(data, ("id",), shared.client_id)
         if shared.method == LISTEN:
@@ -229,7 +240,3 @@ def _replace(data: bytes | msgspec.Raw, path: tuple[str, ...], value: msgspec.Ra
         return bytes(data)
     members[name] = msgspec.Raw(_replace(members[name], tuple(rest), value)) if rest else value
     return msgspec.json.encode(members)
-
-
-def _id(message: Message) -> Id:
-    return None if message.id is UNSET else message.id

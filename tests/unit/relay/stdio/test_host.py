@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.support.fakes import FakeChild, on_fake_time, request, result
-from tests.support.stdio_relay import Client, StdioScene
+from tests.support.fakes import FakeChild, encoded, error, on_fake_time, post, request, result
+from tests.support.stdio_relay import META, Client, StdioScene
 
 TIMEOUT = 10.0
 
@@ -71,3 +71,64 @@ async def test_the_end_of_a_child_is_told_with_its_reason(
     child.die("closed its input")
     assert client.reply.status == 502
     assert "the server closed its input" in client.reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@on_fake_time
+async def test_an_id_may_come_back_as_text(children: list[FakeChild], era: str) -> None:
+    scene = StdioScene(children)
+    client, child = ask(scene, era)
+    child.say(result(str(child.heard[-1]["id"]), x=1))
+    assert client.reply.json["result"] == {"x": 1}
+    assert scene.outcomes["ok"] == 1 + (era == "legacy")
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@on_fake_time
+async def test_an_error_without_an_id_is_of_the_only_request(
+    children: list[FakeChild], era: str
+) -> None:
+    scene = StdioScene(children)
+    client, child = ask(scene, era)
+    child.say(result(None))
+    assert client.sent == b"", "a result says whose it is"
+    child.say(error(None, -32700))
+    assert client.reply.json["error"]["code"] == -32700
+    assert scene.outcomes["protocol_error"] == 1
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@on_fake_time
+async def test_of_several_requests_an_error_without_an_id_ends_none(
+    children: list[FakeChild], era: str
+) -> None:
+    scene = StdioScene(children)
+    client, child = ask(scene, era)
+    session = scene.upstream._legacy.sessions
+    other = scene.post(request(2), next(iter(session))) if session else scene.modern(2)
+    child.say(error(None, -32700))
+    assert client.sent == other.sent == b""
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@on_fake_time
+async def test_a_byte_order_mark_is_no_part_of_a_message(
+    children: list[FakeChild], era: str
+) -> None:
+    mark = b"\xef\xbb\xbf"
+    scene = StdioScene(children)
+    client, child = ask(scene, era)
+    child.say(mark + encoded(result(child.heard[-1]["id"], x=1)))
+    assert client.reply.json == result(1, x=1)
+
+
+@on_fake_time
+async def test_a_request_may_begin_with_a_byte_order_mark(children: list[FakeChild]) -> None:
+    mark = b"\xef\xbb\xbf"
+    scene = StdioScene(children)
+    session, child = scene.open()
+    scene.post(mark + encoded(request(5, "tools/list")), session)
+    assert child.heard[-1] == request(5, "tools/list")
+    headers = [(b"MCP-Protocol-Version", b"2026-07-28"), (b"Mcp-Method", b"tools/list")]
+    scene.say(post(mark + encoded(request(6, "tools/list", _meta=META)), b"/files/mcp", *headers))
+    assert children[-1].heard[-1]["method"] == "tools/list"

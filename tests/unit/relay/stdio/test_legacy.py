@@ -130,6 +130,17 @@ async def test_without_idle_timeout_nothing_is_ended(children: list[FakeChild]) 
     await scene.upstream.close()
 
 
+@on_fake_time
+async def test_a_batch_of_too_many_messages_reaches_no_child(children: list[FakeChild]) -> None:
+    scene = Scene(children)
+    session, child = scene.open()
+    reply = scene.post([request(number) for number in range(101)], session).reply
+    assert reply.status == 400
+    assert "more than 100 messages" in reply.json["error"]["message"]
+    scene.post([request(number) for number in range(100)], session)
+    assert len(child.lines) == 2
+
+
 # Room for another session
 
 

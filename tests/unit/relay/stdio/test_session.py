@@ -533,3 +533,15 @@ class Chaos(RuleBasedStateMachine):
 
 TestChaos = Chaos.TestCase
 TestChaos.settings = settings(max_examples=20, stateful_step_count=30)
+
+
+@on_fake_time
+async def test_ids_of_two_types_that_are_in_flight_together_stay_two() -> None:
+    scene = Scene().begin()
+    number, text = scene.post(request(1)), scene.post(request("1"))
+    scene.child.say(result("1", who="text"))
+    assert text.reply.json == result("1", who="text")
+    assert number.sent == b""
+    scene.child.say(result("1", who="number"))
+    assert number.reply.json == result("1", who="number"), "the only one that is left"
+    assert scene.outcomes == {"ok": 3}
