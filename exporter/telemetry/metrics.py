@@ -252,6 +252,11 @@ class Metrics:
         self.processes = self._gauge(
             "mcp_server_processes", "Live child processes of a stdio server.", ["server"]
         )
+        self.queued = self._gauge(
+            "mcp_server_queued_bytes",
+            "Messages that wait for a stdio server's processes or for its clients to read.",
+            ["server"],
+        )
         self.process_starts = self._counter(
             "mcp_server_process_starts", "Child processes started.", ["server"]
         )

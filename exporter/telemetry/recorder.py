@@ -212,6 +212,11 @@ class ServerRecorder:
         self.metrics.process_exits.labels(self.name, reason).inc()
         self.metrics.processes.labels(self.name).dec()
 
+    @guarded
+    def queued(self, size: int) -> None:
+        """So many bytes wait for the server's processes or its clients."""
+        self.metrics.queued.labels(self.name).set(size)
+
     def set_tools(self, count: int, size: int) -> None:
         """The server lists so many tools, with so many bytes of definitions."""
         self.metrics.listed_tools.labels(self.name).set(count)
@@ -324,6 +329,7 @@ class ServerRecorder:
         if self.transport == "stdio":
             self.metrics.children.expect(self.name)
             self.metrics.processes.labels(self.name)
+            self.metrics.queued.labels(self.name)
             self.metrics.process_starts.labels(self.name)
             for reason in EXIT_REASONS:
                 self.metrics.process_exits.labels(self.name, reason)

@@ -352,11 +352,12 @@ def test_a_stopped_http_server_is_overdue_and_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize("era", ["modern", "legacy"])
-def test_a_stopped_child_is_overdue_and_goes_on_where_it_was(running: Exporter, era: str) -> None:
+def test_a_child_that_reads_nothing_for_a_calls_time_is_lost(running: Exporter, era: str) -> None:
     act, pid = acting(running, era)
     with stopped(pid):
-        assert act("ok") == (504, EXPIRED)
-    assert act("ok") == (200, None)
+        assert act("ok") == (502, LOST)
+    assert act("ok") == ((200, None) if era == "modern" else (404, -32600))
+    assert [e for e in running.says("has not read its input for") if e.get("pid") == pid]
 
 
 @pytest.mark.parametrize("era", ["modern", "legacy"])

@@ -105,6 +105,7 @@ class StdioUpstream:
 
     def _sweep(self) -> None:
         self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+        self.recorder.queued(sum(host.queued for host in self._hosts()))
         if self._server.idle_timeout:
             oldest = monotonic() - self._server.idle_timeout
             self._legacy.sweep(oldest)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.support.fakes import (
     FakeChild,
+    encoded,
+    notification,
     on_fake_time,
     request,
     result,
@@ -64,3 +68,18 @@ async def test_a_child_has_no_oauth_metadata(
     scene = Scene(children)
     monkeypatch.setattr(scene, "handle", scene.upstream.describe)
     assert scene.other(b"GET").reply.status == 404
+
+
+@on_fake_time
+async def test_what_waits_in_the_exporter_is_a_metric(children: list[FakeChild]) -> None:
+    scene = Scene(children)
+    _, child = scene.open()
+    assert scene.books.value("mcp_server_queued_bytes") == 0
+    message = encoded(notification("notifications/message", text="x" * 100))
+    child.say(message)
+    child.unread = 1000
+    scene.modern(1)
+    children[-1].unread = 500
+    await asyncio.sleep(1.5)
+    assert scene.books.value("mcp_server_queued_bytes") == len(message) + 1500
+    await scene.upstream.close()
