@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from exporter.transport.process.child import MAX_LINE
@@ -404,6 +405,8 @@ def acting(running: Exporter, era: str) -> tuple[Callable[..., tuple[int, int | 
 def stopped(pid: int) -> Iterator[None]:
     """A process does nothing within the block."""
     os.kill(pid, signal.SIGSTOP)
+    state = psutil.Process(pid).status
+    wait_for(lambda: state() == psutil.STATUS_STOPPED, PATIENCE, "the process has stopped")
     try:
         yield
     finally:
