@@ -14,7 +14,7 @@ from exporter.relay.gateway import Gateway
 from exporter.relay.http.sse_upstream import SseUpstream
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl
-from exporter.relay.stdio import upstream as stdio_upstream
+from exporter.relay.stdio import children as stdio_children
 from exporter.relay.stdio.upstream import StdioUpstream
 from exporter.servers import DRAIN_TIME, ServerSet
 from exporter.transport.process.child import ChildOwner
@@ -41,11 +41,11 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
     """The children that were started, in order."""
     started: list[FakeChild] = []
 
-    def start(_: Server, owner: ChildOwner, *rest: Any) -> FakeChild:
+    def start(_: Server, owner: ChildOwner, *rest: Any, **_options: Any) -> FakeChild:
         started.append(FakeChild(owner, rest[-1]))
         return started[-1]
 
-    monkeypatch.setattr(stdio_upstream, "Child", start)
+    monkeypatch.setattr(stdio_children, "Child", start)
     return started
 
 
