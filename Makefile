@@ -88,6 +88,7 @@ FUZZ_EXECUTIONS := 1000000
 fuzz: environment ## FUZZ_EXECUTIONS=1000000 inputs made from those kept, and some guided by coverage
 	@$(PYTHON) -m tests.fuzz --executions $(FUZZ_EXECUTIONS)
 	@$(PYTHON) -m tests.fuzz.guided
+	@$(PYTHON) -m tests.fuzz.slopes
 
 ##@ Upkeep
 

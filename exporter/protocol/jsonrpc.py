@@ -151,6 +151,9 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 BATCH = 100
 """Messages of one batch that are read; each costs microseconds, and a peer chooses their number."""
 
+LONGEST_BATCH = 1024 * 1024
+"""Bytes of a batch that is read; to skip what is in a longer one takes long as well."""
+
 _LONGEST_NUMBER = 20  # characters of a 64-bit integer
 _ABSENT = msgspec.Raw()
 _MARK = b"\xef\xbb\xbf"
@@ -267,11 +270,14 @@ def is_batch(data: bytes | bytearray) -> bool:
 def read_all(data: bytes | bytearray) -> tuple[Message, ...] | None:
     """Read a message or a batch; ``None`` where the text is neither, or an empty batch.
 
-    Where a batch has more than ``BATCH`` messages, the last one is ``UNREAD``.
+    Where a batch is longer than ``LONGEST_BATCH``, or has more than ``BATCH`` messages, the last
+    one is ``UNREAD``.
     """
     if not is_batch(data):
         message = read(data)
         return None if message is None else (message,)
+    if len(data) > LONGEST_BATCH:
+        return (UNREAD,)
     parts = split(data)
     messages = tuple(message for item in parts[:BATCH] if (message := read(item)) is not None)
     return (*messages, UNREAD) if len(parts) > BATCH else messages or None

@@ -16,10 +16,8 @@ from typing import NamedTuple
 _END = rb"(?>\r\n|\n|\r)"
 _BLANK = re.compile(_END + _END)
 _ENDS = re.compile(rb"[\r\n]*")
-_START, _STOP = rb"(?:\A|[\r\n])", rb"(?=[\r\n]|\Z)"
-_DATA = re.compile(_START + rb"data(?:: ?([^\r\n]*))?" + _STOP)
-_NAME = re.compile(_START + rb"event(?:: ?([^\r\n]*))?" + _STOP)
-_ID = re.compile(_START + rb"id(?::[^\r\n]*)?" + _STOP)
+_FIELD = re.compile(rb"(?<![^\r\n])(data|event|id)(?:: ?([^\r\n]*))?(?=[\r\n]|\Z)")
+_SIMPLE = re.compile(rb"(?:event: ?message" + _END + rb")?data: ?([^\r\n]*)")
 _MARK = b"\xef\xbb\xbf"
 
 # The form in which servers of MCP send nearly every event, whole.
@@ -113,10 +111,15 @@ class EventReader:
             self._skipping = False
             self.oversized += 1
             return
-        block = bytes(memoryview(rest)[start:end])
-        data, has_id = _DATA.findall(block), _ID.search(block) is not None
+        simple = _SIMPLE.fullmatch(rest, start, end)
+        if simple is not None:
+            events.append(Event(simple[1]))
+            return
+        fields = _FIELD.findall(bytes(memoryview(rest)[start:end]))
+        data = [value for name, value in fields if name == b"data"]
+        has_id = any(name == b"id" for name, _ in fields)
         if data or has_id:
-            names = _NAME.findall(block)
+            names = [value for name, value in fields if name == b"event"]
             events.append(Event(b"\n".join(data), (names and names[-1]) or b"message", has_id))
 
     def _keep(self, place: int) -> None:

@@ -77,10 +77,11 @@ class Observer:
         if not jsonrpc.is_batch(data):
             self._note(exchange, jsonrpc.read(data), data, own, now)
             return True
-        parts = jsonrpc.split(data)
-        for part in parts[: jsonrpc.BATCH] or [data]:
+        is_short = len(data) <= jsonrpc.LONGEST_BATCH
+        parts = jsonrpc.split(data) or [data] if is_short else []
+        for part in parts[: jsonrpc.BATCH]:
             self._note(exchange, jsonrpc.read(part), part, own, now)
-        if len(parts) <= jsonrpc.BATCH:
+        if is_short and len(parts) <= jsonrpc.BATCH:
             return True
         self.recorder.unparsed("too_large")
         return False

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 
 from exporter.protocol.sse import EventReader, last_end
 
 LONGEST = 64 * 1024
 """Bytes of an event that is looked at; a longer one passes unread."""
 
+MOST = 32
+"""Endpoint events in one read from the network that are looked at; each costs microseconds."""
+
 _NAME = b"endpoint"
 _END = rb"(?>\r\n|\n|\r)"
-_EVENT = re.compile(rb"(?s).+?" + _END + _END + rb"+")
+_BLANK = re.compile(_END + _END + rb"+")
+_FIELD = re.compile(rb"(?<![^\r\n])event: ?endpoint(?=[\r\n])")
 _OUTSIDE = re.compile(rb"(?:(?::[^\r\n]*|retry:[^\r\n]*)?" + _END + rb")+")
 """Lines that belong to no event, or change nothing where one follows."""
 
@@ -53,19 +58,28 @@ class EndpointRewriter:
 
     def _take(self, events: bytes) -> bytes:
         """Rewrite whole events, but for one whose beginning has passed."""
-        begun, self._is_passing = self._is_passing, False
-        if _NAME not in events:
-            return events
-        head = _EVENT.match(events) if begun else None
-        place = head.end() if head is not None else 0
-        return events[:place] + _EVENT.sub(self._replace, events[place:])
+        parts, place = [], 0
+        if self._is_passing:
+            self._is_passing = False
+            place = self._end_of_event(events, 0)
+            parts.append(events[:place])
+        for field in islice(_FIELD.finditer(events, place), MOST):
+            if field.start() < place:
+                continue  # the event has it twice
+            start = place + last_end(events[place : field.start()])
+            end = self._end_of_event(events, field.end())
+            parts += [events[place:start], self._rewritten(events[start:end])]
+            place = end
+        return b"".join([*parts, events[place:]])
 
-    def _replace(self, match: re.Match[bytes]) -> bytes:
-        event = match[0]
-        if _NAME not in event or len(event) > LONGEST:
-            return event
-        found = [each for each in EventReader(LONGEST).feed(event) if each.name == _NAME]
-        address = self._rewrite(found[0].data) if found else None
+    @staticmethod
+    def _end_of_event(events: bytes, place: int) -> int:
+        blank = _BLANK.search(events, place)
+        return blank.end() if blank is not None else len(events)
+
+    def _rewritten(self, event: bytes) -> bytes:
+        found = EventReader(LONGEST).feed(event)
+        address = self._rewrite(found[0].data) if found and found[0].name == _NAME else None
         if address is None:
             return event
         return _ADDRESS.sub(lambda line: line[1] + address, event, count=1)

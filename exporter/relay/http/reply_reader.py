@@ -14,7 +14,7 @@ from exporter.transport.http.inflate import CODINGS, InflateError, Inflater
 BURST = 2000
 """Events of one server that are read at once; each costs microseconds of the loop's time."""
 
-RATE = 100_000.0
+RATE = 50_000.0
 """Events of one server that are read each second."""
 
 MOST_INFLATED = 8 * 1024 * 1024

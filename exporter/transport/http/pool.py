@@ -28,6 +28,7 @@ MAX_HEAD = 256 * 1024
 """Bytes of a reply's head or trailer; the parser itself would keep any number."""
 
 _KNOWN_HEADS = 64
+_FULL_READ = 128 * 1024  # bytes: there is more where so much came from
 
 
 class Consumer(Protocol):
@@ -104,6 +105,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim = False
         self._keep = True
         self._paused = False
+        self._is_yielding = False
         self.idle_since = 0.0
 
     def send(self, payload: bytes, consumer: Consumer, flight: PendingRequest) -> None:
@@ -134,9 +136,23 @@ class UpstreamConnection(asyncio.Protocol):
         if not self.is_usable or self._transport is None or paused is self._paused:
             return
         self._paused = paused
+        if self._is_yielding:
+            return
         if paused:
             self._transport.pause_reading()
         else:
+            self._transport.resume_reading()
+
+    def _yield(self) -> None:
+        """Let others have their turn: libuv reads a socket up to 32 times in one."""
+        if self.is_usable and self._transport is not None and not self._paused:
+            self._is_yielding = True
+            self._transport.pause_reading()
+            self._pool.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._is_yielding = False
+        if self.is_usable and self._transport is not None and not self._paused:
             self._transport.resume_reading()
 
     @property
@@ -174,6 +190,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._learn(data)
         if self._consumer is not None:
             self._consumer.flush()
+        if len(data) >= _FULL_READ and not self._is_yielding:
+            self._yield()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -286,7 +304,7 @@ class Pool:
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = _trust() if parts.scheme == "https" else None
-        self._loop = loop
+        self.loop = loop
         self._idle: list[UpstreamConnection] = []
         self._opening: set[asyncio.Task[None]] = set()
         self.live: set[UpstreamConnection] = set()
@@ -299,7 +317,7 @@ class Pool:
         if connection is not None:
             connection.send(payload, consumer, flight)
             return flight
-        task = self._loop.create_task(self._open(payload, consumer, flight))
+        task = self.loop.create_task(self._open(payload, consumer, flight))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
         flight.waits_for(task)
@@ -307,7 +325,7 @@ class Pool:
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
-        connection.idle_since = self._loop.time()
+        connection.idle_since = self.loop.time()
         self._idle.append(connection)
 
     def discard(self, connection: UpstreamConnection) -> None:
@@ -318,7 +336,7 @@ class Pool:
 
     def close_stale(self) -> None:
         """Close the connections that are too old to be used again."""
-        oldest = self._loop.time() - KEEP_IDLE
+        oldest = self.loop.time() - KEEP_IDLE
         while self._idle and self._idle[0].idle_since < oldest:
             self._idle.pop(0).close()
 
@@ -335,7 +353,7 @@ class Pool:
             connection.close()
 
     def _take(self) -> UpstreamConnection | None:
-        oldest = self._loop.time() - KEEP_IDLE
+        oldest = self.loop.time() - KEEP_IDLE
         while self._idle:
             connection = self._idle.pop()
             if connection.idle_since >= oldest and connection.is_usable:
@@ -346,7 +364,7 @@ class Pool:
     async def _open(self, payload: bytes, consumer: Consumer, flight: PendingRequest) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, connection = await self._loop.create_connection(
+                _, connection = await self.loop.create_connection(
                     lambda: UpstreamConnection(self),
                     self._host,
                     self._port,

@@ -304,6 +304,11 @@ def test_a_batch_of_trifles_is_as_much_work_as_a_small_one(trifle: bytes) -> Non
     assert calls(lambda: split(large)) == calls(lambda: split(small))
 
 
+def test_a_long_batch_is_not_read() -> None:
+    text = b"[" + encoded(request(1)) + b" " * jsonrpc.LONGEST_BATCH + b"]"
+    assert read_all(text) == (jsonrpc.UNREAD,)
+
+
 def test_of_a_large_batch_the_first_messages_are_read() -> None:
     text = encoded([request(number) for number in range(jsonrpc.BATCH + 50)])
     messages = read_all(text)

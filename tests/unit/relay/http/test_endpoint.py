@@ -80,3 +80,12 @@ def test_bytes_that_come_one_by_one_are_looked_at_once() -> None:
         return calls(lambda: [rewriter.feed(b"x") for _ in range(size)])
 
     assert work(8000) <= 4 * work(2000) + 10
+
+
+@pytest.mark.parametrize("unit", [ENDPOINT, b"event: endpoint\n", b"\n", b"\r", b":\n", b"a\n\n"])
+def test_what_comes_at_once_is_bounded_work(unit: bytes) -> None:
+    def work(count: int) -> int:
+        rewriter = EndpointRewriter(own)
+        return calls(lambda: rewriter.feed(unit * count))
+
+    assert work(20_000) <= work(1000) + 10

@@ -410,6 +410,43 @@ async def test_the_pace_of_the_client_is_that_of_the_server() -> None:
     assert not net.connections[0].is_paused
 
 
+FULL = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 200_000
+
+
+@on_fake_time
+async def test_after_a_full_read_others_have_their_turn() -> None:
+    net = Upstream()
+    await net.send()
+    net.say(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\nx")
+    assert not net.connections[0].is_paused
+    net.say(b"x" * 200_000)
+    assert net.connections[0].is_paused
+    await settle()
+    assert not net.connections[0].is_paused
+
+
+@on_fake_time
+async def test_a_client_that_is_slow_meanwhile_is_waited_for() -> None:
+    net = Upstream()
+    _, flight = await net.send()
+    net.say(FULL)
+    flight.pause(True)
+    await settle()
+    assert net.connections[0].is_paused
+    flight.pause(False)
+    assert not net.connections[0].is_paused
+
+
+@on_fake_time
+async def test_a_request_that_is_given_up_after_a_full_read_reads_no_more() -> None:
+    net = Upstream()
+    _, flight = await net.send()
+    net.say(FULL)
+    flight.abort()
+    await settle()
+    assert net.connections[0].is_aborted
+
+
 @on_fake_time
 async def test_close_ends_idle_connections_and_loses_what_is_under_way() -> None:
     net = Upstream()
