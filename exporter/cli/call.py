@@ -26,8 +26,9 @@ from mcp.types import CallToolResult, Implementation, Tool
 from exporter import __version__
 from exporter.cli.flags import is_local
 from exporter.cli.load import NO_TEXT, Load, LoadResult, RecordedRequest
-from exporter.cli.terminal import printable, table
+from exporter.cli.terminal import table
 from exporter.config.errors import ConfigError
+from exporter.protocol.printable import printable
 from exporter.relay import tokens
 
 RequestHook: TypeAlias = Callable[[httpx2.Request], Awaitable[None]]

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from exporter.cli.status_source import StatusData
-from exporter.cli.terminal import printable, shortened, table
+from exporter.cli.terminal import shortened, table
 from exporter.protocol.label_values import Outcome
+from exporter.protocol.printable import printable
 
 GOOD = frozenset({Outcome.OK, Outcome.INPUT_REQUIRED})
 BAD = frozenset(

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from exporter.protocol.printable import printable
+
 GAP = "  "
 
 NARROWEST = 8
 """Characters that a shortened column keeps."""
-
-
-def printable(text: str, kept: str = "") -> str:
-    """The text with a question mark for each character that could steer a terminal or hide."""
-    return "".join(letter if letter.isprintable() or letter in kept else "?" for letter in text)
 
 
 def shortened(text: str, width: int) -> str:

@@ -15,6 +15,7 @@ from exporter.protocol.label_values import OTHER
 _T = TypeVar("_T")
 
 MAX_NAME = 128
+_LONGEST_KEY = 40
 
 _FRAMING_HEADERS = frozenset(
     {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -142,13 +143,15 @@ def _scheme(url: str) -> str:
 
 def headers(nodes: Mapping[str, Node]) -> dict[str, str]:
     values: dict[str, str] = {}
+    seen: set[str] = set()
     for name, node in nodes.items():
         if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
             raise node.error("not a header name; use letters, digits and hyphens")
         if name.lower() in _FRAMING_HEADERS:
             raise node.error("is set by the exporter itself; remove it")
-        if name.lower() in (other.lower() for other in values):
+        if name.lower() in seen:
             raise node.error("written twice, headers ignore case; keep one")
+        seen.add(name.lower())
         values[name] = _header_value(node)
     return values
 
@@ -200,7 +203,7 @@ def refuse_unknown(
     allowed = {*known, *tolerated}
     for key, node in given.items():
         if key not in allowed and not key.startswith("x-"):
-            close = get_close_matches(key, sorted(allowed), 1)
+            close = get_close_matches(key[:_LONGEST_KEY], sorted(allowed), 1)
             mend = f"did you mean {quoted(close[0])}?" if close else "remove it; known are "
             listed = "" if close else ", ".join(known)
             raise node.error(f"unknown key; {mend}{listed}")

@@ -8,11 +8,16 @@ from collections.abc import Iterator
 class LineCutter:
     """The lines of one stream, without their ends; ``None`` for one longer than ``limit`` bytes.
 
-    Feed it, then take the lines one by one, by iterating.
+    Feed it, then take the lines one by one, by iterating. Of a line that is too long, ``head`` and
+    ``tail`` keep up to ``ends`` bytes until the next one, and ``size`` its length.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, ends: int = 0) -> None:
         self._limit = limit
+        self._ends = ends
+        self.head = bytearray()
+        self.tail = b""
+        self.size = 0
         self._begun = bytearray()
         self._size = 0  # of the line that has begun, of which nothing is kept beyond the limit
         self._data = b""
@@ -54,18 +59,25 @@ class LineCutter:
         return count
 
     def _complete(self, line: bytes) -> bytes | None:
-        if self._size:
-            self._keep(line)
-            line, size = bytes(self._begun), self._size
-            self._begun.clear()
-            self._size = 0
-        else:
-            size = len(line)
-        return line.removesuffix(b"\r") if size <= self._limit else None
+        if not self._size and len(line) <= self._limit:
+            return line.removesuffix(b"\r")
+        self._keep(line)
+        line, size = bytes(self._begun), self._size
+        self._begun.clear()
+        self._size = 0
+        if size > self._limit:
+            self.tail, self.size = line, size
+            return None
+        return line.removesuffix(b"\r")
 
     def _keep(self, part: bytes) -> None:
+        was_short = self._size <= self._limit
         self._size += len(part)
         if self._size <= self._limit:
             self._begun += part
-        else:
-            self._begun.clear()
+            return
+        if was_short:
+            self.head = (self._begun[: self._ends] + part[: self._ends])[: self._ends]
+        kept = self._begun[max(0, len(self._begun) - self._ends) :]
+        kept += part[max(0, len(part) - self._ends) :]
+        self._begun = kept[max(0, len(kept) - self._ends) :]

@@ -12,7 +12,7 @@ from threading import Event, Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, cast
 
-from exporter.protocol import jsonrpc
+from exporter.protocol import jsonrpc, long_reply
 from exporter.protocol.label_values import Outcome, exit_reason
 from exporter.protocol.lines import LineCutter
 from exporter.telemetry.exchange import Exchange
@@ -51,7 +51,10 @@ class CopyReader:
         self._observer = Observer(cast("ServerRecorder", self._buffer), self._buffer)
         self._exchange = Exchange(self._buffer)
         self._has_client_left = False
-        self._lines = {True: LineCutter(MAX_LINE), False: LineCutter(MAX_LINE)}
+        self._lines = {
+            True: LineCutter(MAX_LINE, long_reply.ENDS),
+            False: LineCutter(MAX_LINE, long_reply.ENDS),
+        }
         self._unread: deque[tuple[bytes, float, bool]] = deque()
         self._wake = Event()
         self._reader = Thread(target=self._run, name="reader", daemon=True)
@@ -113,9 +116,23 @@ class CopyReader:
         lines.feed(data)
         for line in lines:
             if line is None:
-                self._buffer.unparsed("too_large")
+                self._note_long(lines, now, to_server)
             elif line.strip():
                 self._note(line, now, to_server)
+
+    def _note_long(self, lines: LineCutter, now: float, to_server: bool) -> None:
+        """Of a line that is too long to be read, end the request whose reply it is."""
+        self._buffer.unparsed("too_large")
+        self._buffer.carried(lines.size, to_server)
+        reply = long_reply.read(lines.head, lines.tail)
+        if reply is None:
+            return
+        find = self._exchange.find
+        other = jsonrpc.retyped(reply.id)
+        pending = find(reply.id, not to_server) or find(other, not to_server)
+        if pending is not None:
+            outcome = Outcome.PROTOCOL_ERROR if reply.is_error else Outcome.OK
+            self._observer.settle(self._exchange, [pending], outcome, now)
 
     def _note(self, line: bytes, now: float, to_server: bool) -> None:
         if not to_server:

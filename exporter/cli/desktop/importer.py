@@ -17,9 +17,9 @@ from exporter.cli.desktop import locations, own_config, restore, rewrite
 from exporter.cli.desktop.locations import ClientFile
 from exporter.cli.desktop.own_config import OwnConfig
 from exporter.cli.desktop.rewrite import ExporterRoute, Found
-from exporter.cli.terminal import printable
 from exporter.config import files
 from exporter.config.errors import ConfigError
+from exporter.protocol.printable import printable
 
 _MARK = ".mcp-exporter-"
 

@@ -106,7 +106,7 @@ def test_the_worst_server_comes_first() -> None:
         ({}, {}, "no probe failed; calls did"),
         ({"a": 0.0}, {("a", "timeout"): 1}, "probes end with timeout; it never replied"),
         ({"a": NOW - 60}, {}, "no probe failed; calls did; last reply 1m ago"),
-        ({"a": NOW}, {("a", "\x1b[2J"): 1}, "probes end with ?[2J; last reply 0s ago"),
+        ({"a": NOW}, {("a", "\x1b[2J"): 1}, "probes end with \\x1b[2J; last reply 0s ago"),
     ],
 )
 def test_a_server_that_is_not_well_says_why_as_far_as_is_known(

@@ -61,3 +61,17 @@ def test_it_is_known_whether_lines_were_left() -> None:
     assert lines.has_unread
     assert list(lines) == [b"two"]
     assert not lines.has_unread
+
+
+@given(st.binary(min_size=101, max_size=400), st.lists(st.integers(1, 90), max_size=8))
+def test_of_a_line_that_is_too_long_the_ends_are_kept(text: bytes, cuts: list[int]) -> None:
+    text = text.replace(b"\n", b" ")
+    lines = LineCutter(100, ends=30)
+    assert cut(lines, b"short\n") == [b"short"]
+    left, found = text + b"\nnext\n", []
+    for size in cuts:
+        found += cut(lines, left[:size])
+        left = left[size:]
+    found += cut(lines, left)
+    assert found == [None, b"next"]
+    assert (bytes(lines.head), lines.tail, lines.size) == (text[:30], text[-30:], len(text))

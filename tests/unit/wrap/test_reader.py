@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.protocol.label_values import Outcome
-from exporter.wrap.reader import CopyReader
+from exporter.wrap.reader import MAX_LINE, CopyReader
 from exporter.wrap.report import Report
 
 
@@ -24,24 +24,24 @@ def reply(request_id: int, **result: Any) -> bytes:
     return line(id=request_id, result=result)
 
 
-class Watched:
-    """A watch whose buffer is read by the test; its threads are not started."""
+class Observed:
+    """A reader whose buffer is read by the test; its threads are not started."""
 
     def __init__(self) -> None:
-        self.watch = CopyReader("files", 7, "")
+        self.reader = CopyReader("files", 7, "")
 
     def client(self, data: bytes, now: float = 0.0) -> None:
-        self.watch.take(data, now, to_server=True)
+        self.reader.take(data, now, to_server=True)
 
     def server(self, data: bytes, now: float = 0.0) -> None:
-        self.watch.take(data, now, to_server=False)
+        self.reader.take(data, now, to_server=False)
 
     def end(self, code: int, was_asked: bool = False) -> None:
-        self.watch.end(code, was_asked, timeout=0)
+        self.reader.end(code, was_asked, timeout=0)
 
     def report(self) -> Report:
-        self.watch.read()
-        report = self.watch._buffer.collect()
+        self.reader.read()
+        report = self.reader._buffer.collect()
         assert report is not None
         return report
 
@@ -50,47 +50,47 @@ class Watched:
 
 
 def test_a_call_is_noted_with_its_time_tool_and_size() -> None:
-    watched = Watched()
-    watched.client(call(1), now=10.0)
-    watched.server(reply(1, content=[]), now=10.5)
-    (finished,) = watched.report().calls
+    observed = Observed()
+    observed.client(call(1), now=10.0)
+    observed.server(reply(1, content=[]), now=10.5)
+    (finished,) = observed.report().calls
     assert (finished.tool, finished.outcome, finished.seconds) == ("act", "ok", 0.5)
     assert finished.result_bytes == len(reply(1, content=[])) - 1
 
 
 def test_a_message_may_come_in_pieces() -> None:
-    watched = Watched()
+    observed = Observed()
     for at in range(len(call(1))):
-        watched.client(call(1)[at : at + 1])
-    watched.server(reply(1, isError=True))
-    assert watched.outcomes() == [Outcome.TOOL_ERROR]
+        observed.client(call(1)[at : at + 1])
+    observed.server(reply(1, isError=True))
+    assert observed.outcomes() == [Outcome.TOOL_ERROR]
 
 
 def test_a_server_that_dies_fails_what_waited_for_it() -> None:
-    watched = Watched()
-    watched.client(call(1))
-    watched.end(70)
-    report = watched.report()
+    observed = Observed()
+    observed.client(call(1))
+    observed.end(70)
+    report = observed.report()
     assert [each.outcome for each in report.calls] == [Outcome.UPSTREAM_ERROR]
     assert (report.exit, report.waiting) == ("error", 0)
 
 
 def test_a_client_that_leaves_does_not_blame_the_server() -> None:
-    watched = Watched()
-    watched.client(call(1))
-    watched.client(b"")
-    watched.end(1)
-    report = watched.report()
+    observed = Observed()
+    observed.client(call(1))
+    observed.client(b"")
+    observed.end(1)
+    report = observed.report()
     assert [each.outcome for each in report.calls] == [Outcome.CLIENT_GONE]
     assert report.exit == "clean"
 
 
 def test_a_reply_after_the_clients_last_word_still_counts() -> None:
-    watched = Watched()
-    watched.client(call(1))
-    watched.client(b"")
-    watched.server(reply(1))
-    assert watched.outcomes() == [Outcome.OK]
+    observed = Observed()
+    observed.client(call(1))
+    observed.client(b"")
+    observed.server(reply(1))
+    assert observed.outcomes() == [Outcome.OK]
 
 
 @pytest.mark.parametrize(
@@ -104,36 +104,36 @@ def test_a_reply_after_the_clients_last_word_still_counts() -> None:
     ],
 )
 def test_how_a_server_ended_has_a_word(code: int, was_asked: bool, reason: str) -> None:
-    watched = Watched()
-    watched.end(code, was_asked)
-    assert watched.report().exit == reason
+    observed = Observed()
+    observed.end(code, was_asked)
+    assert observed.report().exit == reason
 
 
 def test_what_is_not_understood_is_counted_and_the_next_message_read() -> None:
-    watched = Watched()
-    watched.client(b"\xff\xfe nonsense\n\n  \n")
-    watched.client(call(1))
-    watched.server(b"hello\n")
-    watched.server(reply(1))
-    report = watched.report()
+    observed = Observed()
+    observed.client(b"\xff\xfe nonsense\n\n  \n")
+    observed.client(call(1))
+    observed.server(b"hello\n")
+    observed.server(reply(1))
+    report = observed.report()
     assert report.unparsed == {"not_json": 2}
     assert [each.outcome for each in report.calls] == [Outcome.OK]
 
 
 def test_the_client_is_known_by_its_first_request() -> None:
-    watched = Watched()
+    observed = Observed()
     client = {"clientInfo": {"name": "Claude"}, "protocolVersion": "2025-11-25"}
-    watched.client(line(id=0, method="initialize", params=client) + call(1))
-    session = watched.report().session
+    observed.client(line(id=0, method="initialize", params=client) + call(1))
+    session = observed.report().session
     assert session is not None
     assert (session.client, session.version) == ("Claude", "2025-11-25")
 
 
 def test_an_observer_that_fails_is_counted() -> None:
-    watched = Watched()
-    watched.watch._exchange = None  # type: ignore[assignment]
-    watched.client(call(1))
-    assert watched.report().failed == {"client_sent": 1}
+    observed = Observed()
+    observed.reader._exchange = None  # type: ignore[assignment]
+    observed.client(call(1))
+    assert observed.report().failed == {"client_sent": 1}
 
 
 def test_a_call_wakes_nobody_and_many_do() -> None:
@@ -148,10 +148,59 @@ def test_a_call_wakes_nobody_and_many_do() -> None:
 
 
 def test_what_is_long_is_read_at_once() -> None:
-    watched = Watched()
-    watched.client(call(1))
-    watched.server(reply(1, text="x" * 20_000))
-    watched.watch.copied(20_000)
-    report = watched.watch._buffer.collect()
+    observed = Observed()
+    observed.client(call(1))
+    observed.server(reply(1, text="x" * 20_000))
+    observed.reader.copied(20_000)
+    report = observed.reader._buffer.collect()
     assert report is not None
     assert [each.outcome for each in report.calls] == ["ok"]
+
+
+@pytest.mark.parametrize("error", [False, True])
+@pytest.mark.parametrize("order", [("id", "content"), ("content", "id")])
+def test_a_reply_that_is_too_long_to_be_read_ends_its_request(
+    order: tuple[str, str], error: bool
+) -> None:
+    observed = Observed()
+    observed.client(call(1) + call(2), now=10.0)
+    text = "x" * (MAX_LINE + 1)
+    name, content = ("error", {"message": text}) if error else ("result", {"text": text})
+    members: dict[str, dict[str, Any]] = {"id": {"id": 1}, "content": {name: content}}
+    long = line(**members[order[0]], **members[order[1]])
+    for start in range(0, len(long), 1_000_000):
+        observed.server(long[start : start + 1_000_000], now=11.0)
+    report = observed.report()
+    (finished,) = report.calls
+    assert (finished.outcome, finished.seconds) == ("protocol_error" if error else "ok", 1.0)
+    assert (report.waiting, report.unparsed) == (1, {"too_large": 1})
+    assert report.bytes_to_client == len(long) - 1
+
+
+def test_a_reply_of_the_client_that_is_too_long_ends_the_servers_request() -> None:
+    observed = Observed()
+    observed.server(line(id=1, method="sampling/createMessage", params={}), now=1.0)
+    observed.client(call(1), now=1.0)
+    observed.client(reply(1, text="x" * MAX_LINE), now=2.0)
+    report = observed.report()
+    (finished,) = report.calls
+    assert (finished.to_server, finished.outcome) == (False, "ok")
+    assert report.waiting == 1
+
+
+def test_an_id_that_comes_back_as_another_type_is_that_requests() -> None:
+    observed = Observed()
+    observed.client(call(1) + line(id="2", method="tools/call", params={"name": "act"}))
+    observed.server(line(id="1", result={}) + line(id=2, result={}))
+    report = observed.report()
+    assert [each.outcome for each in report.calls] == ["ok", "ok"]
+    assert (report.waiting, report.unparsed) == (0, {})
+
+
+def test_ids_that_are_two_stay_two() -> None:
+    observed = Observed()
+    observed.client(call(1) + line(id="1", method="tools/list"))
+    observed.server(line(id="1", result={"tools": []}))
+    report = observed.report()
+    assert [each.method for each in report.calls] == ["tools/list"]
+    assert report.waiting == 1

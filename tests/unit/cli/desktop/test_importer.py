@@ -68,7 +68,7 @@ def test_a_name_in_a_file_cannot_steer_the_terminal(
     path = tmp_path / "mcp.json"
     path.write_text(json.dumps({"mcpServers": {"\x1b[2Jtime\r": {"command": "uvx"}}}))
     assert main(["import", str(path), *told]) == 0
-    assert "  ?[2Jtime?  stdio  runs through wrap\n" in capsys.readouterr().out
+    assert "  \\x1b[2Jtime\\r  stdio  runs through wrap\n" in capsys.readouterr().out
 
 
 def test_undo_keeps_what_was_changed_since(tmp_path: Path, told: list[str]) -> None:
