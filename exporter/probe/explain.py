@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 
+from prometheus_client import Gauge
+
 from exporter.config.model import Server, masked_url
 from exporter.config.redact import Redactor
 from exporter.probe.history import Record
@@ -21,6 +23,8 @@ from exporter.transport.process.reaper import Reaper
 
 AT_ONCE = 8
 """Servers that are explained at the same time: each may be a process that starts."""
+
+SUCCESS_HELP = "1 if the server replied to this probe, if only to ask for a token, else 0."
 
 _INDENT = "\n" + " " * 20
 
@@ -54,11 +58,14 @@ async def explain(server: Server, reaper: Reaper, limit: float | None = None) ->
         record = await probe(
             target,
             recorder,
-            HealthTracker(recorder, is_logged=False),
+            # This probe decides alone: nobody sees the state that a second one would find.
+            HealthTracker(recorder, is_logged=False, failures_to_error=1),
             ToolTracker(server, recorder, target.redact),
             timeout=min(limit, server.probe.timeout),
             ends_at=monotonic() + limit,
         )
+        success = Gauge("mcp_probe_success", SUCCESS_HELP, ["server"], registry=metrics.registry)
+        success.labels(server.name).set(record.result.is_alive)
         view = metrics.probe_view()
     finally:
         await target.close()

@@ -54,7 +54,7 @@ class HttpTarget(Target):
 
     async def _check(self) -> None:
         if self.era is Era.UNKNOWN:
-            await self._greet()
+            await self._negotiate()
         elif self.era is Era.MODERN:
             await self._rediscover()
         elif self._session is None:
@@ -62,7 +62,7 @@ class HttpTarget(Target):
         else:
             await self._ping()
 
-    async def _greet(self) -> None:
+    async def _negotiate(self) -> None:
         """Find the era: what is no reply of the newest one is followed by ``initialize``."""
         self.era, self._ignores_discover = Era.UNKNOWN, False
         reply = await self._try_discover()
@@ -125,7 +125,7 @@ class HttpTarget(Target):
             self._transcript.note("note", "the session is lost: starting over")
             if reply.status != 404:  # then it may still be there
                 await self._end_session()
-            await self._greet()
+            await self._negotiate()
         else:
             raise reply.failure()
 

@@ -1,4 +1,4 @@
-"""What a server says it is when it is greeted, in either era: pure."""
+"""What a server says it is in its first reply, in either era: pure."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ async def probe(
     ends_at: float,
     lists_tools: bool = True,
 ) -> Record:
-    """Ask for a sign of life within ``timeout`` seconds, then for the tools.
+    """Prove the server alive within ``timeout`` seconds, then for the tools.
 
     The whole ends at ``ends_at`` (monotonic). What is found out is recorded at once: a slow
     listing does not hold the health back.

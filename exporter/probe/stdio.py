@@ -93,11 +93,11 @@ class StdioTarget(DuplexTarget):
         if self._child is None:
             self._start()
         if self.era is Era.UNKNOWN:
-            await self._greet()
+            await self._negotiate()
         await self._ping()
 
     async def _ping(self) -> None:
-        # Also right after the greeting: some servers exit as soon as they have replied to it.
+        # Also right after the handshake: some servers exit as soon as it is over.
         method = DISCOVER if self.era is Era.MODERN else "ping"
         message, _ = await self._ask(method, {})
         if message.error is UNSET:
@@ -140,7 +140,7 @@ class StdioTarget(DuplexTarget):
         self._child = None
         self._lost(UpstreamError("was stopped", Fault.EXIT))
 
-    async def _greet(self) -> None:
+    async def _negotiate(self) -> None:
         """Ask in the newest era, after a silence or a refusal also in the older one.
 
         Both questions stay open from one probe to the next: a server that takes long to start
@@ -151,7 +151,7 @@ class StdioTarget(DuplexTarget):
             self._wait_for_start()
             self._discovery = self._send(*self._compose(DISCOVER, {}))
         elif not self._discovery.done():
-            self._transcript.note("note", "still waiting for the reply to an earlier greeting")
+            self._transcript.note("note", "still waiting for the reply to an earlier probe")
         discovery = self._discovery
         await asyncio.wait([discovery], timeout=max(0.0, self._silence_ends - monotonic()))
         if not self._has_discovered(discovery):
@@ -166,7 +166,7 @@ class StdioTarget(DuplexTarget):
             assert initialization is not None  # noqa: S101
             open_ones = [reply for reply in (discovery, initialization) if not reply.done()]
             if not open_ones:
-                self._forget_greetings()
+                self._forget_negotiation()
                 raise ReachedError(refusal_of("initialize", initialization.result()[0]))
             await asyncio.wait(open_ones, return_when=asyncio.FIRST_COMPLETED)
 
@@ -176,7 +176,7 @@ class StdioTarget(DuplexTarget):
             return False
         _, data = discovery.result()
         if self._discovered(data):
-            self._forget_greetings()
+            self._forget_negotiation()
             self._subscribe()
         return self.era is Era.MODERN
 
@@ -192,17 +192,17 @@ class StdioTarget(DuplexTarget):
             self._transcript.note("note", f"asking in {offer}, which the server offers")
             self._initialization = self._send(*self._compose_initialize(offer))
         elif message.error is UNSET:
-            self._forget_greetings()
+            self._forget_negotiation()
             self._initialized(data)
             self._send_noted(INITIALIZED)
         return self.era is Era.LEGACY
 
     def _lost(self, error: Exception) -> bool:
         is_awaited = super()._lost(error)
-        self._forget_greetings()
+        self._forget_negotiation()
         return is_awaited
 
-    def _forget_greetings(self) -> None:
+    def _forget_negotiation(self) -> None:
         self._discovery = self._initialization = None
         self._has_offered = False
         self._replies.clear()

@@ -83,7 +83,7 @@ class Listing:
 
 
 class ReachedError(Exception):
-    """The server replied, but did not let the question in, or refused every greeting."""
+    """The server replied, but did not let the question in, or refused to initialize."""
 
     def __init__(self, text: str, result: str = SUCCESS, retry_after: float = 0.0) -> None:
         super().__init__(text)
@@ -104,7 +104,7 @@ class ProbeEvents(Protocol):
 class Target(ABC):
     """One server. What was found out is kept from one check to the next.
 
-    ``events`` is told what happens in between; without it nobody is.
+    ``events`` is told what happens in between.
     """
 
     def __init__(self, server: Server, events: ProbeEvents | None = None) -> None:
@@ -126,7 +126,7 @@ class Target(ABC):
         return self.era is not Era.UNKNOWN
 
     async def check(self, transcript: Transcript, timeout: float, ends_at: float) -> ProbeResult:  # noqa: ASYNC109
-        """Ask for a sign of life within ``timeout`` seconds. Raises nothing but cancellation.
+        """Prove the server alive within ``timeout`` seconds. Raises nothing but cancellation.
 
         A process that must first be started is given until ``ends_at`` (monotonic).
         """
@@ -184,7 +184,7 @@ class Target(ABC):
 
     @abstractmethod
     async def _check(self) -> None:
-        """Ask for a sign of life. Raises ``UpstreamError`` or ``ReachedError``."""
+        """Prove the server alive. Raises ``UpstreamError`` or ``ReachedError``."""
 
     @abstractmethod
     async def _ask(self, method: str, params: Mapping[str, object]) -> Replied:

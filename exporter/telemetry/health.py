@@ -31,11 +31,13 @@ class Health:
 
     A success takes ``error`` to ``degraded``, and ``degraded`` and ``unknown`` to ``ok``. The
     first consecutive failure makes ``degraded``, the third and every later one ``error``; the
-    second changes nothing, so that one lost probe never reads as an outage.
+    second changes nothing, so that one lost probe never reads as an outage. Another number than
+    three is for a probe that stands alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, failures_to_error: int = FAILURES_TO_ERROR) -> None:
         self.state = State.UNKNOWN
+        self._failures_to_error = failures_to_error
         self.consecutive_failures = 0
 
     def succeed(self) -> Transition | None:
@@ -57,10 +59,10 @@ class Health:
     def fail(self) -> Transition | None:
         """Note a failure. Return the change of state, if there is one."""
         self.consecutive_failures += 1
+        if self.consecutive_failures >= self._failures_to_error:
+            return self._enter(State.ERROR)
         if self.consecutive_failures == 1 and self.state is not State.ERROR:
             return self._enter(State.DEGRADED)
-        if self.consecutive_failures >= FAILURES_TO_ERROR:
-            return self._enter(State.ERROR)
         return None
 
     def _enter(self, state: State) -> Transition | None:

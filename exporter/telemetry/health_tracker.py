@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from time import monotonic, time
 
-from exporter.telemetry.health import Health, State, Transition
+from exporter.telemetry.health import FAILURES_TO_ERROR, Health, State, Transition
 from exporter.telemetry.recorder import ServerRecorder
 
 CALL_INTERVAL = 1.0
@@ -31,12 +31,13 @@ class HealthTracker:
         *,
         is_probed: bool = True,
         is_logged: bool = True,
+        failures_to_error: int = FAILURES_TO_ERROR,
         recheck: Callable[[], None] | None = None,
     ) -> None:
         self.since = time()
         self.last_error = ""
         self._recorder = recorder
-        self._health = Health()
+        self._health = Health(failures_to_error)
         self._is_probed = is_probed
         self._is_logged = is_logged
         self._recheck = recheck

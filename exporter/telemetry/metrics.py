@@ -38,6 +38,7 @@ SESSION_BUCKETS = (1, 10, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 PROBE_FAMILIES = frozenset(
     {
         "mcp_probe_duration_seconds",
+        "mcp_probe_success",
         "mcp_probes",
         "mcp_server_consecutive_failures",
         "mcp_server_health_state",

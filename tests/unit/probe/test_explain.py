@@ -10,7 +10,7 @@ from exporter.probe.history import Record
 from exporter.probe.target import ProbeResult
 from exporter.probe.transcript import Step
 from exporter.transport.process.reaper import Reaper
-from tests.support.fake_server import FakeServer
+from tests.support.fake_server import Answer, FakeServer
 from tests.support.fakes import Books, error, on_fake_time, virtual_loop
 from tests.unit.probe.test_http import Legacy, modern
 
@@ -39,6 +39,7 @@ async def test_it_says_what_the_probe_would_give() -> None:
     explanation = await explain(SERVER, Reaper())
     assert value(explanation, "mcp_probes_total", result="success") == 1
     assert value(explanation, "mcp_server_health_state", state="ok") == 1
+    assert value(explanation, "mcp_probe_success") == 1
     assert value(explanation, "mcp_server_up") == 1
     assert value(explanation, "mcp_server_tools") == 1
     assert explanation.record.tools == 1
@@ -67,6 +68,27 @@ async def test_it_leaves_no_session_behind() -> None:
     FakeServer(server)
     await explain(SERVER, Reaper())
     assert (server.last, server.live) == (1, set())
+
+
+@pytest.mark.parametrize(
+    ("answer", "up", "state"),
+    [
+        ((401, b"", {}), 1, "ok"),
+        ((503, b"no", {}), 0, "error"),
+        ((200, b"<html>", {}), 0, "error"),
+    ],
+)
+def test_one_probe_decides_alone(answer: Answer, up: int, state: str) -> None:
+    @on_fake_time
+    async def run() -> None:
+        FakeServer(lambda _: answer)
+        explanation = await explain(SERVER, Reaper())
+        assert value(explanation, "mcp_probe_success") == up
+        assert value(explanation, "mcp_server_up") == up
+        assert value(explanation, "mcp_server_health_state", state=state) == 1
+        assert value(explanation, "mcp_server_health_state", state="degraded") == 0
+
+    run()
 
 
 @pytest.mark.parametrize(("limit", "seconds"), [(None, 5.0), (60.0, 5.0), (2.0, 2.0)])

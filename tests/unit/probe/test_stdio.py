@@ -223,7 +223,7 @@ async def test_only_the_probe_that_starts_a_child_waits_longer_and_the_child_is_
     assert (first.value, first.seconds) == ("timeout", 27.0)
     assert first.reason == "no reply to server/discover and initialize within 27 s"
     assert (second.value, second.seconds) == ("timeout", 5.0)
-    assert "still waiting for the reply to an earlier greeting" in probed.said
+    assert "still waiting for the reply to an earlier probe" in probed.said
     assert len(probed.children) == 1
     assert probed.children[0].asked == ["server/discover", "initialize"]
 

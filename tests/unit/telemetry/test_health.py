@@ -22,6 +22,11 @@ def course(signs: str) -> str:
     return "".join(state.value[0] for state in states)
 
 
+def test_one_failure_may_decide_alone() -> None:
+    health = Health(failures_to_error=1)
+    assert health.fail() == Transition(State.UNKNOWN, State.ERROR)
+
+
 @pytest.mark.parametrize(
     ("signs", "states"),
     [
