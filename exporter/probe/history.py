@@ -12,6 +12,9 @@ from exporter.probe.transcript import Step
 KEPT = 100
 """Probes that are kept, and as many failed ones beside."""
 
+MAX_SIZE = 4 * 1024 * 1024
+"""Characters of all transcripts that are kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -31,10 +34,13 @@ class History:
     Probes end on the loop that relays, pages are read on the web listener's thread.
     """
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = KEPT, max_size: int = MAX_SIZE) -> None:
         self._lock = threading.Lock()
-        self._recent: deque[Record] = deque(maxlen=kept)
-        self._failed: deque[Record] = deque(maxlen=kept)
+        self._kept = kept
+        self._max_size = max_size
+        self._recent: deque[Record] = deque()
+        self._failed: deque[Record] = deque()
+        self._size = 0
         self._last = 0
 
     def add(self, record: Record) -> Record:
@@ -42,10 +48,22 @@ class History:
         with self._lock:
             self._last += 1
             numbered = replace(record, number=self._last)
-            if len(self._recent) == self._recent.maxlen and not self._recent[0].result.is_alive:
-                self._failed.append(self._recent[0])
             self._recent.append(numbered)
+            self._size += _size(numbered)
+            self._make_room()
         return numbered
+
+    def _make_room(self) -> None:
+        if len(self._recent) > self._kept:
+            oldest = self._recent.popleft()
+            if oldest.result.is_alive:
+                self._size -= _size(oldest)
+            else:
+                self._failed.append(oldest)
+        while len(self._failed) > self._kept or (self._failed and self._size > self._max_size):
+            self._size -= _size(self._failed.popleft())
+        while self._size > self._max_size and len(self._recent) > 1:
+            self._size -= _size(self._recent.popleft())
 
     def records(self) -> list[Record]:
         """All records, the newest first."""
@@ -58,3 +76,7 @@ class History:
             if record.number == number:
                 return record
         return None
+
+
+def _size(record: Record) -> int:
+    return sum(len(step.text) for step in record.steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -15,6 +16,9 @@ TEXT_LENGTH = 2000
 """Characters of one step that are kept."""
 
 _REDACTED_LENGTH = 64 * 1024
+
+STEPS_KEPT = 100
+"""Steps of one probe that are kept: the first half and the last of them."""
 
 UNASKED_KEPT = 20
 """Steps of one kind that are kept of what came unasked, such as a server's log."""
@@ -35,19 +39,23 @@ class Transcript:
     def __init__(self, redact: Callable[[str], str]) -> None:
         self.redact = redact
         self.began = monotonic()
-        self._steps: list[Step] = []
+        self._first: list[Step] = []
+        self._last: deque[Step] = deque(maxlen=STEPS_KEPT // 2)
+        self._left_out = 0
         self._unasked: dict[str, int] = {}
 
     @property
     def steps(self) -> list[Step]:
-        """The steps so far, and how much of what came unasked was left out."""
+        """The steps so far, and how many were left out."""
         elapsed = self.seconds
-        left_out = [
+        text = f"… {self._left_out} more steps"
+        middle = [Step(self._last[0].seconds, "note", text)] if self._left_out else []
+        unasked = [
             Step(elapsed, kind, f"… {count - UNASKED_KEPT} more such lines")
             for kind, count in self._unasked.items()
             if count > UNASKED_KEPT
         ]
-        return [*self._steps, *left_out]
+        return [*self._first, *middle, *self._last, *unasked]
 
     @property
     def seconds(self) -> float:
@@ -60,7 +68,14 @@ class Transcript:
         redacted = printable(self.redact(_words(text[:_REDACTED_LENGTH])), kept="\n")
         if len(redacted) > TEXT_LENGTH:
             redacted = f"{redacted[:TEXT_LENGTH]}… ({len(text)} in all)"
-        self._steps.append(Step(self.seconds, kind, redacted))
+        self._keep(Step(self.seconds, kind, redacted))
+
+    def _keep(self, step: Step) -> None:
+        if len(self._first) < STEPS_KEPT // 2:
+            self._first.append(step)
+            return
+        self._left_out += len(self._last) == self._last.maxlen
+        self._last.append(step)
 
     def note_unasked(self, kind: str, text: bytes) -> None:
         """Add what came unasked, unless there is too much of it."""

@@ -6,6 +6,7 @@ import threading
 
 from exporter.probe.history import History, Record
 from exporter.probe.target import ProbeResult
+from exporter.probe.transcript import Step
 
 
 def record(name: str, result: str = "success") -> Record:
@@ -47,6 +48,18 @@ def test_failed_probes_are_bounded_too() -> None:
     for _ in range(50):
         history.add(record("dead", "timeout"))
     assert numbers(history) == [50, 49, 48, 47, 46, 45]
+
+
+def test_long_transcripts_are_kept_within_a_budget() -> None:
+    history = History(kept=10, max_size=1000)
+    for result in ("timeout", "success") * 10:
+        steps = [Step(0.0, "received", "x" * 100)]
+        history.add(Record("a", 0.0, ProbeResult(result, 0.1), steps))
+    assert numbers(history) == [20, 19, 18, 17, 16, 15, 14, 13, 12, 11]
+    history.add(Record("a", 0.0, ProbeResult("success", 0.1), [Step(0.0, "sent", "x" * 2000)]))
+    assert numbers(history) == [21]
+    history.add(record("b"))
+    assert numbers(history) == [22]
 
 
 def test_what_is_not_kept_is_not_found() -> None:

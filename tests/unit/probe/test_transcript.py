@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
+import pytest
+
 from exporter.config.model import HIDDEN, Server
 from exporter.config.redact import Redactor
-from exporter.probe.transcript import TEXT_LENGTH, UNASKED_KEPT, Transcript, describe_headers
+from exporter.probe.transcript import (
+    STEPS_KEPT,
+    TEXT_LENGTH,
+    UNASKED_KEPT,
+    Transcript,
+    describe_headers,
+)
 from tests.support.fakes import FakeClock
 
 SERVER = Server("files", "stdio", command="x", env={"KEY": "hush-hush"})
@@ -52,6 +60,25 @@ def test_of_what_nobody_asked_for_only_the_first_lines_are_kept() -> None:
     assert len(steps) == 2 * UNASKED_KEPT + 1 + 2
     assert [s.text for s in steps if s.kind == "sent"] == ["asked"]
     assert steps[-2].text == steps[-1].text == f"… {1000 - UNASKED_KEPT} more such lines"
+
+
+def test_of_very_many_steps_the_first_and_the_last_are_kept() -> None:
+    said = transcript()
+    for number in range(1000):
+        said.note("sent", f"{number}")
+    steps = [step.text for step in said.steps]
+    half = STEPS_KEPT // 2
+    assert steps[:half] == [f"{number}" for number in range(half)]
+    assert steps[half] == f"… {1000 - STEPS_KEPT} more steps"
+    assert steps[half + 1 :] == [f"{number}" for number in range(1000 - half, 1000)]
+
+
+@pytest.mark.parametrize("hidden", ["\x1b[2J", "\r", "\u202e", "\x07"])
+def test_what_would_steer_a_terminal_is_written_out(hidden: str) -> None:
+    said = transcript()
+    said.note("stderr", f"a{hidden}b\nc".encode())
+    assert hidden not in said.steps[0].text
+    assert said.steps[0].text.endswith("b\nc")
 
 
 def test_headers_are_shown_without_secrets() -> None:
