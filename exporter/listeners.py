@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import ssl
 from collections.abc import Callable
@@ -25,7 +24,6 @@ class Listeners:
     ) -> None:
         self._gateway = gateway
         self._files = files
-        self._renewals: set[asyncio.Task[None]] = set()
         self.mcp = mcp
         self.web = web
 
@@ -62,10 +60,7 @@ class Listeners:
         if self._files.web is not None:
             self.web.renew(credentials.web, credentials.web_tls)
         if credentials.mcp_tls is not None:
-            renewal = self.mcp.renew(credentials.mcp_tls)
-            task = asyncio.get_running_loop().create_task(renewal)
-            self._renewals.add(task)
-            task.add_done_callback(self._renewals.discard)
+            self.mcp.renew(credentials.mcp_tls)
 
 
 def listener_limits(limits: Limits) -> ListenerLimits:

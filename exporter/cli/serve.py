@@ -71,10 +71,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal comes. Raises ``ConfigError``."""
     from exporter.app import Settings
+    from exporter.transport.descriptors import raise_limit
     from exporter.transport.http.origin import is_loopback_name
 
     given = vars(arguments)
     logs.configure(given["log.level"], given["log.format"])
+    raise_limit()
     mcp = address("--mcp.listen-address", given["mcp.listen_address"])
     web = address("--web.listen-address", given["web.listen_address"])
     access = access_flags.read(given)

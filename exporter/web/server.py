@@ -194,7 +194,7 @@ class WebThread:
         self._loop = asyncio.new_event_loop()
         self._pages: Web | None = None
         self._access: PageAccess | None = None
-        self._listener = HttpServer(self, self._loop, LIMITS)
+        self._listener = HttpServer(self, self._loop, LIMITS, uses_reserve=True)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
     def open(
@@ -213,7 +213,7 @@ class WebThread:
 
     def renew(self, config: WebConfig | None, tls: ssl.SSLContext | None) -> None:
         """Demand something else from now on. Returns at once."""
-        self._call(self._renew(config, tls))
+        self._loop.call_soon_threadsafe(self._renew, config, tls)
 
     def close(self) -> None:
         """Stop listening, and end the thread."""
@@ -256,9 +256,9 @@ class WebThread:
         """Respond to what broke the rules of HTTP or a limit."""
         respond_error(request, status, reason)
 
-    async def _renew(self, config: WebConfig | None, tls: ssl.SSLContext | None) -> None:
+    def _renew(self, config: WebConfig | None, tls: ssl.SSLContext | None) -> None:
         self._demand(config)
-        await self._listener.renew(tls)
+        self._listener.renew(tls)
 
     def _demand(self, config: WebConfig | None) -> None:
         before = self._access

@@ -27,7 +27,7 @@ _FULL_READ = 128 * 1024
 """Bytes of a read after which more may be waiting: uvloop then reads on, up to eight megabytes."""
 _LINGER = 2.0
 """Seconds that a client is given to read why it was refused."""
-_SURPLUS = 100
+SURPLUS = 100
 """Connections over the limit that are told so; further ones are cut at once."""
 
 
@@ -96,10 +96,7 @@ class Connection(asyncio.Protocol):
         listener = self._listener
         self._transport = cast("asyncio.Transport", transport)
         listener.connections.add(self)
-        surplus = len(listener.connections) - listener.limits.connections
-        if surplus > _SURPLUS:
-            self._transport.abort()
-        elif surplus > 0:
+        if len(listener.connections) > listener.limits.connections:
             self._refuse(503, "too_many_connections")
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002

@@ -18,6 +18,7 @@ import httptools
 
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.transport.http.head import BODYLESS, HeadCache, Headers, ReplyHead, head_of
+from exporter.transport.http.keepalive import keep_alive
 
 KEEP_IDLE = 4.0
 """Seconds that an unused connection is kept: uvicorn and Node.js close theirs after five."""
@@ -166,6 +167,9 @@ class UpstreamConnection(asyncio.Protocol):
         """The connection stands."""
         self._transport = cast("asyncio.Transport", transport)
         self._pool.live.add(self)
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            keep_alive(connection)
 
     def data_received(self, data: bytes) -> None:
         """A part of a reply arrived."""

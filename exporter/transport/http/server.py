@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 
-from exporter.transport.http.connection import Application, Connection
+from exporter.transport.descriptors import takes_reserve
+from exporter.transport.http.connection import SURPLUS, Application, Connection
 from exporter.transport.http.head import HeadCache, RequestHead
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.sockets import ListeningSockets
@@ -21,14 +23,18 @@ class HttpServer:
         application: Application,
         loop: asyncio.AbstractEventLoop,
         limits: ListenerLimits | None = None,
+        *,
+        uses_reserve: bool = False,
     ) -> None:
+        """``uses_reserve``: connections may take the file descriptors that are kept back."""
         self.application = application
         self.loop = loop
         self.limits = limits or ListenerLimits()
         self.heads: HeadCache[RequestHead] = HeadCache(_KNOWN_HEADS)
         self.connections: set[Connection] = set()
         self.draining = False
-        self.sockets = ListeningSockets(loop, lambda: Connection(self))
+        self.sockets = ListeningSockets(loop, lambda: Connection(self), self._has_place)
+        self._uses_reserve = uses_reserve
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
 
@@ -45,10 +51,9 @@ class HttpServer:
         """Whether new connections are accepted."""
         return self.sockets.is_open
 
-    async def renew(self, tls: ssl.SSLContext | None) -> None:
-        """Show other certificates to new connections from now on."""
-        if not self.draining:
-            await self.sockets.renew(tls)
+    def renew(self, tls: ssl.SSLContext | None) -> None:
+        """Show other certificates to new connections from now on. Those that are there stay."""
+        self.sockets.tls = tls
 
     async def drain(self, grace: float) -> None:
         """Stop accepting, and let requests end within ``grace`` seconds."""
@@ -70,6 +75,14 @@ class HttpServer:
         """A connection is gone; the last one lets ``close`` return."""
         if self._empty is not None and not self.connections and not self._empty.done():
             self._empty.set_result(None)
+
+    def _has_place(self, accepted: socket.socket) -> bool:
+        """Whether a connection that was just accepted may stay. Some over the limit may, to be
+        told that they are too many."""
+        count = len(self.connections) + len(self.sockets.arriving)
+        if count >= self.limits.connections + SURPLUS:
+            return False
+        return self._uses_reserve or not takes_reserve(accepted.fileno())
 
     async def _wait_until_empty(self, grace: float) -> None:
         if not self.connections:
