@@ -45,6 +45,15 @@ class AccessFiles:
             web_tls=_context(web.tls) if web is not None else None,
         )
 
+    def paths(self, web: WebConfig | None) -> tuple[Path, ...]:
+        """All files that are read; ``web`` is what was read of the web configuration."""
+        found = [path for path in (self.tokens, self.web) if path is not None]
+        for tls in (self.mcp_tls, web.tls if web is not None else None):
+            if tls is not None:
+                found += [tls.cert_file, tls.key_file]
+                found += [tls.client_ca_file] if tls.client_ca_file is not None else []
+        return tuple(found)
+
     @property
     def guards_mcp(self) -> bool:
         """Whether a stranger is kept out of the MCP listener."""

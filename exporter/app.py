@@ -9,16 +9,16 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic, time
 
 from prometheus_client import CollectorRegistry
 
 from exporter import __version__
-from exporter.access import UNRESTRICTED, AccessFiles, AllowedNames, Credentials
+from exporter.access import UNRESTRICTED, AccessFiles, AllowedNames
 from exporter.config import redacted
 from exporter.config.errors import ConfigError
-from exporter.config.model import Config, Limits, Server
+from exporter.config.model import Limits, Server
+from exporter.config.source import ConfigSource, Loaded
 from exporter.listeners import Listeners, listener_limits
 from exporter.probe.explain import Explanation, explain
 from exporter.probe.history import History
@@ -59,9 +59,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line says: where to listen, and which file to read."""
+    """What the command line says: where to listen, whom to let in, how to stop."""
 
-    config_file: Path
     mcp_host: str
     mcp_port: int
     web_host: str
@@ -71,6 +70,8 @@ class Settings:
     access: AccessFiles = UNRESTRICTED
     names: AllowedNames = field(default_factory=AllowedNames)
     logs_calls: bool = False
+    reload_interval: float = 0.0
+    """Seconds between two looks at the files that were read; 0: none."""
     drain_delay: float = 0.0
     """Seconds that connections are still accepted after a stop was asked for."""
     drain_timeout: float = 5.0
@@ -83,10 +84,12 @@ class Settings:
         return 2 * self.drain_delay + self.drain_timeout + CHILDREN_TIME + 2.0
 
 
-def build(config: Config, settings: Settings, revision: str = "") -> App:
+def build(source: ConfigSource, settings: Settings, revision: str = "") -> App:
     """All parts, wired; nothing listens yet. Raises ``ConfigError``."""
+    loaded = source.read()
+    limits = loaded.config.limits
     credentials = settings.access.read()
-    metrics = _metrics(config.limits, revision)
+    metrics = _metrics(limits, revision)
     history, reaper, notifier = History(), Reaper(), SystemdNotifier(os.environ)
     gateway = Gateway(
         LoggedRejections(metrics) if settings.logs_calls else metrics,
@@ -103,19 +106,18 @@ def build(config: Config, settings: Settings, revision: str = "") -> App:
         OwnUrl(settings.external_url, is_tls=credentials.mcp_tls is not None),
         LoggingRecorder if settings.logs_calls else ServerRecorder,
     )
-    mcp = HttpServer(gateway, asyncio.get_running_loop(), listener_limits(config.limits))
+    mcp = HttpServer(gateway, asyncio.get_running_loop(), listener_limits(limits))
     web = WebThread(
         metrics.turned_away, settings.names.web_policy(settings.web_host, settings.external_url)
     )
-    listeners = Listeners(gateway, mcp, web, settings.access)
-    reloader = Reloader(settings.config_file, os.environ, metrics, servers, listeners, notifier)
+    listeners = Listeners(gateway, mcp, web, settings.access, credentials)
+    reloader = Reloader(source, metrics, servers, listeners, notifier)
     heartbeat = Heartbeat(metrics.loop_lag.observe, notifier.alive)
     liveness = Liveness(heartbeat, lambda: mcp.is_listening)
     names = Names(metrics, servers.observer, servers.wrapped)
     return App(
-        config=config,
+        loaded=loaded,
         settings=settings,
-        credentials=credentials,
         servers=servers,
         listeners=listeners,
         reloader=reloader,
@@ -176,14 +178,11 @@ class Administration:
 
     def reload(self) -> Future[str]:
         """Begin to read the configuration again."""
-        return asyncio.run_coroutine_threadsafe(self._reload(), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._reloader.reload(), self._loop)
 
     def explain(self, server: Server, limit: float | None) -> Future[Explanation]:
         """Begin to probe a server, within ``limit`` seconds."""
         return asyncio.run_coroutine_threadsafe(self._explain(server, limit), self._loop)
-
-    async def _reload(self) -> str:
-        return self._reloader.reload()
 
     async def _explain(self, server: Server, limit: float | None) -> Explanation:
         explanation = await explain(server, self._reaper, limit)
@@ -195,10 +194,9 @@ class Administration:
 class App:
     """The running exporter."""
 
-    config: Config
-    """The first one; later ones are the reloader's."""
+    loaded: Loaded
+    """The first configuration; later ones are the reloader's."""
     settings: Settings
-    credentials: Credentials
     servers: ServerSet
     listeners: Listeners
     reloader: Reloader
@@ -208,17 +206,18 @@ class App:
     liveness: Liveness
     notifier: SystemdNotifier
     reaper: Reaper
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> None:
         """Open both listeners and begin to probe. Raises ``ConfigError`` where one is taken."""
         self.heartbeat.start()
-        at, credentials = self.settings, self.credentials
-        mcp = await self.listeners.open_mcp(at.mcp_host, at.mcp_port, credentials)
-        web = self.listeners.open_web(self.pages, at.web_host, at.web_port, credentials)
-        self.reloader.start(self.config)
+        at = self.settings
+        mcp = await self.listeners.open_mcp(at.mcp_host, at.mcp_port)
+        web = self.listeners.open_web(self.pages, at.web_host, at.web_port)
+        self.reloader.start(self.loaded, at.reload_interval)
         await self._open_receiver()
         self.liveness.phase = "serving"
-        is_readable = credentials.tokens is not None and credentials.mcp_tls is None
+        is_readable = at.access.tokens is not None and at.access.mcp_tls is None
         if is_readable and not is_loopback_name(at.mcp_host):
             log.warning("tokens come without TLS: whoever listens on the way can use them")
         log.info("mcp-exporter is ready", extra={"version": __version__, "mcp": mcp, "web": web})
@@ -249,8 +248,13 @@ class App:
 
     def hang_up(self) -> None:
         """Reload because of SIGHUP; a bad configuration is in the log, and changes nothing."""
+        task = asyncio.get_running_loop().create_task(self._hang_up())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _hang_up(self) -> None:
         with contextlib.suppress(ConfigError):
-            self.reloader.reload()
+            await self.reloader.reload()
 
     async def _be_left(self, delay: float) -> None:
         """Go on accepting until balancers have noticed, and clients have left by themselves."""

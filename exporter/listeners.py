@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from exporter.access import AccessFiles, Credentials
 from exporter.config.errors import ConfigError
@@ -20,24 +21,31 @@ class Listeners:
     """Opens, renews and closes the two."""
 
     def __init__(
-        self, gateway: Gateway, mcp: HttpServer, web: WebThread, files: AccessFiles
+        self,
+        gateway: Gateway,
+        mcp: HttpServer,
+        web: WebThread,
+        files: AccessFiles,
+        credentials: Credentials,
     ) -> None:
+        """``credentials`` is what the files said when they were read first."""
         self._gateway = gateway
         self._files = files
+        self._credentials = credentials
         self.mcp = mcp
         self.web = web
 
-    async def open_mcp(self, host: str, port: int, credentials: Credentials) -> str:
+    async def open_mcp(self, host: str, port: int) -> str:
         """Listen for clients; returns the URL. Raises ``ConfigError``."""
-        tls = credentials.mcp_tls
+        tls = self._credentials.mcp_tls
         try:
             return _url(await self.mcp.open(host, port, tls), tls)
         except OSError as error:
             raise taken("--mcp.listen-address", host, port, error) from None
 
-    def open_web(self, pages: Web, host: str, port: int, credentials: Credentials) -> str:
+    def open_web(self, pages: Web, host: str, port: int) -> str:
         """Listen for scrapes; returns the URL. Raises ``ConfigError``."""
-        tls = credentials.web_tls
+        credentials, tls = self._credentials, self._credentials.web_tls
         try:
             return _url(self.web.open(pages, host, port, credentials.web, tls), tls)
         except OSError as error:
@@ -48,6 +56,10 @@ class Listeners:
         self.mcp.limits = listener_limits(limits)
         self._gateway.admission.apply(limits)
 
+    def paths(self) -> tuple[Path, ...]:
+        """The files that say who may come in."""
+        return self._files.paths(self._credentials.web)
+
     def prepare(self) -> Callable[[], None]:
         """Read the files that say who may come in; what is returned puts that into force.
 
@@ -56,6 +68,7 @@ class Listeners:
         return partial(self._put_into_force, self._files.read())
 
     def _put_into_force(self, credentials: Credentials) -> None:
+        self._credentials = credentials
         self._gateway.tokens = credentials.tokens
         if self._files.web is not None:
             self.web.renew(credentials.web, credentials.web_tls)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -25,6 +25,9 @@ from exporter.web.pages import ServerSummary
 
 START_SPACING = 0.005
 """Seconds between the first probes of two servers: children do not all start at once."""
+
+SERVERS_A_TURN = 8
+"""Servers that are replaced in one turn of the loop, each in half a millisecond or so."""
 
 DRAIN_TIME = 10.0
 """Seconds that requests in flight are given when their server is removed."""
@@ -100,8 +103,21 @@ class ServerSet:
 
     def apply(self, config: Config) -> Difference:
         """Serve what the configuration says; what is unchanged keeps sessions and children."""
-        wanted = config.servers
-        difference = Difference(
+        difference = self._difference(config.servers)
+        for _ in self._steps(difference, config):
+            pass
+        return difference
+
+    async def apply_in_turns(self, config: Config) -> Difference:
+        """The same in several turns of the loop: many servers must not hold up others' calls."""
+        difference = self._difference(config.servers)
+        for count, _ in enumerate(self._steps(difference, config), 1):
+            if not count % SERVERS_A_TURN:
+                await asyncio.sleep(0)
+        return difference
+
+    def _difference(self, wanted: Mapping[str, Server]) -> Difference:
+        return Difference(
             added=[name for name in wanted if name not in self._runtimes],
             changed=[
                 name
@@ -110,13 +126,20 @@ class ServerSet:
             ],
             removed=[name for name in self._runtimes if name not in wanted],
         )
-        for name in (*difference.removed, *difference.changed):
-            self._remove(name, is_final=name in difference.removed)
+
+    def _steps(self, difference: Difference, config: Config) -> Iterator[None]:
+        """Change one server after the other; each is there, in its old or new form, in between."""
+        wanted = config.servers
+        for name in difference.removed:
+            self._remove(name, is_final=True)
+            yield
         for position, name in enumerate((*difference.changed, *difference.added)):
+            if name in self._runtimes:
+                self._remove(name, is_final=False)
             runtime = self._add(wanted[name], config.limits)
             runtime.prober.start(delay=position * START_SPACING)
+            yield
         self._runtimes = {name: self._runtimes[name] for name in wanted}
-        return difference
 
     def observer(self, name: str) -> Observer | None:
         """The observer of the server of this name."""

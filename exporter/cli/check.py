@@ -15,12 +15,14 @@ from exporter.cli.serve import fast_loop
 from exporter.config.errors import ConfigError
 from exporter.config.load import load_config
 from exporter.config.model import Server
+from exporter.config.source import ConfigSource
 from exporter.telemetry import logs
 
 
 def add_check(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``check``."""
-    complete_files(parser.add_argument("file", type=Path, metavar="FILE", help="the configuration"))
+    text = "the configuration, or a directory of files with servers"
+    complete_files(parser.add_argument("file", type=Path, metavar="FILE", help=text))
     access_flags.add(Flags(parser))
     parser.set_defaults(run=check)
 
@@ -35,12 +37,23 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Say that a configuration is valid. Raises ``ConfigError`` where it is not."""
-    loaded = load_config(arguments.file, os.environ)
+    """Say that a configuration is valid, or what of a directory is not.
+
+    Raises ``ConfigError`` where a single file is wrong.
+    """
+    path = arguments.file
+    file, directory = (None, path) if path.is_dir() else (path, None)
+    loaded = ConfigSource(file, directory, os.environ).read()
     access_flags.read(vars(arguments)).read()
-    count = len(loaded.servers)
-    sys.stdout.write(f"{arguments.file}: {count} server{'s' if count != 1 else ''}, all valid\n")
-    for server in loaded.servers.values():
+    access_flags.names(vars(arguments))
+    problems = [*loaded.errors.values(), *(f"{at}: {why}" for at, why in loaded.left_out.items())]
+    if problems:
+        sys.stderr.writelines(f"mcp-exporter: {problem}\n" for problem in problems)
+        return 2
+    servers = loaded.config.servers
+    count = len(servers)
+    sys.stdout.write(f"{path}: {count} server{'s' if count != 1 else ''}, all valid\n")
+    for server in servers.values():
         sys.stdout.write(f"  {server.name}: {server.transport}\n")
     return 0
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from exporter.cli import access_flags
 from exporter.cli.flags import ENVIRONMENT, Flags, address, seconds
-from exporter.config.load import load_config
-from exporter.config.model import Config
+from exporter.config.source import ConfigSource
 from exporter.telemetry import logs
 from exporter.wrap import unix_socket
 from exporter.wrap.process import SOCKET_FLAG
@@ -22,15 +21,29 @@ from exporter.wrap.process import SOCKET_FLAG
 if TYPE_CHECKING:
     from exporter.app import Settings
 
+DEFAULT_FILE = "mcp-exporter.yml"
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add its flags."""
     flag = Flags(parser)
     flag(
         "--config.file",
-        "mcp-exporter.yml",
+        DEFAULT_FILE,
         "the configuration, YAML or JSON; empty: wrapped servers alone",
         "FILE",
+    )
+    flag(
+        "--config.directory",
+        "",
+        "a directory of files (*.yml, *.yaml, *.json, *.toml) that hold further servers alone",
+        "DIR",
+    )
+    flag(
+        "--config.reload-interval",
+        "0s",
+        "how often to look whether any file that was read has changed; 0s: never",
+        "DURATION",
     )
     flag("--mcp.listen-address", "127.0.0.1:6279", "where MCP clients connect", "HOST:PORT")
     flag("--web.listen-address", "127.0.0.1:6280", "where Prometheus scrapes", "HOST:PORT")
@@ -82,9 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     access = access_flags.read(given)
     is_guarded = access.guards_mcp or given["mcp.allow_unauthenticated"]
     access_flags.check(mcp[0], is_loopback=is_loopback_name(mcp[0]), is_guarded=is_guarded)
-    path = Path(given["config.file"])
     settings = Settings(
-        path,
         *mcp,
         *web,
         external_url=given["web.external_url"] or None,
@@ -92,13 +103,23 @@ def run(arguments: argparse.Namespace) -> int:
         access=access,
         names=access_flags.names(given),
         logs_calls=given["log.calls"],
+        reload_interval=seconds("--config.reload-interval", given["config.reload_interval"]),
         drain_delay=seconds("--drain.delay", given["drain.delay"]),
         drain_timeout=seconds("--drain.timeout", given["drain.timeout"]),
     )
-    loaded = load_config(path, os.environ) if given["config.file"] else Config(servers={})
+    source = _source(given["config.file"], given["config.directory"])
     with asyncio.Runner(loop_factory=fast_loop()) as runner:
-        runner.run(_run(loaded, settings))
+        runner.run(_run(source, settings))
     return 0
+
+
+def _source(file: str, directory: str) -> ConfigSource:
+    """The default file need not be there where a directory is given."""
+    if directory and file == DEFAULT_FILE and not Path(file).exists():
+        file = ""
+    return ConfigSource(
+        Path(file) if file else None, Path(directory) if directory else None, os.environ
+    )
 
 
 def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -112,12 +133,12 @@ def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _run(loaded: Config, settings: Settings) -> None:
+async def _run(source: ConfigSource, settings: Settings) -> None:
     from exporter.app import build
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    app = build(loaded, settings, os.environ.get(ENVIRONMENT + "REVISION", ""))
+    app = build(source, settings, os.environ.get(ENVIRONMENT + "REVISION", ""))
 
     def stop() -> None:
         if stopped.is_set():

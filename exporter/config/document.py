@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from exporter.config import jsonc
+from exporter.config import jsonc, toml_nodes
 from exporter.config.errors import ConfigError
 from exporter.config.jsonc import MAX_DEPTH, JsonError, Value
 
@@ -121,17 +121,28 @@ def read(
     wanted: str = 'a "servers" mapping',
 ) -> Node:
     """The root of the document. `source` names the file in complaints, and its suffix tells JSON
-    from YAML; without one of theirs, a text that opens like JSON is JSON. `wanted` is what an
-    empty text lacks.
+    and TOML from YAML; without one of theirs, a text that opens like JSON is JSON. `wanted` is
+    what an empty text lacks.
 
-    Raises ConfigError where the text is neither."""
-    if _is_toml(text, source):
-        problem = "is TOML, which cannot be read; write its servers as YAML or JSON"
-        raise ConfigError(one_line(f"{source}: {problem}"))
-    raw = _JsonNodes(text, source).document() if _is_json(text, source) else _yaml(text, source)
+    Raises ConfigError where the text is none of them."""
+    raw = _composed(text, source)
     if raw is None:
         raise ConfigError(one_line(f"{source}: is empty; add {wanted}"))
     return Node(source, "", raw.start_mark.line + 1, raw, expand)
+
+
+def _composed(text: str, source: str) -> yaml.Node | None:
+    if _is_toml(text, source):
+        return _toml(text, source)
+    return _JsonNodes(text, source).document() if _is_json(text, source) else _yaml(text, source)
+
+
+def _toml(text: str, source: str) -> yaml.Node | None:
+    try:
+        return toml_nodes.compose(text, source)
+    except toml_nodes.TomlError as error:
+        problem = f"{source}:{error.line}: not valid TOML: {error}"
+        raise ConfigError(one_line(problem)) from None
 
 
 def load(path: Path) -> str:

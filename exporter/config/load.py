@@ -1,4 +1,4 @@
-"""Reads a YAML or JSON file into the configuration.
+"""Reads a YAML, TOML or JSON file into the configuration.
 
 Any MCP client's own file is valid as it is; docs/configuration.md is the grammar.
 """
@@ -52,31 +52,59 @@ def parse_config(
         idle_timeout=validators.optional(top, "idle_timeout", validators.duration, 1800.0),
         probe=_probe(top.get("probe"), ProbeSettings()),
     )
-    return Config(
-        servers=MappingProxyType(_servers(root, top, defaults, variables)),
-        limits=_limits(top.get("limits")),
-    )
+    limits = _limits(top.get("limits"))
+    listed = _listed(root, top)
+    servers = _servers(listed, defaults, variables)
+    if not servers:
+        is_empty = listed.kind == "null" or not listed.mapping()
+        problem = "no servers; add" if is_empty else "every server is disabled; enable"
+        raise listed.error(f"{problem} at least one")
+    if len(servers) > limits.servers:
+        raise listed.error(
+            f"{len(servers)} servers are more than limits.servers ({limits.servers}); "
+            "raise that, or remove some"
+        )
+    return Config(MappingProxyType(servers), limits, defaults)
 
 
-def _servers(
-    root: Node, top: Mapping[str, Node], defaults: Server, variables: Variables
-) -> dict[str, Server]:
+def parse_servers(
+    text: str,
+    source: str,
+    environ: Mapping[str, str],
+    read_file: Callable[[Path], str],
+    defaults: Server,
+) -> Mapping[str, Server]:
+    """The servers of a file that has nothing else, perhaps none. Raises ConfigError."""
+    variables = variables_of(Path(source).absolute(), environ, read_file)
+    root = document.read(text, source, variables.expand)
+    top = root.mapping()
+    for key in ("limits", *_OWN_KEYS):
+        if key in top:
+            raise top[key].error("only servers are read here; write it into --config.file")
+    ignored = client_keys.FILE_KEYS | client_keys.LISTING_KEYS
+    validators.refuse_unknown(top, ("mcpServers", "servers"), ignored)
+    listed = _listed(root, top)
+    if listed.kind == "null":  # perhaps the beginning of a file that is cut off
+        raise listed.error("no servers; add at least one, or write {} for none")
+    return _servers(listed, defaults, variables)
+
+
+def _listed(root: Node, top: Mapping[str, Node]) -> Node:
     if "mcpServers" in top and "servers" in top:
         raise top["servers"].error('"mcpServers" is there too; keep one of the two')
     listed = validators.only_one(_listings(top), ("mcpServers", "servers", "mcp.servers", "mcp"))
     if listed is None:
         raise root.error('no servers; add a "servers" mapping of names to servers')
+    return listed
+
+
+def _servers(listed: Node, defaults: Server, variables: Variables) -> dict[str, Server]:
     entries = {} if listed.kind == "null" else listed.mapping()
-    if not entries:
-        raise listed.error("no servers; add at least one")
-    found = {
+    return {
         name: _server(name, node, defaults, variables)
         for name, node in entries.items()
         if not _switched_off(validators.present(node))
     }
-    if not found:
-        raise listed.error("every server is disabled; enable at least one")
-    return found
 
 
 def _listings(top: Mapping[str, Node]) -> dict[str, Node]:
@@ -232,6 +260,7 @@ _PROBE_READERS: Mapping[str, Callable[[Node], Any]] = {
     "passive": validators.boolean,
 }
 _LIMIT_READERS: Mapping[str, Callable[[Node], Any]] = {
+    "servers": validators.count,
     "request_bytes": validators.size_in_bytes,
     "observed_bytes": validators.size_in_bytes,
     "header_bytes": validators.size_in_bytes,

@@ -53,6 +53,7 @@ class Limits(Bounds):
     """What the exporter bounds: numbers, sizes in bytes, times in seconds. `observed_bytes` is what
     is kept of one message for reading."""
 
+    servers: int = 1000
     request_bytes: int = 4 * 1024 * 1024
     observed_bytes: int = 8 * 1024 * 1024
     header_bytes: int = 64 * 1024
@@ -105,6 +106,8 @@ class Config:
 
     servers: Mapping[str, Server]
     limits: Limits = Limits()
+    defaults: Server = Server(name="", transport="stdio")
+    """What a server is where it says nothing else: its times and how it is probed."""
 
 
 def masked_url(url: str) -> str:

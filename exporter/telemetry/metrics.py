@@ -286,6 +286,11 @@ class Metrics:
             "mcp_exporter_config_last_reload_success_timestamp_seconds",
             "When the configuration was last loaded with success, in Unix time.",
         ).labels()
+        self.config_files_failed = self._gauge(
+            "mcp_exporter_config_files_failed",
+            "Files of the configuration that are wrong now: what they said before is in force.",
+        ).labels()
+        self.config_files_failed.set(0)
         self.label_overflow = self._counter(
             "mcp_exporter_label_overflow", "Label values folded into _other.", ["label"]
         )

@@ -20,7 +20,7 @@ import uvloop
 from exporter.access import AccessFiles
 from exporter.app import App, Settings, build
 from exporter.config.errors import ConfigError
-from exporter.config.load import load_config
+from exporter.config.source import ConfigSource
 from exporter.listeners import taken
 from tests.support.fakes import Reply, parse_replies, post, request
 
@@ -69,10 +69,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def make(file: Path, mcp_port: int = 0, web_port: int = 0, drain_timeout: float = 5.0) -> App:
-    settings = Settings(
-        file, "127.0.0.1", mcp_port, "127.0.0.1", web_port, drain_timeout=drain_timeout
-    )
-    return build(load_config(file, {}), settings, "abc123")
+    settings = Settings("127.0.0.1", mcp_port, "127.0.0.1", web_port, drain_timeout=drain_timeout)
+    return build(ConfigSource(file, None, {}), settings, "abc123")
 
 
 @asynccontextmanager
@@ -193,11 +191,13 @@ def test_a_hang_up_reloads_and_a_bad_configuration_changes_nothing(
         async with running(file, caplog) as exporter:
             write("servers: {}\n")
             exporter.app.hang_up()
+            await asyncio.gather(*exporter.app.tasks)
             assert (await exporter.post(request(1), b"/web/mcp")).status == 502
             _, text = await exporter.get("/metrics")
             assert "mcp_exporter_config_last_reload_successful 0.0" in text
             write(CONFIG.replace("web:", "other:"))
             exporter.app.hang_up()
+            await asyncio.gather(*exporter.app.tasks)
             assert (await exporter.post(request(1), b"/web/mcp")).status == 404
             assert (await exporter.post(request(1), b"/other/mcp")).status == 502
 
@@ -213,8 +213,8 @@ def test_tokens_that_others_can_read_on_the_way_are_warned_of(
 
     async def story() -> None:
         access = AccessFiles(tokens=tokens)
-        settings = Settings(file, host, 0, "127.0.0.1", 0, access=access)
-        app = build(load_config(file, {}), settings)
+        settings = Settings(host, 0, "127.0.0.1", 0, access=access)
+        app = build(ConfigSource(file, None, {}), settings)
         try:
             await app.start()
         finally:

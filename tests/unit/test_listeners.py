@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.access import AccessFiles
+from exporter.access import AccessFiles, Credentials
 from exporter.config.errors import ConfigError
 from exporter.config.model import Limits
 from exporter.listeners import Listeners, taken
@@ -28,7 +28,7 @@ class Scene:
         self.mcp = HttpServer(self.gateway, asyncio.get_running_loop())
         self.web = WebThread(uncounted, LOCAL)
         files = AccessFiles(tokens=tokens)
-        self.listeners = Listeners(self.gateway, self.mcp, self.web, files)
+        self.listeners = Listeners(self.gateway, self.mcp, self.web, files, Credentials())
 
 
 @on_fake_time

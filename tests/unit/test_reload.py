@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from typing import cast
 import pytest
 
 from exporter.config.errors import ConfigError
-from exporter.config.load import load_config
 from exporter.config.model import Config, Limits
+from exporter.config.source import ConfigSource
 from exporter.listeners import Listeners
 from exporter.reload import Reloader
 from exporter.servers import Difference, ServerSet
@@ -34,6 +35,9 @@ class FakeServerSet:
         self.served.append(list(loaded.servers))
         return Difference([name for name in loaded.servers if name not in before], [], [])
 
+    async def apply_in_turns(self, loaded: Config) -> Difference:
+        return self.apply(loaded)
+
     @property
     def names(self) -> list[str]:
         return self.served[-1]
@@ -46,9 +50,13 @@ class FakeListeners:
         self.limits: list[int] = []
         self.problem: str | None = None
         self.renewed = 0
+        self.files: list[Path] = []
 
     def apply_limits(self, limits: Limits) -> None:
         self.limits.append(limits.request_bytes)
+
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(self.files)
 
     def prepare(self) -> Callable[[], None]:
         if self.problem is not None:
@@ -75,27 +83,41 @@ class FakeNotifier:
 class Scene:
     """A file, and the exporter that reads it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, directory: Path | None = None) -> None:
         self.path = path
         self.books = Books()
         self.servers = FakeServerSet()
         self.listeners = FakeListeners()
         self.notifier = FakeNotifier()
+        self.source = ConfigSource(path, directory, {"COMMAND": "dog"})
         self.reloader = Reloader(
-            path,
-            {"COMMAND": "dog"},
+            self.source,
             self.books.metrics,
             cast(ServerSet, self.servers),
             cast(Listeners, self.listeners),
             cast(SystemdNotifier, self.notifier),
         )
         path.write_text(ONE)
-        self.reloader.start(load_config(path, {}))
+        self.reloader.start(self.source.read(), 0)
 
-    def reload(self, text: str) -> str:
-        self.path.write_text(text)
+    def reload(self, text: str | None = None) -> str:
+        if text is not None:
+            self.path.write_text(text)
         self.books.clock.advance(60)
-        return self.reloader.reload()
+        return asyncio.run(self.reloader.reload())
+
+    def look(self, meanwhile: Callable[[], object] | None = None) -> None:
+        """Let it look by itself; something may happen while it waits for files to settle."""
+
+        async def look() -> None:
+            looking = asyncio.create_task(self.reloader._look(0.2))
+            await asyncio.sleep(0.1)
+            if meanwhile is not None:
+                meanwhile()
+            with contextlib.suppress(ConfigError):
+                await looking
+
+        asyncio.run(look())
 
     @property
     def gauges(self) -> tuple[float | None, float | None]:
@@ -148,7 +170,7 @@ def test_a_good_configuration_after_a_bad_one_puts_the_gauge_right(scene: Scene)
 def test_a_file_that_is_gone_changes_nothing(scene: Scene) -> None:
     scene.path.unlink()
     with pytest.raises(ConfigError, match="cannot be read"):
-        scene.reloader.reload()
+        scene.reload()
     assert scene.gauges == (0, 1000)
 
 
@@ -188,3 +210,114 @@ def test_an_exporter_that_stops_does_not_begin_anew(scene: Scene) -> None:
         scene.reload(TWO)
     assert scene.servers.served == [["one"]]
     assert scene.notifier.said == []
+
+
+# By itself
+
+
+def test_a_file_that_is_as_it_was_is_not_read_again(scene: Scene) -> None:
+    scene.path.write_text(ONE)
+    scene.look()
+    assert len(scene.servers.served) == 1
+
+
+def test_a_file_that_changed_is_read_once_it_is_written_whole(scene: Scene) -> None:
+    scene.path.write_text(TWO)
+    scene.look(lambda: scene.path.write_text(TWO + "timeout: 1m\n"))
+    assert len(scene.servers.served) == 1, "it was still being written"
+    scene.look()
+    assert scene.servers.served[-1] == ["one", "two"]
+    assert scene.reloader.config.servers["two"].timeout == 60
+    scene.look()
+    assert len(scene.servers.served) == 2
+
+
+def test_a_bad_file_is_tried_once_and_again_when_it_changes(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.path.write_text("{")
+    scene.look()
+    scene.look()
+    assert [r.message for r in caplog.records] == ["configuration not reloaded"]
+    assert scene.gauges == (0, 1000)
+    scene.path.write_text(TWO)
+    scene.look()
+    assert scene.servers.served[-1] == ["one", "two"]
+    assert scene.gauges[0] == 1
+
+
+def test_a_secret_that_a_file_names_is_watched_too(scene: Scene, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("first")
+    scene.reload("servers: {one: {command: cat, env: {KEY: '${file:secret}'}}}\n")
+    secret.write_text("second")
+    scene.look()
+    assert scene.reloader.config.servers["one"].env["KEY"] == "second"
+
+
+def test_who_may_come_in_is_read_again_when_those_files_change_and_only_then(
+    scene: Scene, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens.yml"
+    scene.listeners.files.append(tokens)
+    tokens.write_text("a")
+    scene.look()
+    assert scene.listeners.renewed == 1
+    scene.path.write_text(TWO)
+    scene.look()
+    assert scene.listeners.renewed == 1
+    assert scene.servers.served[-1] == ["one", "two"]
+
+
+# Of a directory
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Scene:
+    folder = tmp_path / "servers.d"
+    folder.mkdir()
+    (folder / "a.yml").write_text("servers: {a: {command: cat}}\n")
+    return Scene(tmp_path / "mcp.yml", folder)
+
+
+def test_a_wrong_file_of_the_directory_is_counted_and_logged_and_the_others_go_into_force(
+    both: Scene, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "servers.d/a.yml").write_text("servers: {a: {comand: cat}}\n")
+    (tmp_path / "servers.d/b.json").write_text('{"mcpServers": {"b": {"url": "http://x/"}}}')
+    both.look()
+    assert both.servers.served[-1] == ["one", "a", "b"]
+    assert both.books.own("mcp_exporter_config_files_failed") == 1
+    assert both.gauges[0] == 1
+    (record,) = caplog.records
+    assert record.message == "configuration file not loaded"
+    assert "a.yml:1: servers.a.comand: unknown key" in vars(record)["reason"]
+    (tmp_path / "servers.d/a.yml").unlink()
+    both.look()
+    assert both.servers.served[-1] == ["one", "b"]
+    assert both.books.own("mcp_exporter_config_files_failed") == 0
+
+
+def test_a_wrong_configuration_file_does_not_hold_up_the_directory(
+    both: Scene, tmp_path: Path
+) -> None:
+    (tmp_path / "servers.d/b.toml").write_text('[servers.b]\ncommand = "cat"\n')
+    with pytest.raises(ConfigError, match=r"mcp\.yml"):
+        both.reload("{")
+    assert both.servers.served[-1] == ["one", "a", "b"]
+    assert both.gauges[0] == 0
+    assert both.books.own("mcp_exporter_config_files_failed") == 1
+
+
+def test_a_name_that_is_taken_is_said_once(
+    both: Scene, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "servers.d/b.yml").write_text("servers: {a: {command: dog}, b: {command: dog}}\n")
+    both.look()
+    both.reload()
+    assert both.servers.served[-1] == ["one", "a", "b"]
+    assert both.reloader.config.servers["a"].command == "cat"
+    (record,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert record.message == "server left out"
+    assert vars(record)["server"].endswith("b.yml: a")
+    assert vars(record)["reason"].endswith("a.yml has a server of this name")

@@ -64,3 +64,21 @@ def test_check_needs_none_of_what_serve_needs(config: Path) -> None:
         [sys.executable, "-c", script, str(config)], check=True, capture_output=True, text=True
     )
     assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_check_takes_a_directory_and_names_everything_that_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yml").write_text("servers: {one: {command: cat}}\n")
+    (tmp_path / "b.toml").write_text('[servers.two]\ncommand = "cat"\n')
+    assert main(["check", str(tmp_path)]) == 0
+    expected = f"{tmp_path}: 2 servers, all valid\n  one: stdio\n  two: stdio\n"
+    assert capsys.readouterr().out == expected
+    (tmp_path / "c.json").write_text('{"servers": {"two": {"command": "cat"}}}')
+    (tmp_path / "d.yml").write_text("servers: {three: {comand: cat}}\n")
+    assert main(["check", str(tmp_path)]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"mcp-exporter: {tmp_path / 'd.yml'}:1: servers.three.comand: unknown")
+    assert second == (
+        f"mcp-exporter: {tmp_path / 'c.json'}: two: {tmp_path / 'b.toml'} has a server of this name"
+    )

@@ -83,5 +83,5 @@ def test_ctrl_c_is_code_130(monkeypatch: pytest.MonkeyPatch, config: Path) -> No
     def interrupt(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(check, "load_config", interrupt)
+    monkeypatch.setattr(check, "ConfigSource", interrupt)
     assert main(["check", str(config)]) == 130

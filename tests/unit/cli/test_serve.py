@@ -17,7 +17,8 @@ from exporter import app
 from exporter.app import Settings
 from exporter.cli import serve
 from exporter.cli.main import main
-from exporter.config.model import Config
+from exporter.config.errors import ConfigError
+from exporter.config.source import ConfigSource
 from tests.support.fakes import settle
 from tests.unit.cli.conftest import complaint
 
@@ -34,8 +35,21 @@ def test_flags_go_before_the_environment_and_that_before_the_defaults(
     assert logged == ("debug", "json")
     assert (settings.mcp_host, settings.mcp_port) == ("127.0.0.3", 3)
     assert (settings.web_host, settings.web_port) == ("127.0.0.1", 6280)
-    assert settings.config_file == config
     assert settings.external_url is None
+
+
+def test_the_default_file_need_not_be_there_where_a_directory_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "servers.d").mkdir()
+    (tmp_path / "servers.d/a.yml").write_text("servers: {a: {command: cat}}\n")
+    assert list(serve._source(serve.DEFAULT_FILE, "servers.d").read().config.servers) == ["a"]
+    (tmp_path / serve.DEFAULT_FILE).write_text("servers: {main: {command: cat}}\n")
+    both = serve._source(serve.DEFAULT_FILE, "servers.d").read()
+    assert list(both.config.servers) == ["main", "a"]
+    with pytest.raises(ConfigError, match=r"other\.yml: cannot be read"):
+        serve._source("other.yml", "servers.d").read()
 
 
 def test_without_anything_said_both_listeners_are_on_loopback(
@@ -96,7 +110,7 @@ def test_a_system_without_signals_stops_the_exporter_by_cancelling_it(
     async def run() -> None:
         monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", refuse)
         running = asyncio.create_task(
-            serve._run(Config(servers={}), Settings(Path(), "", 0, "", 0))
+            serve._run(ConfigSource(None, None, {}), Settings("", 0, "", 0))
         )
         await settle()
         assert course == ["start"]

@@ -304,9 +304,10 @@ TOML = '# Codex\n\n[mcp_servers.time]\ncommand = "uvx"\nargs = ["mcp-server-time
 
 
 @pytest.mark.parametrize("source", ["config.toml", "config"])
-def test_toml_is_called_so(source: str) -> None:
-    expected = f"{source}: is TOML, which cannot be read; write its servers as YAML or JSON"
-    assert problem(TOML, source) == expected
+def test_toml_is_known_by_its_suffix_or_by_its_beginning(source: str) -> None:
+    assert problem(TOML, source).startswith(f"{source}:3: mcp_servers: unknown key")
+    right = TOML.replace("mcp_servers", "servers")
+    assert list(parse_config(right, source, {}).servers) == ["time"]
 
 
 def test_a_yaml_list_is_not_taken_for_toml() -> None:
