@@ -140,3 +140,47 @@ def test_the_configuration_is_shown_without_secrets(exporter: Exporter) -> None:
     assert secret not in shown
     assert "API_KEY: <secret>" in shown
     assert "Authorization: <secret>" in shown
+
+
+@pytest.fixture
+def registered(tmp_path: Path) -> Iterator[Exporter]:
+    """An exporter that looks into a directory by itself, beside a configuration file."""
+    mcp, web = free_address(), free_address()
+    found = Exporter(tmp_path / "mcp.json", mcp, web, 0)
+    found.configure(kept=echo())
+    folder = tmp_path / "servers.d"
+    folder.mkdir()
+    words = [sys.executable, "-m", "exporter", "serve", "--config.file", str(found.config)]
+    words += ["--config.directory", str(folder), "--config.reload-interval", "200ms"]
+    words += ["--mcp.listen-address", mcp, "--web.listen-address", web]
+    log = tmp_path / "log"
+    with running(words, f"http://{web}/-/ready", log) as process:
+        found.pid = process.pid
+        yield found
+    assert "Traceback" not in log.read_text()
+
+
+def test_servers_come_and_go_with_the_files_of_a_directory(registered: Exporter) -> None:
+    folder = registered.config.parent / "servers.d"
+
+    def is_served(name: str) -> bool:
+        return f'mcp_server_up{{server="{name}"}}' in registered.metrics()
+
+    session = registered.post("kept", INITIALIZE).headers["Mcp-Session-Id"]
+    fresh = folder / ".a.yml.new"
+    fresh.write_text(json.dumps({"servers": {"@team/added": echo()}}))
+    fresh.rename(folder / "a.yml")
+    wait_for(lambda: is_served("@team/added"), PATIENCE, "it is served")
+    assert registered.post("@team/added", INITIALIZE).status_code == 200
+
+    # A wrong file changes nothing, and is counted.
+    (folder / "a.yml").write_text("servers: {'@team/added': {comand: x}}\n")
+    failed = "mcp_exporter_config_files_failed 1.0"
+    wait_for(lambda: failed in registered.metrics(), PATIENCE, "it is counted")
+    assert registered.post("@team/added", INITIALIZE).status_code == 200
+
+    (folder / "a.yml").unlink()
+    wait_for(lambda: not is_served("@team/added"), PATIENCE, "its series are gone")
+    assert registered.post("@team/added", INITIALIZE).status_code == 404
+    ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+    assert registered.post("kept", ping, **{"Mcp-Session-Id": session}).status_code == 200
