@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from prometheus.build import (
-    exporter_alerts,
-    monitoring_alerts,
-    objective_alerts,
-    objectives,
-    recording,
-    server_alerts,
-    tool_alerts,
-)
-from prometheus.build.rule import Group, render
+from prometheus.build import alerts, objectives, recording
+from prometheus.build.rules import Group, render
 from prometheus.build.runbook import page
 from prometheus.build.settings import Settings, SettingsError, load
 
 HERE = Path(__file__).parent.parent
-FILES: dict[str, Callable[[Settings], list[Group]]] = {
-    "traffic.rules.yml": recording.groups,
-    "objectives.rules.yml": objectives.groups,
-    "servers.alerts.yml": server_alerts.groups,
-    "tools.alerts.yml": tool_alerts.groups,
-    "objectives.alerts.yml": objective_alerts.groups,
-    "exporter.alerts.yml": exporter_alerts.groups,
-    "monitoring.alerts.yml": monitoring_alerts.groups,
-}
+
+
+def groups(settings: Settings) -> dict[str, list[Group]]:
+    """The rules of every file."""
+    return {
+        "traffic.rules.yml": recording.groups(),
+        "objectives.rules.yml": objectives.groups(settings),
+        "objectives.alerts.yml": objectives.alerts(settings),
+        **{name: [group] for name, group in alerts.FILES.items()},
+    }
 
 
 def generate(settings: Settings) -> dict[str, str]:
     """The text of every generated file, by its path in ``prometheus/``."""
-    rules = {f"rules/{name}": render(groups(settings)) for name, groups in FILES.items()}
+    rules = {f"rules/{name}": render(found, settings) for name, found in groups(settings).items()}
     return rules | {"consoles/runbook.html": page((HERE / "runbook.md").read_text("utf-8"))}
 
 

@@ -1,27 +1,34 @@
-"""Objectives as rules: events and errors over every window, burn rates, the budget left."""
+"""Objectives as rules: events and errors over every window, burn rates, the budget left, and the
+alerts on budgets that burn: one a window pair, all of the same name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from prometheus.build.promql import (
-    IDENTITY,
     MEASURED,
     NO_VERDICT,
+    SERVER,
     UNAVAILABLE,
+    highest,
     match,
+    once,
     select,
     total,
 )
-from prometheus.build.rule import Group, Record
-from prometheus.build.settings import OBJECTIVES, Objective, Settings, seconds
+from prometheus.build.rules import Alert, Group, Link, Record
+from prometheus.build.settings import OBJECTIVES, BurnRate, Objective, Settings, seconds
 
-LEVEL = "instance_server_objective"
+LEVEL = "server_objective"
 EVENTS = f"{LEVEL}:mcp_objective_events"
 ERRORS = f"{LEVEL}:mcp_objective_errors"
 TARGET = f"{LEVEL}:mcp_objective_target:ratio"
 BURN = f"{LEVEL}:mcp_objective_burn"
 BUDGET_LEFT = f"{LEVEL}:mcp_objective_budget_remaining:ratio_rate30d"
+BURNING = {
+    "availability": ("MCPAvailabilityBurning", "requests that go unanswered"),
+    "latency": ("MCPLatencyBurning", "tool calls that take too long"),
+}
 
 PERIOD = "30d"
 RAW_LIMIT = seconds("1h")
@@ -75,9 +82,9 @@ def _included(settings: Settings, name: str) -> list[str]:
 def _target(settings: Settings, name: str) -> Record:
     """A number for every configured server, so that an idle one has its budget too."""
     parts = [
-        f"0 * {total(IDENTITY, f'last_over_time({up}[10m])')} + {objective.target:g}"
+        f"0 * {highest(SERVER, f'last_over_time({up}[10m])')} + {objective.target:g}"
         for matchers, objective in _cases(settings, name)
-        for up in [select("mcp_server_up", *matchers, job=settings.job)]
+        for up in [select("mcp_server_up", *matchers)]
     ]
     return Record(TARGET, "\nor\n".join(parts), {"objective": name})
 
@@ -98,10 +105,9 @@ def _pair(name: str, window: str, events: str, errors: str) -> list[Record]:
 
 
 def _asked(settings: Settings, window: str) -> str:
-    included = _included(settings, "availability")
     judged = match("outcome", "!~", NO_VERDICT)
-    asked = select("mcp_requests_total", judged, *included, job=settings.job)
-    return total(IDENTITY, f"rate({asked}[{window}])")
+    included = _included(settings, "availability")
+    return total(SERVER, once("rate", window, "mcp_requests_total", judged, *included))
 
 
 def _unavailable(settings: Settings, window: str) -> str:
@@ -109,38 +115,30 @@ def _unavailable(settings: Settings, window: str) -> str:
     included = _included(settings, "availability")
     unavailable = match("outcome", "=~", UNAVAILABLE)
     fault = match("code", "=~", "|".join(settings.fault_codes))
-    lost = select("mcp_requests_total", unavailable, *included, job=settings.job)
-    faults = select("mcp_protocol_errors_total", fault, *included, job=settings.job)
+    lost = once("rate", window, "mcp_requests_total", unavailable, *included)
+    faults = once("rate", window, "mcp_protocol_errors_total", fault, *included)
     none = f'0 * {EVENTS}:rate{window}{{objective="availability"}}'
-    both = f"\n  rate({lost}[{window}])\n  or\n  rate({faults}[{window}])\n"
-    return f"{total(IDENTITY, both)}\nor\n{total(IDENTITY, none)}"
+    both = f"\n  {lost}\n  or\n  {faults}\n"
+    return f"{total(SERVER, both)}\nor\n{total(SERVER, none)}"
 
 
 def _measured(settings: Settings, window: str) -> str:
     measured = match("outcome", "=~", MEASURED)
     included = _included(settings, "latency")
-    calls = select("mcp_tool_call_duration_seconds_count", measured, *included, job=settings.job)
-    return total(IDENTITY, f"rate({calls}[{window}])")
+    calls = "mcp_tool_call_duration_seconds_count"
+    return total(SERVER, once("rate", window, calls, measured, *included))
 
 
 def _slow(settings: Settings, window: str) -> str:
     measured = match("outcome", "=~", MEASURED)
+    bucket = "mcp_tool_call_duration_seconds_bucket"
     fast = "\n  or\n  ".join(
-        f"rate({bucket}[{window}])"
+        once("rate", window, bucket, measured, *matchers, le=str(float(objective.threshold)))
         for matchers, objective in _cases(settings, "latency")
-        for bucket in [
-            select(
-                "mcp_tool_call_duration_seconds_bucket",
-                measured,
-                *matchers,
-                job=settings.job,
-                le=str(float(objective.threshold)),
-            )
-        ]
     )
-    within = total(IDENTITY, f"\n  {fast}\n")
+    within = total(SERVER, f"\n  {fast}\n")
     calls = f'{EVENTS}:rate{window}{{objective="latency"}}'
-    return f"{total(IDENTITY, calls)}\n-\n{within}"
+    return f"{total(SERVER, calls)}\n-\n{within}"
 
 
 def _averaged(window: str) -> list[Record]:
@@ -167,3 +165,47 @@ def _burns(windows: Iterable[str]) -> list[Record]:
 def _budget_left() -> Record:
     """1 is a whole budget, 0 a spent one; whole where nothing was asked in the period."""
     return Record(BUDGET_LEFT, f"1 - ({BURN}:rate{PERIOD} or 0 * {TARGET})")
+
+
+def alerts(settings: Settings) -> list[Group]:
+    """One group an objective."""
+    return [
+        Group(f"mcp-{name}", [_burning(settings, name, rate) for rate in settings.burn_rates])
+        for name in BURNING
+    ]
+
+
+def _burning(settings: Settings, name: str, rate: BurnRate) -> Alert:
+    title, spent = BURNING[name]
+    return Alert(
+        title,
+        rate.severity,
+        "server",
+        _too_fast(settings, name, rate),
+        summary=f"MCP server {{{{ $labels.server }}}} spends its {name} budget too fast",
+        description=f"{{{{ $labels.server }}}} spent its {name} budget {{{{ $value | humanize }}}}"
+        f" times too fast over the last {rate.long}, on {spent}."
+        f" At {rate.factor:g} times, it lasts {_lasts(rate.factor)}.",
+        value=f"{{{{ $value | humanize }}}} times too fast over {rate.long}",
+        link=Link("mcp-objectives", SERVER),
+        hold=rate.hold,
+        labels={"window": rate.long},
+    )
+
+
+def _too_fast(settings: Settings, name: str, rate: BurnRate) -> str:
+    """Both windows, so that it ends soon after the trouble, and a least number of failures."""
+    which = f'{{objective="{name}"}}'
+    failures = f"round({seconds(rate.long)} * {ERRORS}:rate{rate.long}{which})"
+    return "\nand\n".join(
+        (
+            f"{BURN}:rate{rate.long}{which} > {rate.factor:g}",
+            f"{BURN}:rate{rate.short}{which} > {rate.factor:g}",
+            f"{failures} >= {settings.minimum_failures}",
+        )
+    )
+
+
+def _lasts(factor: float) -> str:
+    days = 30 / factor
+    return f"{days:g} days" if days >= 3 else f"{days * 24:.0f} hours"

@@ -5,80 +5,72 @@ from __future__ import annotations
 from prometheus.build.promql import (
     COMPLETED,
     FAILED,
-    IDENTITY,
     MEASURED,
+    REPLICA,
+    SERVER,
     TOOL,
     match,
+    once,
     select,
     total,
 )
-from prometheus.build.rule import Group, Record
-from prometheus.build.settings import Settings
+from prometheus.build.rules import Group, Record
 
 QUANTILES = ("0.5", "0.9", "0.99")
 WINDOWS = ("5m", "15m")
+REPLICAS = "server_state:mcp_server_replicas:count"
+MEAN_MEMORY = "instance_server:mcp_server_process_resident_memory_bytes:mean"
 
 
-def groups(settings: Settings) -> list[Group]:
+def groups() -> list[Group]:
     """What dashboards and alerts read instead of every series of every tool."""
     return [
-        Group("mcp-traffic", [*_rates(settings.job), *_tool_success(settings.job)]),
+        Group("mcp-traffic", [*_rates(), *_tool_success()]),
+        Group("mcp-replicas", [_replicas()]),
         # The dearest by far, as every bucket of every tool is read.
-        Group("mcp-latency", _quantiles(settings.job), interval="1m"),
-        Group("mcp-processes", [_memory(settings.job)], interval="1m"),
+        Group("mcp-latency", _quantiles(), interval="1m"),
+        Group("mcp-processes", [_memory()], interval="1m"),
     ]
 
 
-def _rates(job: str) -> list[Record]:
-    requests = f"rate({select('mcp_requests_total', job=job)}[5m])"
-    calls = f"rate({select('mcp_tool_calls_total', job=job)}[5m])"
-    by_outcome = total(f"{TOOL}, outcome", calls)
+def _rates() -> list[Record]:
+    calls = "mcp_tool_calls:rate5m"
     return [
         Record(
-            "instance_server_outcome:mcp_requests:rate5m", total(f"{IDENTITY}, outcome", requests)
-        ),
-        Record("instance_server_tool_outcome:mcp_tool_calls:rate5m", by_outcome),
-        Record(
-            "instance_server_tool:mcp_tool_calls:rate5m",
-            total(TOOL, "instance_server_tool_outcome:mcp_tool_calls:rate5m"),
+            "server_outcome:mcp_requests:rate5m",
+            total(f"{SERVER}, outcome", once("rate", "5m", "mcp_requests_total")),
         ),
         Record(
-            "instance_server:mcp_tool_calls:rate5m",
-            total(IDENTITY, "instance_server_tool:mcp_tool_calls:rate5m"),
+            f"server_tool_outcome:{calls}",
+            total(f"{TOOL}, outcome", once("rate", "5m", "mcp_tool_calls_total")),
         ),
+        Record(f"server_tool:{calls}", total(TOOL, f"server_tool_outcome:{calls}")),
+        Record(f"server:{calls}", total(SERVER, f"server_tool:{calls}")),
     ]
 
 
-def _tool_success(job: str) -> list[Record]:
-    return [rule for window in WINDOWS for rule in _tool_success_over(job, window)]
+def _tool_success() -> list[Record]:
+    return [rule for window in WINDOWS for rule in _tool_success_over(window)]
 
 
-def _tool_success_over(job: str, window: str) -> list[Record]:
-    completed, errors = (
-        f"mcp_tool_calls_completed:rate{window}",
-        f"mcp_tool_call_errors:rate{window}",
-    )
-    failed = total(TOOL, f"rate({_calls(job, FAILED)}[{window}])")
+def _tool_success_over(window: str) -> list[Record]:
+    completed = f"mcp_tool_calls_completed:rate{window}"
+    errors = f"mcp_tool_call_errors:rate{window}"
+    failed = total(TOOL, _calls(window, FAILED))
     per_tool = [
-        Record(
-            f"instance_server_tool:{completed}",
-            total(TOOL, f"rate({_calls(job, COMPLETED)}[{window}])"),
-        ),
-        Record(
-            f"instance_server_tool:{errors}",
-            f"{failed}\nor\n0 * instance_server_tool:{completed}",
-        ),
+        Record(f"server_tool:{completed}", total(TOOL, _calls(window, COMPLETED))),
+        Record(f"server_tool:{errors}", f"{failed}\nor\n0 * server_tool:{completed}"),
     ]
     per_server = [
-        Record(f"instance_server:{name}", total(IDENTITY, f"instance_server_tool:{name}"))
+        Record(f"server:{name}", total(SERVER, f"server_tool:{name}"))
         for name in (completed, errors)
     ]
-    levels = ("instance_server_tool", "instance_server")
+    levels = ("server_tool", "server")
     return [*per_tool, *per_server, *(_error_ratio(level, window) for level in levels)]
 
 
-def _calls(job: str, outcomes: str) -> str:
-    return select("mcp_tool_calls_total", match("outcome", "=~", outcomes), job=job)
+def _calls(window: str, outcomes: str) -> str:
+    return once("rate", window, "mcp_tool_calls_total", match("outcome", "=~", outcomes))
 
 
 def _error_ratio(level: str, window: str) -> Record:
@@ -90,15 +82,26 @@ def _error_ratio(level: str, window: str) -> Record:
     )
 
 
-def _quantiles(job: str) -> list[Record]:
+def _replicas() -> Record:
+    """How many replicas see a server in each state.
+
+    A failed scrape takes no vote away, and one that left has none for long.
+    """
+    return Record(
+        REPLICAS,
+        total(f"{SERVER}, state", once("last_over_time", "2m", "mcp_server_health_state")),
+    )
+
+
+def _quantiles() -> list[Record]:
     measured = match("outcome", "=~", MEASURED)
-    bucket = select("mcp_tool_call_duration_seconds_bucket", measured, job=job)
-    levels = {"instance_server_tool_quantile": TOOL, "instance_server_quantile": IDENTITY}
+    bucket = once("rate", "5m", "mcp_tool_call_duration_seconds_bucket", measured)
+    levels = {"server_tool_quantile": TOOL, "server_quantile": SERVER}
     return [
         Record(
             f"{level}:mcp_tool_call_duration_seconds:rate5m",
             # The comparison drops the NaN of an idle histogram.
-            f"histogram_quantile({quantile}, {total(f'{by}, le', f'rate({bucket}[5m])')}) >= 0",
+            f"histogram_quantile({quantile}, {total(f'{by}, le', bucket)}) >= 0",
             {"quantile": quantile},
         )
         for level, by in levels.items()
@@ -106,10 +109,9 @@ def _quantiles(job: str) -> list[Record]:
     ]
 
 
-def _memory(job: str) -> Record:
-    memory = select("mcp_server_process_resident_memory_bytes", job=job)
-    processes = select("mcp_server_processes", job=job)
-    return Record(
-        "instance_server:mcp_server_process_resident_memory_bytes:mean",
-        f"{total(IDENTITY, memory)} / ({total(IDENTITY, processes)} > 0)",
-    )
+def _memory() -> Record:
+    """A replica's own: its processes are as old as it is, and are compared with their past."""
+    memory = select("mcp_server_process_resident_memory_bytes")
+    processes = select("mcp_server_processes")
+    by = f"{REPLICA}, server"
+    return Record(MEAN_MEMORY, f"{total(by, memory)} / ({total(by, processes)} > 0)")

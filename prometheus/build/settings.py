@@ -11,29 +11,9 @@ from typing import Any
 import yaml
 
 from exporter.telemetry.metrics import DURATION_BUCKETS
+from prometheus.build.alerts import THRESHOLDS
 
 OBJECTIVES = ("availability", "latency")
-ALERTS = {
-    "server_down": {"for", "keep_firing_for"},
-    "server_degraded": {"window", "share", "for"},
-    "server_flapping": {"window", "failures"},
-    "server_no_success": {"after", "for"},
-    "process_restart_loop": {"window", "exits", "for"},
-    "process_memory_growing": {"factor", "bytes", "for"},
-    "tool_definitions_changed": {"window"},
-    "tool_error_ratio": {"ratio", "failures", "for"},
-    "tool_timeouts": {"ratio", "timeouts", "for"},
-    "tool_calls_stuck": {"window", "for"},
-    "exporter_down": {"for"},
-    "exporter_absent": {"for"},
-    "exporter_restart_loop": {"window", "restarts"},
-    "exporter_reload_failed": {"for"},
-    "exporter_label_overflow": {"window", "values", "share"},
-    "exporter_internal_errors": {"window"},
-    "exporter_rejected_requests": {"window", "requests"},
-    "exporter_scrape_slow": {"window", "seconds", "for"},
-    "notifications_failing": {"window"},
-}
 DURATIONS = ("after", "for", "keep_firing_for", "window")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -66,6 +46,7 @@ class Settings:
     """The whole file, checked."""
 
     job: str
+    identity: tuple[str, ...]
     grafana: str
     runbook: str
     defaults: Mapping[str, Objective]
@@ -97,12 +78,13 @@ def load(path: Path) -> Settings:
 
 def parse(document: Any) -> Settings:
     """Settings from what YAML made of the file."""
-    top = _table(document, "top level", {"job", "links", "objectives", "servers", "alerts"})
+    top = _table(document, "top level", _TOP)
     links = _table(top["links"], "links", {"grafana", "runbook"})
     plan = _table(top["objectives"], "objectives", _PLAN)
     defaults = {name: _objective(name, plan[name], f"objectives.{name}") for name in OBJECTIVES}
     return Settings(
         job=str(top["job"]),
+        identity=_identity(top["identity"]),
         grafana=str(links["grafana"]).rstrip("/"),
         runbook=str(links["runbook"]),
         defaults=defaults,
@@ -114,6 +96,7 @@ def parse(document: Any) -> Settings:
     )
 
 
+_TOP = {"job", "identity", "links", "objectives", "servers", "alerts"}
 _PLAN = {*OBJECTIVES, "server_fault_codes", "minimum_failures", "burn_rates"}
 
 
@@ -127,6 +110,16 @@ def _table(value: Any, place: str, keys: set[str], optional: bool = False) -> di
     if missing and not optional:
         raise SettingsError(f"{place}: {missing[0]!r} is missing")
     return value
+
+
+def _identity(value: Any) -> tuple[str, ...]:
+    labels = value if isinstance(value, list) else [value]
+    for label in labels:
+        if not re.fullmatch(r"[a-zA-Z_]\w*", str(label)):
+            raise SettingsError(f"identity: {label!r} is no label; write a list such as [job]")
+    if "job" not in labels or "instance" in labels:
+        raise SettingsError("identity: must have job, and not instance, in which replicas differ")
+    return tuple(labels)
 
 
 def _objective(name: str, value: Any, place: str, base: Objective | None = None) -> Objective:
@@ -175,8 +168,8 @@ def _override(name: str, value: Any, place: str, base: Objective) -> Objective |
 
 
 def _alerts(value: Any) -> dict[str, dict[str, Any]]:
-    given = _table(value, "alerts", set(ALERTS))
-    for name, keys in ALERTS.items():
+    given = _table(value, "alerts", set(THRESHOLDS))
+    for name, keys in THRESHOLDS.items():
         for key, limit in _table(given[name], f"alerts.{name}", keys).items():
             _limit(limit, key, f"alerts.{name}.{key}")
     return given

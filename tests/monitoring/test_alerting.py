@@ -65,7 +65,7 @@ def _alerting(folder: Path, servers: dict[str, Any]) -> Iterator[Stack]:
         healthy = 'sum(mcp_server_health_state{state="ok"})'
         wait_for(lambda: found.value(healthy) == len(servers), 60, "every server is healthy")
         with Traffic(found.exporter, [CALLS[name] for name in servers]):
-            busy = "count(instance_server:mcp_tool_calls:rate5m > 0)"
+            busy = "count(server:mcp_tool_calls:rate5m > 0)"
             wait_for(lambda: found.value(busy) == len(servers), 60, "every server has traffic")
             yield found
 

@@ -16,6 +16,7 @@ import pytest
 import requests
 import yaml
 
+from prometheus.build.settings import load
 from tests.support import alert_rules
 from tests.support.alert_rules import PROMETHEUS
 from tests.support.running import alertmanager, get, wait_for
@@ -243,6 +244,16 @@ def _match(matcher: str, labels: Mapping[str, str]) -> bool:
     return value == found[3] if found[2] == "=" else bool(re.fullmatch(found[3], value))
 
 
+def test_routes_and_inhibition_go_by_deployment_and_server_and_not_by_replica() -> None:
+    identity = load(PROMETHEUS / "objectives.yml").identity
+    config = alert_rules.read(CONFIG)
+    assert config["route"]["group_by"] == [*identity, "server"]
+    for rule in config["inhibit_rules"]:
+        assert set(identity) <= set(rule["equal"]), rule
+        about_a_replica = rule["source_matchers"] == ['alertname="MCPExporterDown"']
+        assert ("instance" in rule["equal"]) == about_a_replica, rule
+
+
 def test_no_inhibition_compares_a_label_that_an_alert_lacks() -> None:
     """Alertmanager takes a label that both lack as equal, so that they would hide each other."""
     for rule in alert_rules.read(CONFIG)["inhibit_rules"]:
@@ -321,12 +332,34 @@ HIDDEN_BY_A_DOWN_SERVER = ABOUT_A_SERVER - {
 
 
 @pytest.mark.e2e
-def test_a_lost_exporter_hides_everything_about_its_servers(quiet_alertmanager: str) -> None:
+def test_with_every_exporter_lost_nothing_is_told_of_servers_and_of_each(
+    quiet_alertmanager: str,
+) -> None:
     firing = [a for a in _firing() if a["alertname"] != "MCPExporterAbsent"]
     others = {
         a["alertname"] for a in firing if a["scope"] == "exporter" and a["severity"] == "warning"
     }
-    assert hidden(quiet_alertmanager, firing) == ABOUT_A_SERVER | others
+    assert hidden(quiet_alertmanager, firing) == ABOUT_A_SERVER | others | {"MCPExporterDown"}
+
+
+@pytest.mark.e2e
+def test_one_lost_exporter_hides_its_own_troubles_and_nothing_of_the_servers(
+    quiet_alertmanager: str,
+) -> None:
+    without = {"MCPExporterAbsent", "MCPExporterAllDown"}
+    firing = [a for a in _firing() if a["alertname"] not in without]
+    its_own = {a["alertname"] for a in firing if a["severity"] == "warning" and "instance" in a}
+    assert its_own >= {"MCPExporterReloadFailed", "MCPExporterScrapeSlow"}
+    assert hidden(quiet_alertmanager, firing) == its_own | HIDDEN_BY_A_DOWN_SERVER
+
+
+@pytest.mark.e2e
+def test_with_every_exporter_of_another_job_lost_nothing_is_hidden(
+    quiet_alertmanager: str,
+) -> None:
+    lost = _firing("MCPExporterAllDown", job="other")
+    firing = [*lost, *_firing("MCPServerDown", "MCPExporterDown", "MCPExporterReloadFailed")]
+    assert hidden(quiet_alertmanager, firing) == {"MCPExporterReloadFailed"}
 
 
 @pytest.mark.e2e
@@ -360,7 +393,8 @@ def test_a_down_server_hides_nothing_of_another_server(quiet_alertmanager: str) 
 @pytest.mark.e2e
 def test_alerts_without_a_server_do_not_hide_each_other(quiet_alertmanager: str) -> None:
     lacking: Callable[[dict[str, str]], bool] = lambda alert: "server" not in alert  # noqa: E731
-    firing = [a for a in _firing() if lacking(a) and a["alertname"] != "MCPExporterDown"]
+    loud = {"MCPExporterDown", "MCPExporterAllDown"}
+    firing = [a for a in _firing() if lacking(a) and a["alertname"] not in loud]
     assert {a["severity"] for a in firing} == {"critical", "warning", "none"}
     assert hidden(quiet_alertmanager, firing) == set()
 
@@ -470,6 +504,20 @@ def test_several_alerts_share_a_headline_and_are_all_told(tmp_path: Path) -> Non
     text = _template("mcp.text", data, tmp_path)
     assert "Tool:      a|b" in text
     assert "Tool:      other" in text
+
+
+def test_several_alerts_of_one_exporter_are_told_under_its_name(tmp_path: Path) -> None:
+    alert = DATA["alerts"][0] | {"labels": {"alertname": "MCPExporterDown"}}
+    common = {"severity": "critical", "instance": "exporter:6280"}
+    of_exporters: dict[str, Any] = {
+        "alerts": [alert, alert],
+        "groupLabels": {"job": "mcp-exporter"},
+    }
+    data = DATA | of_exporters | {"commonAnnotations": {}, "commonLabels": common}
+    subject = "[CRITICAL 2 alerts] MCP exporter"
+    assert _template("mcp.subject", data, tmp_path) == f"{subject} exporter:6280"
+    several = data | {"commonLabels": {"severity": "critical"}}
+    assert _template("mcp.subject", several, tmp_path) == subject
 
 
 def test_what_an_alert_lacks_is_not_mentioned(tmp_path: Path) -> None:

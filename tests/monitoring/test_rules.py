@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from exporter.telemetry.metrics import DURATION_BUCKETS
-from prometheus.build.__main__ import FILES as GENERATED
-from prometheus.build.__main__ import generate, main
+from prometheus.build.__main__ import generate, groups, main
 from prometheus.build.settings import SettingsError, load, parse, seconds
 from scripts.metric_docs import documented
 from tests.support import alert_rules
@@ -35,7 +34,7 @@ def test_what_is_committed_is_what_the_settings_and_the_runbook_make() -> None:
 
 
 def test_no_rule_file_is_written_by_hand() -> None:
-    assert {path.name for path in alert_rules.FILES} == set(GENERATED)
+    assert {path.name for path in alert_rules.FILES} == set(groups(load(SETTINGS)))
 
 
 def test_check_tells_a_rule_file_that_differs_and_writes_nothing(
@@ -134,6 +133,14 @@ def test_no_alert_speaks_of_a_label_that_its_expression_does_not_give(alert: str
             assert used <= labels.keys(), f"{alert} uses {used - labels.keys()}"
 
 
+@pytest.mark.parametrize(("name", "labels"), alert_rules.firing(), ids=lambda x: str(x)[:40])
+def test_an_alert_about_a_server_or_a_tool_names_no_replica(
+    name: str, labels: dict[str, str]
+) -> None:
+    about = labels["scope"] in {"server", "tool"}
+    assert not (about and "instance" in labels), name
+
+
 def _families() -> dict[str, set[str]]:
     """The labels of every series that the exporter serves and these files may speak of."""
     found: dict[str, set[str]] = {}
@@ -184,7 +191,7 @@ def test_the_documentation_has_every_alert_with_its_severity_and_every_recorded_
 def test_the_runbook_reads_recorded_series_that_exist() -> None:
     records = {rule["record"] for rule in alert_rules.rules() if "record" in rule}
     runbook = (PROMETHEUS / "runbook.md").read_text(encoding="utf-8")
-    found = set(re.findall(r"instance_\w+:\w+:\w+", runbook))
+    found = set(re.findall(r"(?:instance_)?server\w*:\w+:\w+", runbook))
     assert found
     assert found <= records
 
@@ -198,7 +205,7 @@ WITHOUT_GUARDS: dict[str, tuple[str, Callable[[str], str]]] = {
     "objectives: restart": ("objectives", lambda text: text.replace("rate(mcp", "deriv(mcp")),
     "objectives: short window": (
         "objectives",
-        lambda text: re.sub(r"\n +and\n +instance_server_objective[^\n]* > [^\n]*", "", text),
+        lambda text: re.sub(r"\n +and\n +server_objective[^\n]* > [^\n]*", "", text),
     ),
     "tools: few failures": (
         "tools",
@@ -206,7 +213,7 @@ WITHOUT_GUARDS: dict[str, tuple[str, Callable[[str], str]]] = {
     ),
     "tools: short window": (
         "tools",
-        lambda text: re.sub(r"\n +and\n +instance_server_tool[^\n]*ratio_rate5m[^\n]*", "", text),
+        lambda text: re.sub(r"\n +and\n +server_tool[^\n]*ratio_rate5m[^\n]*", "", text),
     ),
     "tools: idle": ("tools", lambda text: text.replace(" > 0)", ")")),
     "tools: restart": ("tools", lambda text: text.replace("rate(mcp", "-deriv(mcp")),
@@ -258,6 +265,24 @@ def test_links_are_set_in_one_place() -> None:
     assert "dashboard_url: https://grafana.test/d/mcp-servers?" in text
 
 
+def test_a_deployment_is_told_by_the_labels_of_its_identity(tmp_path: Path) -> None:
+    document = alert_rules.read(SETTINGS) | {"identity": ["cluster", "job"]}
+    (tmp_path / "objectives.yml").write_text(yaml.safe_dump(document))
+    arguments = ["--settings", str(tmp_path / "objectives.yml"), "--output", str(tmp_path)]
+    assert main(arguments) == 0
+    shutil.copy(TESTDATA / "identity.test.yml", tmp_path / "rules")
+    made = [path for path in (tmp_path / "rules").iterdir() if ".test." not in path.name]
+    succeeds("promtool", "check", "rules", "--lint=all", "--lint-fatal", *made)
+    succeeds("promtool", "test", "rules", tmp_path / "rules" / "identity.test.yml")
+
+
+def test_a_name_in_the_settings_is_no_placeholder() -> None:
+    document = alert_rules.read(SETTINGS)
+    document["servers"] = {'a<job>"\\': {"latency": {"target": 0.9}}}
+    expected = 'server="a\\x3cjob>\\"\\\\"'
+    assert expected in generate(parse(document))["rules/objectives.rules.yml"]
+
+
 def _changed(path: str, value: Any) -> Any:
     document = alert_rules.read(SETTINGS)
     at = document
@@ -273,7 +298,17 @@ def _changed(path: str, value: Any) -> Any:
 
 BAD_SETTINGS: list[tuple[str, Any, str]] = [
     ("job", None, "top level: 'job' is missing"),
-    ("jobs", "x", "top level: 'jobs' is unknown; use alerts, job, links, objectives, servers"),
+    (
+        "jobs",
+        "x",
+        "top level: 'jobs' is unknown; use alerts, identity, job, links, objectives, servers",
+    ),
+    ("identity", "the job", "identity: 'the job' is no label; write a list such as [job]"),
+    (
+        "identity",
+        ["job", "instance"],
+        "identity: must have job, and not instance, in which replicas differ",
+    ),
     ("links", "x", "links: expected a mapping with grafana, runbook"),
     (
         "objectives/availability/target",

@@ -20,8 +20,8 @@ TIMES = (
     rf"(?<= interval: ){DURATION}$",
 )
 COUNTED_SECONDS = (
-    r"(?<=round\()\d+(?= \* instance_)",  # a rate made a number of failures
-    r"(?<=\* )\d+(?= \* instance_)",
+    r"(?<=round\()\d+(?= \* server_)",  # a rate made a number of failures
+    r"(?<=\* )\d+(?= \* server_)",
 )
 
 
