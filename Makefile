@@ -106,9 +106,10 @@ alerts: environment ## Write prometheus/rules/*.yml from prometheus/objectives.y
 	@$(PYTHON) -m prometheus.build
 
 .PHONY: quiet
-quiet: environment monitoring ## See that nothing but the Watchdog fires in ten minutes of traffic, and of rest
+quiet: environment monitoring ## See that nothing but the Watchdog fires in ten minutes of traffic, of rest, and with two replicas
 	@$(PYTHON) -m tests.monitoring.quiet --minutes 10
 	@$(PYTHON) -m tests.monitoring.quiet --minutes 10 --idle
+	@$(PYTHON) -m tests.monitoring.quiet --minutes 10 --replicas 2
 
 .PHONY: bench
 bench: environment ## What the exporter costs, beside nginx and others: build/bench; BENCH="--rounds 1"

@@ -1,10 +1,11 @@
 """Sees that no alert but the Watchdog fires while nothing is wrong.
 
-python -m tests.monitoring.quiet [--minutes 10] [--idle]
+python -m tests.monitoring.quiet [--minutes 10] [--idle] [--replicas 2]
 
 The real exporter, Prometheus and Alertmanager with the committed rules at their own pace. With
 traffic, clients make the mistakes that models make: some calls fail, some names are invented.
-With --idle a client is connected and says nothing. Exit code 1 where an alert fired or a
+With --idle a client is connected and says nothing. With --replicas there are several exporters of
+one deployment, and clients of each. Exit code 1 where an alert fired or a
 notification was sent, or where the Watchdog was not heard.
 """
 
@@ -38,7 +39,7 @@ def main() -> int:
         (folder / "notes.txt").write_text("nothing is wrong\n")
         files = {"command": sys.executable, "args": ["-m", "mcp_servers.files", "--root", name]}
         config = {"servers": {"files": files, "echo": {"url": echo}}}
-        with stack(folder, config, factor=1) as found:
+        with stack(folder, config, factor=1, replicas=options.replicas) as found:
             return asyncio.run(_watch(found, options.minutes * 60, options.idle))
 
 
@@ -80,23 +81,21 @@ def _judge(found: Stack, calls: dict[str, int]) -> int:
 
 @asynccontextmanager
 async def _clients(found: Stack, calling: bool) -> AsyncIterator[dict[str, int]]:
-    """One connected client a server; they call, or wait."""
+    """One connected client an exporter and server; they call, or wait."""
     calls = dict.fromkeys(SERVERS, 0)
     async with AsyncExitStack() as rest:
         clients = [
-            await rest.enter_async_context(Client(f"http://{found.exporter.mcp}/{server}/mcp"))
+            (server, await rest.enter_async_context(Client(f"http://{exporter.mcp}/{server}/mcp")))
+            for exporter in found.exporters
             for server in SERVERS
         ]
-        for client in clients:
+        for _, client in clients:
             await client.list_tools()
         if not calling:
             yield calls
             return
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(_call(client, server, calls))
-                for client, server in zip(clients, SERVERS, strict=True)
-            ]
+            tasks = [group.create_task(_call(client, server, calls)) for server, client in clients]
             yield calls
             for task in tasks:
                 task.cancel()
@@ -124,6 +123,7 @@ def _wish(server: str) -> tuple[str, dict[str, Any]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.monitoring.quiet", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--replicas", type=int, default=1, help="how many exporters there are")
     parser.add_argument("--idle", action="store_true", help="connect, and call nothing")
     return parser
 

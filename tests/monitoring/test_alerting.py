@@ -64,7 +64,7 @@ def _alerting(folder: Path, servers: dict[str, Any]) -> Iterator[Stack]:
     with stack(folder, {"servers": servers, "probe": probe, "timeout": "8s"}) as found:
         healthy = 'sum(mcp_server_health_state{state="ok"})'
         wait_for(lambda: found.value(healthy) == len(servers), 60, "every server is healthy")
-        with Traffic(found.exporter, [CALLS[name] for name in servers]):
+        with Traffic(found.exporters[0], [CALLS[name] for name in servers]):
             busy = "count(server:mcp_tool_calls:rate5m > 0)"
             wait_for(lambda: found.value(busy) == len(servers), 60, "every server has traffic")
             yield found
@@ -185,20 +185,20 @@ def _check_links(plain: str, anchor: str) -> None:
 
 def test_a_killed_exporter_is_one_notification_and_not_one_a_server(healthy: Stack) -> None:
     healthy.lose_exporter()
-    subject = f"[CRITICAL] MCP exporter {healthy.exporter.web} is down"
+    subject = "[CRITICAL] Every MCP exporter of mcp-exporter is down"
     _arrives_everywhere(healthy, subject)
     # As long as production's alerts about servers would take to notice: ten minutes.
     later = 600 // haste.FACTOR
     began = healthy.value("vector(time())")
     wait_for(lambda: healthy.value("vector(time())") > began + later, 2 * later + 10, "time passes")
-    assert [a["alertname"] for a in healthy.received.told("firing")] == ["MCPExporterDown"]
+    assert [a["alertname"] for a in healthy.received.told("firing")] == ["MCPExporterAllDown"]
     assert [mail["Subject"] for mail in healthy.received.mails] == [subject]
     assert [m["title"] for m in _slack_all(healthy)] == [subject]
 
     healthy.return_exporter()
     over = subject.replace("CRITICAL", "RESOLVED")
     _arrives_everywhere(healthy, over)
-    assert {a["alertname"] for a in healthy.received.told("firing")} == {"MCPExporterDown"}
+    assert {a["alertname"] for a in healthy.received.told("firing")} == {"MCPExporterAllDown"}
 
 
 def _slack_all(found: Stack) -> list[Any]:

@@ -55,20 +55,20 @@ class Exporter:
 class Stack:
     """Everything that runs, and what has arrived."""
 
-    exporter: Exporter
+    exporters: Sequence[Exporter]
     prometheus: str
     received: Receivers
     rest: ExitStack
-    process: subprocess.Popen[bytes]
+    processes: list[subprocess.Popen[bytes]]
 
-    def lose_exporter(self) -> None:
-        """End the exporter with no chance to say goodbye."""
-        self.process.kill()
-        self.process.wait()
+    def lose_exporter(self, number: int = 0) -> None:
+        """End an exporter with no chance to say goodbye."""
+        self.processes[number].kill()
+        self.processes[number].wait()
 
-    def return_exporter(self) -> None:
+    def return_exporter(self, number: int = 0) -> None:
         """Start it again, at the same addresses."""
-        self.process = self.rest.enter_context(self.exporter.running())
+        self.processes[number] = self.rest.enter_context(self.exporters[number].running())
 
     def firing(self) -> set[tuple[str, str]]:
         """Name and server of what fires in Prometheus, without the Watchdog."""
@@ -81,8 +81,13 @@ class Stack:
 
     def value(self, query: str) -> float:
         """The one value of a query; 0 where there is none."""
-        found = get(f"{self.prometheus}/api/v1/query", query=query)["data"]["result"]
-        return float(found[0]["value"][1]) if found else 0.0
+        return value_of(self.prometheus, query)
+
+
+def value_of(prometheus: str, query: str) -> float:
+    """The one value of a query that a Prometheus answers; 0 where there is none."""
+    found = get(f"{prometheus}/api/v1/query", query=query)["data"]["result"]
+    return float(found[0]["value"][1]) if found else 0.0
 
 
 class Traffic:
@@ -92,9 +97,8 @@ class Traffic:
     """
 
     def __init__(self, exporter: Exporter, calls: Sequence[tuple[str, str, float]]) -> None:
-        self._url = f"http://{exporter.mcp}"
+        self._exporter = exporter
         self._over = threading.Event()
-        self._ids = itertools.count(1)
         self._threads = [
             threading.Thread(target=self._repeat, args=call, daemon=True) for call in calls
         ]
@@ -112,37 +116,50 @@ class Traffic:
     def _repeat(self, server: str, name: str, every: float) -> None:
         while not self._over.wait(every):
             with suppress(requests.RequestException):
-                self._call(server, name)
+                call_tool(self._exporter, server, name, {})
 
-    def _call(self, server: str, name: str) -> None:
-        envelope = {
-            "io.modelcontextprotocol/protocolVersion": VERSION,
-            "io.modelcontextprotocol/clientCapabilities": {},
-        }
-        body = {
-            "jsonrpc": "2.0",
-            "id": next(self._ids),
-            "method": "tools/call",
-            "params": {"name": name, "arguments": {}, "_meta": envelope},
-        }
-        headers = {
-            "Accept": "application/json, text/event-stream",
-            "MCP-Protocol-Version": VERSION,
-            "Mcp-Method": "tools/call",
-            "Mcp-Name": name,
-        }
-        requests.post(f"{self._url}/{server}/mcp", json=body, headers=headers, timeout=20)
+
+_IDS = itertools.count(1)
+
+
+def call_tool(exporter: Exporter, server: str, name: str, arguments: Mapping[str, Any]) -> None:
+    """One call of a tool through an exporter, whatever comes of it."""
+    envelope = {
+        "io.modelcontextprotocol/protocolVersion": VERSION,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    body = {
+        "jsonrpc": "2.0",
+        "id": next(_IDS),
+        "method": "tools/call",
+        "params": {"name": name, "arguments": dict(arguments), "_meta": envelope},
+    }
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": VERSION,
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": name,
+    }
+    url = f"http://{exporter.mcp}/{server}/mcp"
+    requests.post(url, json=body, headers=headers, timeout=20)
 
 
 @contextmanager
-def stack(folder: Path, config: Mapping[str, Any], factor: int = haste.FACTOR) -> Iterator[Stack]:
-    """The whole stack, with this configuration of the exporter, so many times as fast."""
-    exporter = Exporter(folder, config)
+def stack(
+    folder: Path, config: Mapping[str, Any], factor: int = haste.FACTOR, replicas: int = 1
+) -> Iterator[Stack]:
+    """The whole stack, with this configuration of each exporter, so many times as fast."""
+    exporters = [Exporter(_folder(folder, f"exporter-{n}"), config) for n in range(replicas)]
     with receivers() as received, ExitStack() as rest:
         alertmanager = rest.enter_context(_alertmanager(folder, received, factor))
-        process = rest.enter_context(exporter.running())
-        prometheus = rest.enter_context(_prometheus(folder, exporter.web, alertmanager, factor))
-        yield Stack(exporter, f"http://{prometheus}", received, rest, process)
+        processes = [rest.enter_context(exporter.running()) for exporter in exporters]
+        prometheus = rest.enter_context(prometheus_of(folder, exporters, alertmanager, factor))
+        yield Stack(exporters, prometheus, received, rest, processes)
+
+
+def _folder(parent: Path, name: str) -> Path:
+    (parent / name).mkdir()
+    return parent / name
 
 
 @contextmanager
@@ -168,10 +185,17 @@ def _alertmanager(folder: Path, received: Receivers, factor: int) -> Iterator[st
 
 
 @contextmanager
-def _prometheus(folder: Path, exporter: str, alertmanager: str, factor: int) -> Iterator[str]:
+def prometheus_of(
+    folder: Path, exporters: Sequence[Exporter], alertmanager: str, factor: int = haste.FACTOR
+) -> Iterator[str]:
+    """Prometheus with the committed rules and these exporters as one deployment; its URL."""
     _write_rules(folder / "rules", factor)
     address = free_address()
-    targets = {"mcp-exporter": exporter, "prometheus": address, "alertmanager": alertmanager}
+    targets = {
+        "mcp-exporter": [exporter.web for exporter in exporters],
+        "prometheus": [address],
+        "alertmanager": [alertmanager],
+    }
     config = folder / "prometheus.yml"
     config.write_text(yaml.safe_dump(_prometheus_config(targets, factor)))
     command = [
@@ -185,7 +209,7 @@ def _prometheus(folder: Path, exporter: str, alertmanager: str, factor: int) -> 
         f"--rules.alert.resend-delay={haste.shorter('1m', factor)}",
     ]
     with running(command, f"http://{address}/-/ready", folder / "prometheus.log"):
-        yield address
+        yield f"http://{address}"
 
 
 def _write_rules(folder: Path, factor: int) -> None:
@@ -195,12 +219,12 @@ def _write_rules(folder: Path, factor: int) -> None:
         (folder / path.name).write_text(haste.hasten(text, factor), encoding="utf-8")
 
 
-def _prometheus_config(targets: Mapping[str, str], factor: int) -> Any:
+def _prometheus_config(targets: Mapping[str, list[str]], factor: int) -> Any:
     config = read(PROMETHEUS / "prometheus.yml")
     if factor > 1:
         config["global"] = dict.fromkeys(config["global"], SCRAPE)
     for job in config["scrape_configs"]:
-        job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
-    there = {"targets": [targets["alertmanager"]]}
+        job["static_configs"] = [{"targets": targets[job["job_name"]]}]
+    there = {"targets": targets["alertmanager"]}
     config["alerting"]["alertmanagers"] = [{"static_configs": [there]}]
     return config
