@@ -143,17 +143,21 @@ class Exchange:
     def finish(self, pending: Pending, reply: Message, size: int, now: float) -> None:
         """End a request with its reply of ``size`` bytes."""
         code = reply.error.code if reply.error is not UNSET else None
-        self._end(pending, outcome_of(reply), now, code, size)
+        self._end(pending, outcome_of(reply), now - pending.started, code, size)
 
     def settle(
         self, pending: Pending, outcome: Outcome, now: float, code: float | None = None
     ) -> None:
         """End a request that gets no reply, or whose reply does not decide."""
-        if not pending.done:
-            if self._unanswered is None:
-                self._unanswered = deque(maxlen=_REMEMBERED)
-            self._unanswered.append((pending.to_server, pending.key))
-        self._end(pending, outcome, now, code, None)
+        self._leave(pending, outcome, now - pending.started, code)
+
+    def time_out(self, pending: Pending, deadline: float) -> None:
+        """End a request that had no reply within ``deadline`` seconds, and took just that.
+
+        What the timer was late by would put it above the boundary of a bucket that the deadline
+        is, and quantiles would be drawn up to three times as high as any call can take.
+        """
+        self._leave(pending, Outcome.TIMEOUT, deadline)
 
     def is_late(self, request_id: Id | UnsetType, to_server: bool = True) -> bool:
         """Whether a request with this id ended without its reply, which now comes too late."""
@@ -176,13 +180,13 @@ class Exchange:
             while waiting:
                 self.settle(next(iter(waiting.values())), outcome, now)
 
-    def expire(self, oldest: float, now: float) -> None:
+    def expire(self, oldest: float, deadline: float) -> None:
         """End what a client asked before ``oldest``, where no stream is left to bring the reply.
 
         What a server asks may wait for a person, and has no deadline here.
         """
         for pending in [each for each in self._all() if each.started < oldest]:
-            self.settle(pending, Outcome.TIMEOUT, now)
+            self.time_out(pending, deadline)
 
     def _all(self) -> Iterator[Pending]:
         for newest in self._requests.values():
@@ -191,8 +195,22 @@ class Exchange:
                 yield each
                 each = each.older
 
+    def _leave(
+        self, pending: Pending, outcome: Outcome, seconds: float, code: float | None = None
+    ) -> None:
+        if not pending.done:
+            if self._unanswered is None:
+                self._unanswered = deque(maxlen=_REMEMBERED)
+            self._unanswered.append((pending.to_server, pending.key))
+        self._end(pending, outcome, seconds, code, None)
+
     def _end(
-        self, pending: Pending, outcome: Outcome, now: float, code: float | None, size: int | None
+        self,
+        pending: Pending,
+        outcome: Outcome,
+        seconds: float,
+        code: float | None,
+        size: int | None,
     ) -> None:
         if pending.done:
             return
@@ -201,7 +219,7 @@ class Exchange:
         call = Call(
             pending.method,
             outcome,
-            now - pending.started,
+            seconds,
             pending.to_server,
             pending.tool,
             code,

@@ -106,6 +106,12 @@ class Observer:
             exchange.settle(pending, outcome, now)
 
     @guarded
+    def time_out(self, exchange: Exchange, pendings: Iterable[Pending], deadline: float) -> None:
+        """End those of the requests that still wait: ``deadline`` seconds are over."""
+        for pending in pendings:
+            exchange.time_out(pending, deadline)
+
+    @guarded
     def abandon(self, exchange: Exchange, outcome: Outcome, now: float) -> None:
         """End everything that still waits in a conversation that is over."""
         exchange.abandon(outcome, now)

@@ -184,7 +184,7 @@ class Relay:
             self._flight.abort()
         text = f"server {self._upstream.name!r} did not reply within {self._upstream.timeout:g} s"
         self._reply_with_error(504, errors.TIMEOUT, text, named=True)
-        self._settle(Outcome.TIMEOUT)
+        self._observer.time_out(self._exchange, self._pending, self._upstream.timeout)
         self._finish()
 
     def client_gone(self) -> None:

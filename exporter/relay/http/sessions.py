@@ -78,7 +78,7 @@ class HttpSessions:
         """End what is overdue, and the sessions that were not used for the idle timeout."""
         if self._timeout:
             for session in self._live.values():
-                session.exchange.expire(now - self._timeout - _GRACE, now)
+                session.exchange.expire(now - self._timeout - _GRACE, self._timeout)
         if not self._idle_timeout:
             return
         oldest = now - self._idle_timeout

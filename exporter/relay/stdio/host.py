@@ -101,6 +101,7 @@ class ChildHost(ABC):
             text = f"has not read its input for {self._timeout:g} s"
             self.child.lose(text, Fault.TIMEOUT)
             return
+        self._observer.time_out(self._exchange, response.pending, self._timeout)
         self._give_up(response, Outcome.TIMEOUT)
         response.fail(504, errors.TIMEOUT, f"no reply within {self._timeout:g} s")
 

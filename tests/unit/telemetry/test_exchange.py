@@ -104,7 +104,7 @@ def test_an_error_reply_bears_its_code() -> None:
     assert [call.code for call in recorder.calls] == [-32601]
 
 
-@pytest.mark.parametrize("first", ["reply", "cancel", "abandon", "settle", "expire"])
+@pytest.mark.parametrize("first", ["reply", "cancel", "abandon", "settle", "expire", "time out"])
 def test_what_comes_after_the_end_of_a_request_changes_nothing(first: str) -> None:
     recorder = FakeRecorder()
     exchange = Exchange(recorder)
@@ -115,6 +115,7 @@ def test_what_comes_after_the_end_of_a_request_changes_nothing(first: str) -> No
         "abandon": lambda: exchange.abandon(Outcome.UPSTREAM_ERROR, 1.0),
         "settle": lambda: exchange.settle(pending, Outcome.CLIENT_GONE, 1.0),
         "expire": lambda: exchange.expire(0.5, 1.0),
+        "time out": lambda: exchange.time_out(pending, 1.0),
     }
 
     ends.pop(first)()
@@ -169,9 +170,9 @@ def test_only_what_is_overdue_expires() -> None:
     exchange.begin(parsed(request(1)), 0.0)
     exchange.begin(parsed(request(2)), 5.0)
 
-    exchange.expire(oldest=5.0, now=10.0)
+    exchange.expire(oldest=5.0, deadline=3.0)
 
-    assert [(call.outcome, call.seconds) for call in recorder.calls] == [(Outcome.TIMEOUT, 10.0)]
+    assert [(call.outcome, call.seconds) for call in recorder.calls] == [(Outcome.TIMEOUT, 3.0)]
     assert exchange.find(2) is not None
 
 
@@ -316,7 +317,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, 100))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        self.exchange.expire(self.now - 60, self.now)
+        self.exchange.expire(self.now - 60, 60.0)
 
     @rule()
     def the_upstream_is_lost(self) -> None:

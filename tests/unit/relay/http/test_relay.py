@@ -36,6 +36,7 @@ from tests.support.fakes import (
     request,
     result,
     settle,
+    virtual_loop,
     waiting,
 )
 
@@ -526,6 +527,18 @@ async def test_an_overdue_request_is_a_504() -> None:
     assert "did not reply within 30 s" in client.reply.json["error"]["message"]
     assert scene.connections[0].is_aborted
     assert scene.outcomes == {"timeout": 1}
+
+
+@on_fake_time
+async def test_what_the_deadline_ends_took_no_longer_however_late_the_timer_is() -> None:
+    scene = Scene(timeout=30)
+    await scene.post(request(1))
+    await settle()
+    virtual_loop().clock.advance(30.4)
+    await settle()
+    assert scene.outcomes == {"timeout": 1}
+    labels = {"method": "ping", "outcome": "timeout"}
+    assert scene.books.value("mcp_request_duration_seconds_bucket", **labels, le="30.0") == 1
 
 
 @on_fake_time

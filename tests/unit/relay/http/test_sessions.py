@@ -92,6 +92,7 @@ def test_a_request_that_nobody_carries_any_more_times_out() -> None:
     assert sessions.books.in_flight == 1, "its stream has the first word"
     sessions.all.expire(40.0)
     assert sessions.books.outcomes() == {"timeout": 1}
+    assert sessions.books.total("mcp_request_duration_seconds_sum") == 30.0
     assert len(session.exchange) == 1, "a person may take as long as it takes"
 
 

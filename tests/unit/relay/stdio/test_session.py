@@ -32,6 +32,7 @@ from tests.support.fakes import (
     request,
     result,
     settle,
+    virtual_loop,
 )
 
 INITIALIZE = request(0, "initialize", clientInfo={"name": "inspector"})
@@ -305,6 +306,18 @@ async def test_an_overdue_request_is_answered_and_the_session_goes_on() -> None:
     assert scene.ended == []
     scene.child.say(result(1))
     assert scene.outcomes == {"ok": 1, "timeout": 1}
+
+
+@on_fake_time
+async def test_what_the_deadline_ends_took_no_longer_however_late_the_timer_is() -> None:
+    scene = Scene(timeout=30).begin()
+    scene.post(request(1))
+    await settle()
+    virtual_loop().clock.advance(30.4)
+    await settle()
+    assert scene.outcomes == {"ok": 1, "timeout": 1}
+    labels = {"method": "ping", "outcome": "timeout"}
+    assert scene.books.value("mcp_request_duration_seconds_bucket", **labels, le="30.0") == 1
 
 
 @on_fake_time

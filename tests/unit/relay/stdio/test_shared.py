@@ -34,6 +34,7 @@ from tests.support.fakes import (
     request,
     result,
     settle,
+    virtual_loop,
 )
 
 META = {VERSION_KEY: "2026-07-28", CAPABILITIES_KEY: {}}
@@ -289,6 +290,18 @@ async def test_an_overdue_request_is_answered_and_cancelled() -> None:
     assert scene.child.heard[-1]["params"] == {"requestId": 1}
     assert scene.outcomes == {"timeout": 1}
     assert scene.ended == []
+
+
+@on_fake_time
+async def test_what_the_deadline_ends_took_no_longer_however_late_the_timer_is() -> None:
+    scene = Scene(timeout=30)
+    Client(scene, modern("late"))
+    await settle()
+    virtual_loop().clock.advance(30.4)
+    await settle()
+    assert scene.outcomes == {"timeout": 1}
+    labels = {"method": "tools/list", "outcome": "timeout"}
+    assert scene.books.value("mcp_request_duration_seconds_bucket", **labels, le="30.0") == 1
 
 
 @pytest.mark.parametrize(
