@@ -506,18 +506,15 @@ def test_several_alerts_share_a_headline_and_are_all_told(tmp_path: Path) -> Non
     assert "Tool:      other" in text
 
 
-def test_several_alerts_of_one_exporter_are_told_under_its_name(tmp_path: Path) -> None:
-    alert = DATA["alerts"][0] | {"labels": {"alertname": "MCPExporterDown"}}
-    common = {"severity": "critical", "instance": "exporter:6280"}
-    of_exporters: dict[str, Any] = {
-        "alerts": [alert, alert],
-        "groupLabels": {"job": "mcp-exporter"},
-    }
-    data = DATA | of_exporters | {"commonAnnotations": {}, "commonLabels": common}
-    subject = "[CRITICAL 2 alerts] MCP exporter"
-    assert _template("mcp.subject", data, tmp_path) == f"{subject} exporter:6280"
-    several = data | {"commonLabels": {"severity": "critical"}}
-    assert _template("mcp.subject", several, tmp_path) == subject
+def test_the_widest_of_several_alerts_about_no_server_is_the_headline(tmp_path: Path) -> None:
+    """Every exporter's end and each one's resolve together, and share no summary."""
+    summaries = ("MCP exporter exporter:6280 is down", "Every MCP exporter of <job> is down")
+    alerts = [DATA["alerts"][0] | {"annotations": {"summary": text}} for text in summaries]
+    groups: dict[str, Any] = {"groupLabels": {"job": "mcp-exporter"}, "commonAnnotations": {}}
+    data = DATA | groups | {"alerts": alerts, "status": "resolved"}
+    assert _template("mcp.subject", data, tmp_path) == f"[RESOLVED] {summaries[1]}"
+    title = _template("mcp.slack.title", data, tmp_path)
+    assert title == "[RESOLVED] Every MCP exporter of &lt;job&gt; is down"
 
 
 def test_what_an_alert_lacks_is_not_mentioned(tmp_path: Path) -> None:
