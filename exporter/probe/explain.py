@@ -60,7 +60,7 @@ async def explain(server: Server, reaper: Reaper, limit: float | None = None) ->
             recorder,
             # This probe decides alone: nobody sees the state that a second one would find.
             HealthTracker(recorder, is_logged=False, failures_to_error=1),
-            ToolTracker(server, recorder, target.redact),
+            ToolTracker(server, recorder, target.redact, is_logged=False),
             timeout=min(limit, server.probe.timeout),
             ends_at=monotonic() + limit,
         )

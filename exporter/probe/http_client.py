@@ -24,7 +24,7 @@ from exporter.transport.http.upstream_headers import configured
 
 MAX_BODY = 8 * 1024 * 1024
 MAX_EVENTS = 1000
-"""Bytes, and events that may hold it, that are read of a reply until the message is found."""
+"""Bytes and events that are read of a reply until the message is found."""
 
 MAX_RETRY_AFTER = 300.0
 """Seconds; a server that asks to be left alone for longer is probed after these."""
@@ -112,6 +112,7 @@ class Reply:
     """Collects a reply until the message with the wanted id is in it, or it ends."""
 
     is_standing = False
+    max_events = MAX_EVENTS
 
     def __init__(self, number: int | None) -> None:
         self.status = 0
@@ -127,7 +128,6 @@ class Reply:
         self.arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._number = number
         self._events: sse.EventReader | None = None
-        self._texts = 0
         self._inflater: Inflater | None = None
         self._inflated = 0
 
@@ -187,19 +187,20 @@ class Reply:
 
     def _take_plain(self, data: bytes) -> None:
         if self._events is not None:
-            for event in self._events.feed(data):
-                self.take(event.name, event.data)
+            self._take_events(self._events, data)
         if len(self.unread) < (MAX_BODY if self._events is None else 2000):
             self.unread += data
+
+    def _take_events(self, events: sse.EventReader, data: bytes) -> None:
+        for event in events.feed(data, self.max_events - events.pieces):
+            self.take(event.name, event.data)
+        if events.pieces >= self.max_events and self.message is None:
+            self.give_up(f"it sent {self.max_events} other events")
 
     def take(self, name: bytes, data: bytes) -> None:  # noqa: ARG002
         """Take one event, or the body as a whole."""
         if self.message is not None or not (b'"id"' in data or b'"error"' in data):
             return  # most of what a stream may be flooded with is passed over at once
-        self._texts += 1
-        if self._texts > MAX_EVENTS:
-            self.give_up(f"it sent {MAX_EVENTS} other events before the reply")
-            return
         for message, part in messages(data):
             if message.is_reply and self._is_awaited(message):
                 self.message, self.data = message, part

@@ -151,6 +151,7 @@ class Stream(Reply):
     """The reply to the GET: a stream that stays open once its first event has come."""
 
     is_standing = True
+    max_events = MAX_STREAM_EVENTS
 
     def __init__(
         self, receive: Callable[[bytes], None], on_lost: Callable[[UpstreamError], None]
@@ -173,10 +174,11 @@ class Stream(Reply):
             self.endpoint, self.data = data, data
         elif name == b"message" and self.endpoint is not None:
             self._receive(data)
-        if self.events > MAX_STREAM_EVENTS:
-            self.problem = f"it sent {MAX_STREAM_EVENTS} events in one probe"
-            self._report(UpstreamError(self.problem, Fault.PROTOCOL))
-            self.resolve()
+
+    def give_up(self, problem: str) -> None:
+        """Read no more of the stream."""
+        super().give_up(problem)
+        self._report(UpstreamError(problem, Fault.PROTOCOL))
 
     def flush(self) -> None:
         """Nothing more for now; the endpoint is enough to begin with."""

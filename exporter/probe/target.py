@@ -147,6 +147,12 @@ class Target(ABC):
 
     async def list_tools(self) -> Listing:
         """List the tools over all pages, as far as that has an end. Raises as ``_ask`` does."""
+        listing = await self._list_pages()
+        if listing.cut:
+            self._transcript.note("note", listing.cut)
+        return listing
+
+    async def _list_pages(self) -> Listing:
         tools: dict[str, bytes] = {}
         cursor: str | None = None
         seen: set[str] = set()

@@ -35,11 +35,17 @@ class ToolTracker:
     """Compares each listing with what is known. ``redact`` takes secrets out of logged diffs."""
 
     def __init__(
-        self, server: Server, recorder: ServerRecorder, redact: Callable[[str], str]
+        self,
+        server: Server,
+        recorder: ServerRecorder,
+        redact: Callable[[str], str],
+        *,
+        is_logged: bool = True,
     ) -> None:
         self._server = server.name
         self._recorder = recorder
         self._redact = redact
+        self._is_logged = is_logged
         self._inventory = Inventory(server.probe.list_interval)
         self._pages = Pages()
         self._quota = LogQuota(LOGGED_AT_ONCE, LOG_INTERVAL)
@@ -100,7 +106,7 @@ class ToolTracker:
         return found
 
     def _log_failure(self, reason: str) -> None:
-        if reason and reason != self._last_failure:
+        if reason and reason != self._last_failure and self._is_logged:
             extra = {"server": self._server, "reason": reason}
             log.info("tools could not be listed", extra=extra)
         self._last_failure = reason

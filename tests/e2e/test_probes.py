@@ -57,6 +57,12 @@ HTTP = (
     Case("unauthorized", "unauthorized", OK, "HTTP 401", "WWW-Authenticate: Bearer resource_meta"),
     Case("forbidden", "unauthorized", OK, "HTTP 403"),
     Case("too_many", "success", OK, "HTTP 429: too many requests", "left alone for 2 s"),
+    Case("without_ping", "success", OK),
+    Case("older", "success", OK, said="asking in 2024-11-05, which the server offers"),
+    Case("odd_replies", "success", OK),
+    Case("compresses", "success", OK, said="Accept-Encoding: identity"),
+    Case("circles", "success", OK, said="Tools: 1"),
+    Case("gateway_error", "protocol_error", DOWN, "HTTP 503 without a JSON-RPC reply"),
     Case("deaf", "connect_error", DOWN, "Connection refused", "that was not sent"),
     Case("silent", "timeout", DOWN, "no reply to initialize within 2 s"),
     Case("slow", "timeout", DOWN, "no reply to initialize within 2 s"),
@@ -72,6 +78,7 @@ HTTP = (
 )
 SSE = (
     Case("well", "success", OK, said="sent +GET .*\n(.*\n)+.*sent +POST /messages.session="),
+    Case("chatty", "success", OK, said='"method":"ping"'),
     Case("no_endpoint", "timeout", DOWN, "no event named endpoint on its stream within 2 s"),
     Case("elsewhere", "protocol_error", DOWN, "wants its messages at another origin"),
     Case("web_site", "protocol_error", DOWN, "the body .text/html. is not"),
@@ -108,6 +115,7 @@ class Table:
 
     exporter: Exporter
     explained: dict[str, Future[str]]
+    urls: dict[str, str]
     began: float
 
 
@@ -126,7 +134,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
         with exporter(tmp_path_factory.mktemp("table"), servers, probe=PROBE) as running_one:
             began = time.monotonic()
             explained = {name: pool.submit(running_one.explain, name) for name in servers}
-            yield Table(running_one, explained, began)
+            yield Table(running_one, explained, urls, began)
 
 
 @pytest.mark.parametrize(("server", "case"), CASES)
@@ -152,6 +160,33 @@ def test_a_server_that_hangs_delays_no_other(table: Table) -> None:
     probes = table.exporter.value("mcp_probe_duration_seconds_count", "http-modern")
     assert probes >= elapsed / 4.4 - 1
     assert "probe starts late" not in table.exporter.log
+
+
+def test_a_server_without_ping_keeps_the_probers_one_session(table: Table) -> None:
+    watched = table.exporter
+    wait_for(
+        lambda: watched.value("mcp_probe_duration_seconds_count", "http-without_ping") >= 3,
+        20,
+        "three probes",
+    )
+    table.explained["http-without_ping"].result()
+    sessions = requests.get(f"{table.urls['http-without_ping'][:-4]}/sessions", timeout=5).json()
+    # One of the schedule's, and one of the probe that was asked for: it could not be ended.
+    assert list(sessions.values()) == ["mcp-exporter"] * 2
+
+
+def test_a_circle_of_pages_is_listed_once_in_an_interval(table: Table) -> None:
+    watched = table.exporter
+    wait_for(
+        lambda: watched.value("mcp_probe_duration_seconds_count", "http-circles") >= 3,
+        20,
+        "three probes",
+    )
+    assert watched.value("mcp_server_tools", "http-circles") == 1
+    cut = watched.value("mcp_exporter_unparsed_messages_total", "http-circles", reason="too_large")
+    assert cut == 1
+    told = [e["reason"] for e in watched.events("http-circles") if "reason" in e]
+    assert told == ["lists its tools in a circle: a cursor came twice"]
 
 
 def test_the_exporter_is_ready_whatever_its_servers_are(table: Table) -> None:

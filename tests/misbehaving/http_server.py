@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gzip
 import itertools
 import json
 import socket
@@ -208,6 +209,52 @@ async def broken(request: Request) -> Reply:  # noqa: ARG001
     return 500, b"Internal Server Error", {"Content-Type": "text/plain"}
 
 
+async def gateway_error(request: Request) -> Reply:  # noqa: ARG001
+    """Stands behind a gateway that says in JSON, but not in JSON-RPC, that it is not there."""
+    return send({"error": "Service Unavailable"}, 503)
+
+
+async def without_ping(request: Request) -> Reply:
+    """Keeps sessions, and lets nobody end or ping them."""
+    if request.method == "DELETE":
+        return 405, b"", {}
+    if request.asks == "ping":
+        return send(talk.error(request.message, -32601))
+    return await legacy(request)
+
+
+async def older(request: Request) -> Reply:
+    """Speaks an older version alone, and says so."""
+    version = "2024-11-05"
+    if request.asks == "initialize" and request.message["params"]["protocolVersion"] != version:
+        reply = talk.error(request.message, -32602, "Unsupported protocol version")
+        reply["error"]["data"] = {"supported": [version]}
+        return send(reply)
+    return await stateless(request)
+
+
+async def odd_replies(request: Request) -> Reply:
+    """Replies in an array of one, behind a byte order mark, with ids as text."""
+    status, body, headers = await modern(request)
+    message = json.loads(body)
+    message["id"] = str(message["id"])
+    return status, b"\xef\xbb\xbf" + json.dumps([message]).encode(), headers
+
+
+async def compresses(request: Request) -> Reply:
+    """Compresses what nobody asked it to."""
+    status, body, headers = await modern(request)
+    return status, gzip.compress(body), {**headers, "Content-Encoding": "gzip"}
+
+
+async def circles(request: Request) -> Reply:
+    """Lists its tools in a circle."""
+    reply = talk.modern(request.message)
+    if request.asks == "tools/list":
+        reply["result"]["nextCursor"] = "again"
+    return send(reply)
+
+
 async def redirects(request: Request) -> Reply:  # noqa: ARG001
     """Is somewhere else."""
     return 307, b"", {"Location": "https://elsewhere.example/mcp?token=hush"}
@@ -251,7 +298,7 @@ MODES: dict[str, Mode] = {
         modern, legacy, forgetful, stateless, ignores_discover, breaks_on_discover,
         hangs_up_on_discover, fails_probes, rewritten, personal, hangs_up, silent, slow, garbage,
         html, unauthorized, forbidden, too_many, broken, redirects, nowhere, refuses, cut, short,
-        not_http, blabs,
+        not_http, blabs, gateway_error, without_ping, older, odd_replies, compresses, circles,
     )
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ import json
 from tests.misbehaving import talk
 from tests.misbehaving.http_server import FOREVER, Request, announce, read
 
-MODES = ("well", "no_endpoint", "elsewhere", "web_site", "denies_posts", "drops", "mute")
+MODES = ("well", "no_endpoint", "elsewhere", "web_site", "denies_posts", "drops", "mute", "chatty")
 
 OPEN = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\r\n"
 
@@ -51,8 +51,10 @@ class Server:
         if self._mode == "elsewhere":
             where = f"http://elsewhere.example{where}"
         self._streams[str(number)] = writer
+        before = f"retry: 500\r\n:{' ' * 2048}\r\n\r\nevent: hello\r\ndata: you\r\n\r\n"
+        before = before if self._mode == "chatty" else ""
         name = "hello" if self._mode == "no_endpoint" else "endpoint"
-        writer.write(OPEN + f"event: {name}\r\ndata: {where}\r\n\r\n".encode())
+        writer.write(OPEN + f"{before}event: {name}\r\ndata: {where}\r\n\r\n".encode())
         await asyncio.sleep(FOREVER)
 
     def _post(self, request: Request, writer: asyncio.StreamWriter) -> None:

@@ -53,7 +53,7 @@ class Exporter:
 
     def events(self, server: str) -> list[dict[str, Any]]:
         """What the log says of a server."""
-        lines = self.log.splitlines()
+        lines = self.log.rpartition("\n")[0].splitlines()  # the last may be half written
         events = [json.loads(line) for line in lines if line.startswith("{")]
         return [event for event in events if event.get("server") == server]
 

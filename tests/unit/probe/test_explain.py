@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from exporter.config.model import ProbeSettings, Server
@@ -10,8 +12,8 @@ from exporter.probe.history import Record
 from exporter.probe.target import ProbeResult
 from exporter.probe.transcript import Step
 from exporter.transport.process.reaper import Reaper
-from tests.support.fake_server import Answer, FakeServer
-from tests.support.fakes import Books, error, on_fake_time, virtual_loop
+from tests.support.fake_server import Answer, Asked, FakeServer
+from tests.support.fakes import Books, error, on_fake_time, result, virtual_loop
 from tests.unit.probe.test_http import Legacy, modern
 
 PROBE = ProbeSettings(interval=30.0, timeout=5.0)
@@ -111,6 +113,23 @@ async def test_a_slow_listing_is_cut_at_the_limit() -> None:
     assert (explanation.record.result.value, explanation.record.tools) == ("success", None)
     assert virtual_loop().time() - began == 9.5
     assert "tools/list" in server.methods
+
+
+@on_fake_time
+async def test_a_listing_that_is_cut_says_why_and_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def circle(asked: Asked) -> Answer:
+        if asked.asks != "tools/list":
+            return modern(asked)
+        return 200, result(asked.message["id"], tools=[{"name": "a"}], nextCursor="again"), {}
+
+    caplog.set_level(logging.INFO)
+    FakeServer(circle)
+    explanation = await explain(SERVER, Reaper())
+    assert explanation.record.tools == 1
+    assert "note     lists its tools in a circle: a cursor came twice" in explanation.text
+    assert not caplog.records
 
 
 @on_fake_time
