@@ -11,7 +11,7 @@ from exporter.protocol import spec
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        *((version.encode(), False) for version in spec.PROTOCOL_VERSIONS - {spec.MODERN}),
+        *((version.encode(), False) for version in sorted(spec.PROTOCOL_VERSIONS - {spec.MODERN})),
         (b"2026-07-28", True),
         (b"2027-01-01", True),
         (b"nonsense", True),
