@@ -178,7 +178,11 @@ def test_a_challenge_that_names_the_servers_metadata_names_the_exporters_instead
 
 @pytest.mark.parametrize(
     ("coding", "packed"),
-    [("gzip", gzip.compress(b"%b", mtime=0)), ("deflate", zlib.compress(b"%b")), ("gzip", b"not packed")],
+    [
+        ("gzip", gzip.compress(b"%b", mtime=0)),
+        ("deflate", zlib.compress(b"%b")),
+        ("gzip", b"not packed"),
+    ],
 )
 def test_a_compressed_reply_stays_as_it_is(bench: Bench, coding: str, packed: bytes) -> None:
     fields = [f"Content-Encoding: {coding}", JSON, "Vary: Accept-Encoding"]
