@@ -17,7 +17,7 @@ import requests
 from demo import addresses, report
 from demo.interrupt import EndAskedError, Interrupt
 from demo.processes import Part, PartError, Processes
-from demo.stack import ROOT, Stack, find_grafana
+from demo.stack import DAY_MINUTES, ROOT, Stack, find_grafana
 from demo.terminal import say, table
 from demo.traffic import CALLS
 from scripts import monitoring
@@ -50,6 +50,7 @@ class Demo:
 
     def stay(self) -> None:
         """Keep everything up and tell what ends; only EndAskedError leads out."""
+        self._processes.start(self._stack.day())
         self._tell_what_to_try()
         while True:
             self._interrupt.wait(SECONDS_BETWEEN_QUESTIONS)
@@ -111,6 +112,8 @@ class Demo:
     def _tell_what_to_try(self) -> None:
         echo = self._stack.echo()
         say()
+        say(f"A day's traffic begins, {DAY_MINUTES:g} minutes long, from 8 in the morning on: in")
+        say("its afternoon the server flaky is slow, fails, hangs and dies.")
         say("Up until Ctrl-C. To see an alert come, after a minute, and go, five minutes after:")
         say(f"  kill {self._processes.pid(echo.name)}    (the server echo is lost)")
         say(f"  {shlex.join(echo.command)}    (it is back)")

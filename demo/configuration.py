@@ -55,13 +55,18 @@ def alertmanager(source: Document, inbox: str) -> Document:
     return made
 
 
-def exporter(python: str, root: Path, echo: str) -> Document:
-    """Return the exporter's configuration: one server that it starts, and one that it calls."""
+def exporter(python: str, root: Path, echo: str, mode_file: Path) -> Document:
+    """Return the exporter's configuration: two servers that it starts, and one that it calls.
+
+    The mode of the server `flaky` is what stands in `mode_file`.
+    """
     files = ["-m", "mcp_servers.files", "--root", str(root / "demo" / "library")]
+    flaky = ["-m", "mcp_servers.flaky", "--mode-file", str(mode_file)]
     return {
         "mcpServers": {
             "files": {"command": python, "args": files, "cwd": str(root)},
             "echo": {"url": f"http://{echo}/mcp"},
+            "flaky": {"command": python, "args": flaky, "cwd": str(root), "timeout": "10s"},
         },
         "probe": {"interval": "5s", "timeout": "2s"},
     }

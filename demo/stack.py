@@ -19,6 +19,9 @@ from scripts.monitoring import BIN
 ROOT = Path(__file__).resolve().parent.parent
 RETENTION = "35d"
 """The objectives look 30 days back."""
+DAY_MINUTES = 24.0
+SECONDS_TO_READ = 15.0
+"""Until the day begins: what was just reported stays true for a moment."""
 GRAFANA_HOMES = ("/usr/share/grafana", "/opt/homebrew/share/grafana", "/usr/local/share/grafana")
 
 
@@ -44,7 +47,11 @@ class Stack:
         return Part("echo server", command, _accepts(address))
 
     def exporter(self) -> Part:
-        document = configuration.exporter(sys.executable, ROOT, self.addresses["echo"])
+        document = configuration.exporter(
+            sys.executable, ROOT, self.addresses["echo"], self._mode_file
+        )
+        # What an earlier run left in it would hold here.
+        self._mode_file.write_text("ok\n")
         program = Path(sys.executable).with_name("mcp-exporter")
         command = [str(program), "serve", "--config.file", self._write("exporter.yml", document)]
         command += ["--mcp.listen-address", self.addresses["mcp"]]
@@ -91,6 +98,16 @@ class Stack:
     def traffic(self) -> Part:
         command = [sys.executable, "-m", "demo.traffic", self.url("mcp", "/files/mcp")]
         return Part("traffic", command, lambda: True)
+
+    def day(self) -> Part:
+        command = [sys.executable, "-m", "demo.day", self.url("mcp")]
+        command += ["--mode-file", str(self._mode_file), "--minutes", f"{DAY_MINUTES:g}"]
+        command += ["--after", f"{SECONDS_TO_READ:g}"]
+        return Part("day", command, lambda: True)
+
+    @property
+    def _mode_file(self) -> Path:
+        return self.state / "flaky-mode"
 
     def _with_receivers(self) -> configuration.Document:
         """Return Alertmanager's configuration with the receivers whose secrets exist."""

@@ -119,9 +119,10 @@ def test_the_sources_are_left_as_they_were(
 
 def test_the_exporter_accepts_its_configuration(tmp_path: Path) -> None:
     file = tmp_path / "exporter.yml"
-    file.write_text(yaml.safe_dump(configuration.exporter("python", ROOT, "127.0.0.1:1006")))
+    made = configuration.exporter("python", ROOT, "127.0.0.1:1006", tmp_path / "mode")
+    file.write_text(yaml.safe_dump(made))
     loaded = load_config(file, {})
-    assert sorted(loaded.servers) == ["echo", "files"]
+    assert sorted(loaded.servers) == ["echo", "files", "flaky"]
 
 
 def test_grafana_listens_on_loopback_and_reads_the_projects_dashboards(tmp_path: Path) -> None:
