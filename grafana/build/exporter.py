@@ -2,115 +2,92 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.builders import dashboard, table, timeseries
 
-from grafana.build import frame
+from grafana.build import frame, shared
 from grafana.build import queries as q
+from grafana.build.colours import YES_NO
 from grafana.build.panels import (
-    TRANSPORTS,
+    HALF,
+    THIRD,
     About,
-    Column,
     Panel,
     density,
-    drawn,
-    latency,
-    lines,
-    listing,
-    now,
-    number,
+    events,
+    line_each,
     rows,
 )
+from grafana.build.tables import NAME, Column, listing
 
-EACH = "{{instance}}"
-YES_NO = {"1": ("yes", "green"), "0": ("no", "red")}
 WELL = "none"
-HALF = (12, 8)
-THIRD = (8, 8)
+UNSEEN = "not scraped"
 
 
 def board() -> dashboard.Dashboard:
     """The dashboard of the exporter itself."""
     found = frame.new("mcp-exporter", "MCP exporter", "Is the exporter itself well, and cheap?")
-    frame.add(found, *_summary())
-    for title, panels in (
-        ("What a call pays", _overhead()),
-        ("Process", _process()),
-        ("Scrape", _scrape()),
-        ("What went wrong", _trouble()),
-    ):
-        frame.heading(found, title)
-        frame.add(found, *panels)
+    frame.add(found, _exporters())
+    frame.section(found, "What a call pays", *_overhead())
+    frame.section(found, "Process", *_process())
+    frame.section(found, "Scrape", *_scrape())
+    frame.section(found, "What went wrong", *_trouble())
     return found
 
 
-def _summary() -> list[Panel]:
-    return [
-        number(
-            About("Scraped", "Does Prometheus reach the exporter?", "not scraped"),
-            [now(q.UP, EACH)],
-            "none",
-            (4, 5),
-            mappings=YES_NO,
+def _exporters() -> table.Panel:
+    return listing(
+        About(
+            "Exporters",
+            "Does Prometheus reach each exporter, since when does it run, was its configuration"
+            " accepted, and which version is it?",
+            UNSEEN,
         ),
-        number(
-            About("Configuration loaded", "Was the last change of configuration accepted?"),
-            [now(q.RELOADED, EACH)],
-            "none",
-            (4, 5),
-            mappings=YES_NO,
-        ),
-        number(
-            About("Loaded", "When was a configuration last accepted?", "never"),
-            [now(q.RELOADED_AT, EACH)],
-            "dateTimeFromNow",
-            (4, 5),
-        ),
-        number(
-            About("Running for", "How long has the exporter been running?"),
-            [now(q.UPTIME, EACH)],
-            "s",
-            (4, 5),
-        ),
-        listing(
-            About("Build", "Which version runs, on which Python?", "not scraped"),
-            [rows(q.BUILD, "A")],
-            [
-                Column("instance", "Instance"),
-                Column("version", "Version", width=90),
-                Column("revision", "Revision", width=100),
-                Column("python_version", "Python", width=90),
-            ],
-            (8, 5),
-        ),
-    ]
+        [
+            rows(q.UP, "A"),
+            rows(q.UPTIME, "B"),
+            rows(q.RELOADED, "C"),
+            rows(q.RELOADED_AT, "D"),
+            rows(q.BUILD, "E"),
+        ],
+        [
+            Column("instance", "Instance", least=NAME),
+            Column("Value #A", "Scraped", words=YES_NO, width=100),
+            Column("Value #B", "Running for", "s", width=130),
+            Column("Value #C", "Config accepted", words=YES_NO, width=140),
+            Column("Value #D", "Last good load", "dateTimeFromNow", width=150, empty="never"),
+            Column("version", "Version", width=100),
+            Column("revision", "Revision", width=120),
+            Column("python_version", "Python", width=100),
+        ],
+        (24, 5),
+        join="instance",
+        sort=("Scraped", False),
+    )
 
 
 def _overhead() -> list[Panel]:
+    idle = "no requests"
     return [
-        lines(
+        line_each(
             About(
                 "Overhead p99",
                 "How long does a request and its reply spend inside the exporter, at the slowest"
                 " hundredth?",
-                "no requests",
+                idle,
             ),
-            [drawn(q.quantile(0.99, q.OVERHEAD, q.TARGET, "transport"), "{{transport}}")],
+            q.quantile(0.99, q.OVERHEAD, q.TARGET, "transport"),
+            "transport",
             "s",
             THIRD,
-            colours=TRANSPORTS,
         ),
-        latency(
-            About("Overhead", "How long is that for all transports together?", "no requests"),
-            {
-                "p99": q.quantile(0.99, q.OVERHEAD, q.TARGET),
-                "p50": q.quantile(0.5, q.OVERHEAD, q.TARGET),
-                "average": q.mean(q.OVERHEAD, q.TARGET),
-            },
-            "s",
+        shared.quantiles(
+            About("Overhead", "How long is that for all transports together?", idle),
+            q.OVERHEAD,
+            q.TARGET,
             THIRD,
         ),
         density(
-            About("Spread of overhead", "How many requests paid how much?", "no requests"),
+            About("Spread of overhead", "How many requests paid how much?", idle),
             q.buckets("increase", q.OVERHEAD, q.TARGET),
             "s",
             THIRD,
@@ -120,102 +97,75 @@ def _overhead() -> list[Panel]:
 
 def _process() -> list[Panel]:
     return [
-        latency(
-            About("Event loop lag", "How late does the relaying loop wake, and so every call?"),
-            {
-                "p99": q.quantile(0.99, q.LOOP_LAG, q.TARGET),
-                "p50": q.quantile(0.5, q.LOOP_LAG, q.TARGET),
-                "average": q.mean(q.LOOP_LAG, q.TARGET),
-            },
-            "s",
+        shared.quantiles(
+            About(
+                "Event loop lag",
+                "How late does the relaying loop wake, and so every call?",
+                UNSEEN,
+            ),
+            q.LOOP_LAG,
+            q.TARGET,
             HALF,
         ),
-        lines(
-            About("CPU", "How many CPU cores does the exporter use?"),
-            [drawn(q.CPU, EACH)],
-            "short",
+        _line("CPU", "What share of a core does the exporter use?", q.CPU, "percentunit", HALF),
+        _line("Memory", "How much memory does the exporter hold?", q.MEMORY, "bytes", HALF),
+        _line(
+            "Open files",
+            "What share of the files and connections allowed are open?",
+            q.OPEN_FILES,
+            "percentunit",
             HALF,
-        ),
-        lines(
-            About("Memory", "How much memory does the exporter hold?"),
-            [drawn(q.MEMORY, EACH)],
-            "bytes",
-            THIRD,
-        ),
-        lines(
-            About("Open files", "How many files and connections are open, of how many allowed?"),
-            [drawn(q.OPEN_FILES, f"{EACH} open"), drawn(q.MAX_FILES, f"{EACH} allowed", "B")],
-            "short",
-            THIRD,
-        ),
-        lines(
-            About("Garbage collections", "How often does Python collect garbage?"),
-            [drawn(q.COLLECTIONS, "generation {{generation}}")],
-            "ops",
-            THIRD,
         ),
     ]
 
 
 def _scrape() -> list[Panel]:
     return [
-        lines(
-            About("Scrape duration", "How long does a scrape take?", "not scraped"),
-            [drawn(q.SCRAPE_SECONDS, EACH)],
-            "s",
-            THIRD,
-        ),
-        lines(
-            About("Series", "How many series does a scrape carry?", "not scraped"),
-            [drawn(q.SCRAPE_SERIES, EACH)],
+        _line("Scrape duration", "How long does a scrape take?", q.SCRAPE_SECONDS, "s"),
+        _line("Series", "How many series does a scrape carry?", q.SCRAPE_SERIES, "short"),
+        _line(
+            "New series",
+            "How many series did a scrape carry for the first time?",
+            q.SCRAPE_NEW_SERIES,
             "short",
-            THIRD,
-        ),
-        lines(
-            About("New series", "How many series did a scrape carry for the first time?"),
-            [drawn(q.SCRAPE_NEW_SERIES, EACH)],
-            "short",
-            THIRD,
         ),
     ]
+
+
+def _line(
+    title: str, question: str, expr: str, unit: str, size: tuple[int, int] = THIRD
+) -> timeseries.Panel:
+    return line_each(About(title, question, UNSEEN), expr, "instance", unit, size)
 
 
 def _trouble() -> list[Panel]:
     return [
-        lines(
-            About(
-                "Refused requests",
-                "Which requests does the exporter itself refuse, and why?",
-                WELL,
-            ),
-            [drawn(q.REJECTED, "{{reason}}")],
-            "short",
-            HALF,
+        _events(
+            "Refused requests",
+            "Which requests does the exporter itself refuse, and why?",
+            q.REJECTED,
+            "{{reason}}",
         ),
-        lines(
-            About(
-                "Label overflow",
-                "Which labels had values that were folded into _other, and how many?",
-                WELL,
-            ),
-            [drawn(q.OVERFLOW, "{{label}}")],
-            "short",
-            HALF,
+        _events(
+            "Label overflow",
+            "Which labels had values that were folded into _other, and how many?",
+            q.OVERFLOW,
+            "{{label}}",
         ),
-        lines(
-            About(
-                "Unread messages",
-                "Which messages were relayed without being understood, and why?",
-                WELL,
-            ),
-            [drawn(q.UNPARSED, "{{server}} {{reason}}")],
-            "short",
-            HALF,
+        _events(
+            "Unread messages",
+            "Which messages were relayed without being understood, and why?",
+            q.UNPARSED,
+            "{{server}} {{reason}}",
         ),
-        lines(
-            About("Internal errors", "Where did observation fail while the traffic went on?", WELL),
-            [drawn(q.INTERNAL_ERRORS, "{{where}}")],
-            "short",
-            HALF,
+        _events(
+            "Internal errors",
+            "Where did observation fail while the traffic went on?",
+            q.INTERNAL_ERRORS,
+            "{{where}}",
         ),
     ]
+
+
+def _events(title: str, question: str, expr: str, legend: str) -> timeseries.Panel:
+    return events(About(title, question, WELL), expr, legend, HALF)

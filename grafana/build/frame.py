@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from grafana_foundation_sdk.builders import dashboard, prometheus
 from grafana_foundation_sdk.models import dashboard as model
@@ -12,8 +12,11 @@ from grafana.build.panels import DATASOURCE, Panel
 
 TAG = "mcp-exporter"
 
+# All jobs would be every job of that Prometheus. Where none has this name, Grafana takes the first.
+CURRENT = {"job": (queries.JOB_NAME, queries.JOB_NAME)}
 
-def new(uid: str, title: str, description: str, since: str = "now-6h") -> dashboard.Dashboard:
+
+def new(uid: str, title: str, description: str, since: str = "now-1h") -> dashboard.Dashboard:
     """An empty dashboard that is linked with the others and marks what happened."""
     board = (
         dashboard.Dashboard(title)
@@ -40,17 +43,33 @@ def add(board: dashboard.Dashboard, *panels: Panel) -> None:
         board.with_panel(panel)
 
 
-def heading(board: dashboard.Dashboard, title: str) -> None:
-    """Start a titled row."""
+def section(board: dashboard.Dashboard, title: str, *panels: Panel) -> None:
+    """A titled row of panels."""
     board.with_row(dashboard.Row(title))
+    add(board, *panels)
+
+
+def folded(board: dashboard.Dashboard, title: str, *panels: Panel) -> None:
+    """A titled row that is closed until somebody opens it: most have nothing in it."""
+    row = dashboard.Row(title)
+    for panel in panels:
+        row.with_panel(panel)
+    board.with_row(row)
 
 
 def built(board: dashboard.Dashboard) -> model.Dashboard:
     """The finished dashboard, its panels numbered from 1 so that links to a panel stay."""
     found = board.build()
-    for number, panel in enumerate(found.panels or [], start=1):
+    for number, panel in enumerate(_with_folded(found), start=1):
         panel.id_val = number
     return found
+
+
+def _with_folded(board: model.Dashboard) -> Iterator[model.Panel | model.RowPanel]:
+    for panel in board.panels or []:
+        yield panel
+        if isinstance(panel, model.RowPanel):
+            yield from panel.panels
 
 
 def _variables() -> Sequence[dashboard.DatasourceVariable | dashboard.QueryVariable]:
@@ -70,13 +89,14 @@ def _variables() -> Sequence[dashboard.DatasourceVariable | dashboard.QueryVaria
 
 
 def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
+    text, value = CURRENT.get(name, ("All", "$__all"))
     return (
         dashboard.QueryVariable(name)
         .label(label)
         .datasource(DATASOURCE)
         .query({"qryType": 1, "query": query, "refId": "Variable"})
         .definition(query)
-        .current(model.VariableOption(selected=True, text=["All"], value=["$__all"]))
+        .current(model.VariableOption(selected=True, text=[text], value=[value]))
         .multi(True)
         .include_all(True)
         .all_value(".+")
@@ -88,9 +108,10 @@ def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
 def _annotations() -> list[dashboard.AnnotationQuery]:
     alert = "{{alertname}}"
     place = "{{server}} {{tool}}"
+    critical, warning = (queries.firing_starts(each) for each in ("critical", "warning"))
     return [
-        _marks("Critical alerts", queries.firing("critical"), "red", alert, place),
-        _marks("Warning alerts", queries.firing("warning"), "orange", alert, place),
+        _marks("Critical alerts", critical, "red", alert, place).use_value_for_time(True),
+        _marks("Warning alerts", warning, "orange", alert, place).use_value_for_time(True),
         _marks(
             "Exporter starts", queries.STARTS, "#8e8e8e", "Exporter started", "{{instance}}"
         ).use_value_for_time(True),

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import dashboard, stat, table
+from grafana_foundation_sdk.builders import common, dashboard, stat, table
+from grafana_foundation_sdk.models import common as shapes
 
-from grafana.build import frame
+from grafana.build import frame, shared
 from grafana.build import queries as q
-from grafana.build.panels import (
-    BUDGET,
-    OUTCOMES,
-    About,
-    Column,
-    Panel,
-    drawn,
-    from_column,
-    from_label,
-    lines,
-    link,
-    listing,
-    now,
-    number,
-    rows,
-    stacked,
-)
+from grafana.build.colours import BUDGET, SPENT, Steps
+from grafana.build.links import ROW_SERVER, ROW_TOOL, TO_SERVER, TO_TOOL
+from grafana.build.panels import HALF, About, Panel, drawn, lines, now, number, rows
+from grafana.build.tables import NAME, Column, listing
 
-# The factors at which prometheus/rules alerts: 14.4 and 6 page, 3 and 1 open a ticket.
-BURN = ((0.0, "green"), (1.0, "yellow"), (3.0, "orange"), (6.0, "red"))
-EACH = "{{server}} {{objective}}"
-TO_SERVER = link("Open this server", "mcp-servers", from_label("server"))
-ROW_SERVER = link("Open this server", "mcp-servers", from_column("server", "Server"))
-ROW_TOOL = link(
-    "Open this tool", "mcp-tools", from_column("server", "Server"), from_column("tool", "Tool")
+BURN_RATES = q.SETTINGS.burn_rates
+BURN: Steps = (
+    (0.0, "text"),
+    (0.0, "green"),
+    *(
+        (rate.factor, colour)
+        for rate, colour in zip(
+            sorted(BURN_RATES, key=lambda rate: rate.factor),
+            ("yellow", "orange", "red", "red"),
+            strict=False,
+        )
+    ),
 )
+"""The factors at which prometheus/rules alerts, the slowest first."""
+
+EACH = "{{server}} {{objective}}"
 IDLE = "no traffic"
 
 
@@ -45,49 +41,30 @@ def board() -> dashboard.Dashboard:
     )
     frame.add(found, *_summary("availability"), *_summary("latency"))
     frame.add(found, _table())
-    for title, panels in (
-        ("Budgets", _budgets()),
-        ("What spent them", _spent()),
-    ):
-        frame.heading(found, title)
-        frame.add(found, *panels)
+    frame.section(found, "Budgets", *_budgets())
+    frame.section(found, "What spent them", *_spent())
     return found
 
 
 def _summary(objective: str) -> list[stat.Panel]:
-    named = objective.capitalize()
+    left = About(
+        f"{objective.capitalize()} budget",
+        f"What share of its {objective} budget has the worst server left?",
+        shared.NO_RULES,
+    )
     return [
+        shared.attained(objective, (4, 4)),
+        shared.budget_left(left, {objective: objective}, (4, 4)),
         number(
             About(
-                f"{named}, 30 days",
-                "What share was good at the worst server, and what share is aimed at?",
-                IDLE,
+                f"{objective.capitalize()} burn, 1 h",
+                f"How many times faster than allowed does the worst server spend its {objective}"
+                " budget? At 1 the budget lasts exactly 30 days.",
+                "idle",
             ),
-            [
-                now(q.worst("min", q.objective_attained(objective)), "attained"),
-                now(q.worst("max", q.objective_target(objective)), "objective", "B"),
-            ],
-            "percentunit",
-            (5, 4),
-        ),
-        number(
-            About(f"{named} budget left", "What share of the budget has the worst server left?"),
-            [now(q.worst("min", q.budget_left(objective)), "left")],
-            "percentunit",
-            (4, 4),
-            steps=BUDGET,
-            decimals=1,
-        ),
-        number(
-            About(
-                f"{named} burn, 1 hour",
-                "How many times faster than allowed does the worst server spend its budget? At 1"
-                " the budget lasts exactly 30 days.",
-                IDLE,
-            ),
-            [now(q.worst("max", q.burn("1h", objective)), "burn")],
+            [now(q.worst("max", q.burn("1h", objective)), "times")],
             "short",
-            (3, 4),
+            (4, 4),
             steps=BURN,
             decimals=1,
         ),
@@ -95,13 +72,13 @@ def _summary(objective: str) -> list[stat.Panel]:
 
 
 def _table() -> table.Panel:
-    burns = {"1h": "E", "6h": "F", "1d": "G", "3d": "H"}
+    burns = dict(zip((rate.long for rate in BURN_RATES), "EFGH", strict=False))
     return listing(
         About(
             "Objectives",
             "Which server keeps which objective, and how fast is its budget spent (times faster"
-            " than allowed, over 1 hour to 3 days)?",
-            "no server is configured",
+            f" than allowed, over {' to '.join([min(burns), max(burns)])})?",
+            shared.NO_SERVER,
         ),
         [
             rows(q.keyed(q.objective_target(), "server", "objective"), "A"),
@@ -111,10 +88,10 @@ def _table() -> table.Panel:
             *(rows(_keyed(q.burn(window)), ref) for window, ref in burns.items()),
         ],
         [
-            Column("server", "Server", link=ROW_SERVER),
-            Column("objective", "Objective", link=ROW_SERVER),
-            Column("Value #A", "Aimed at", "percentunit", width=100, link=ROW_SERVER),
-            Column("Value #B", "Attained", "percentunit", width=100, decimals=3, link=ROW_SERVER),
+            Column("server", "Server", least=NAME, link=ROW_SERVER),
+            Column("objective", "Objective", least=100),
+            Column("Value #A", "Aimed at", "percentunit", width=90),
+            Column("Value #B", "Attained", "percentunit", width=100, decimals=3, empty=IDLE),
             Column(
                 "Value #C",
                 "Budget left",
@@ -122,19 +99,18 @@ def _table() -> table.Panel:
                 width=110,
                 decimals=1,
                 steps=BUDGET,
-                link=ROW_SERVER,
+                below=SPENT,
             ),
-            Column("Trend #D", "Budget", "percentunit", sparkline="blue", link=ROW_SERVER),
+            Column(
+                "Trend #D",
+                "Budget",
+                "percentunit",
+                sparkline="blue",
+                least=160,
+                bounds=(-1, 1),
+            ),
             *(
-                Column(
-                    f"Value #{ref}",
-                    f"Burn {window}",
-                    "short",
-                    width=90,
-                    decimals=1,
-                    steps=BURN,
-                    link=ROW_SERVER,
-                )
+                Column(f"Value #{ref}", f"Burn {window}", "short", width=90, decimals=1, steps=BURN)
                 for window, ref in burns.items()
             ),
         ],
@@ -151,54 +127,49 @@ def _keyed(vector: str) -> str:
 def _budgets() -> list[Panel]:
     return [
         lines(
-            About("Budget left", "How does each budget run down? Below zero it is missed."),
+            About(
+                "Budget left",
+                "How does each budget run down? Below zero the objective is missed; how far below"
+                " is in the table above.",
+                shared.NOTHING_RECORDED,
+            ),
             [drawn(q.budget_left(), EACH)],
             "percentunit",
             (24, 8),
-            floor=None,
+            floor=-1,
             link=TO_SERVER,
-        ),
-        *(_burn(window, alert) for window, alert in BURNS.items()),
+        ).max(1),
+        *(_burn(rate.long, rate.factor, rate.severity) for rate in BURN_RATES),
     ]
 
 
-BURNS = {
-    "1h": "Above 14.4, an hour spends two hundredths of the budget, and somebody is paged.",
-    "6h": "Above 6, six hours spend a twentieth of the budget, and somebody is paged.",
-    "1d": "Above 3, a day spends a tenth of the budget, and a ticket is opened.",
-    "3d": "Above 1, the budget will not last 30 days, and a ticket is opened.",
-}
-FACTORS = {"1h": 14.4, "6h": 6.0, "1d": 3.0, "3d": 1.0}
-
-
-def _burn(window: str, alert: str) -> Panel:
-    return lines(
+def _burn(window: str, factor: float, severity: str) -> Panel:
+    """Drawn on a logarithmic scale: one bad first minute at 1000 would flatten all others."""
+    panel = lines(
         About(
             f"Burn rate, {window}",
-            f"How many times faster than allowed was the budget spent? {alert}",
+            "How many times faster than allowed was the budget spent? Above the dashed line, at"
+            f" {factor:g}, there is an alert ({severity}).",
             IDLE,
         ),
         [drawn(q.burn(window), EACH)],
         "short",
-        (12, 8),
-        steps=((0.0, "text"), (FACTORS[window], "red")),
+        HALF,
+        steps=((0.0, "text"), (factor, "red")),
         link=TO_SERVER,
     )
+    scale = (
+        common.ScaleDistributionConfig()
+        .type(shapes.ScaleDistribution.SYMLOG)
+        .log(2)
+        .linear_threshold(1)
+    )
+    return panel.scale_distribution(scale)
 
 
 def _spent() -> list[Panel]:
     return [
-        stacked(
-            About(
-                "Requests by outcome",
-                "How did all requests end? Timeouts and upstream errors spend availability.",
-                IDLE,
-            ),
-            [drawn(q.REQUEST_OUTCOMES, "{{outcome}}")],
-            "reqps",
-            (12, 9),
-            colours=OUTCOMES,
-        ),
+        shared.requests_by_outcome((12, 9), None),
         listing(
             About(
                 "Failed calls by tool",
@@ -207,19 +178,23 @@ def _spent() -> list[Panel]:
             ),
             [rows(q.SPENT_BY, "A")],
             [
-                Column("server", "Server", link=ROW_SERVER),
-                Column("tool", "Tool", link=ROW_TOOL),
-                Column("outcome", "Outcome", link=ROW_TOOL),
-                Column("Value", "Calls", "locale", width=90, decimals=0, link=ROW_TOOL),
+                Column("server", "Server", least=NAME, link=ROW_SERVER),
+                Column("tool", "Tool", least=NAME, link=ROW_TOOL),
+                Column("outcome", "Outcome", least=NAME),
+                Column("Value", "Calls", "locale", width=90, decimals=0),
             ],
             (12, 9),
             sort=("Calls", True),
         ),
         lines(
-            About("Slowest tools", "Whose p99 spends the latency budget?", IDLE),
-            [drawn(q.SLOWEST_OVER_TIME, "{{server}} {{tool}}")],
+            About(
+                "Slowest tools",
+                "Which tools were slowest in this time range, and so spent the latency budget?",
+                IDLE,
+            ),
+            [drawn(q.slowest_over_time(5), "{{server}} {{tool}}")],
             "s",
             (24, 8),
-            link=link("Open this tool", "mcp-tools", from_label("server"), from_label("tool")),
+            link=TO_TOOL,
         ),
     ]

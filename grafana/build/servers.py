@@ -2,135 +2,102 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.builders import dashboard, table
 
-from grafana.build import frame
+from grafana.build import frame, shared
 from grafana.build import queries as q
+from grafana.build.colours import CHANGES, EXITS, PROBES
+from grafana.build.links import ROW_OBJECTIVES, ROW_TOOLS, TO_ITS_TOOLS, TO_OBJECTIVES, TO_TOOLS
 from grafana.build.panels import (
-    CHANGES,
-    DIRECTIONS,
-    EXITS,
-    METHODS,
-    OUTCOMES,
-    PROBES,
-    STATES,
+    HALF,
+    THIRD,
     About,
-    Column,
     Panel,
+    counted_each,
     drawn,
-    from_label,
-    latency,
+    events,
+    line_each,
     lines,
-    link,
-    listing,
-    now,
-    number,
+    moments,
     rows,
     stacked,
     states,
 )
-
-TO_TOOLS = link("Open its tools", "mcp-tools", from_label("server"))
-TO_ALL_TOOLS = link("Open the tools", "mcp-tools", "${server:queryparam}")
-TO_OBJECTIVES = link("Open its objectives", "mcp-objectives", from_label("server"))
-ROW_TOOLS = link("Open its tools", "mcp-tools", 'var-server=${__data.fields["Server"]}')
+from grafana.build.tables import NAME, Column, listing
 
 NO_PROCESS = "no server runs as a process here"
-THIRD = (8, 8)
-HALF = (12, 8)
+QUARTER = (6, 8)
 
 
 def board() -> dashboard.Dashboard:
     """The dashboard of a server: its health, its traffic, its processes, its tool list."""
     found = frame.new("mcp-servers", "MCP servers", "How is this server, and what does it do?")
-    frame.add(found, *_summary())
-    for title, panels in (
-        ("Health", _health()),
-        ("Traffic", _traffic()),
-        ("Sessions", _sessions()),
-        ("Processes", _processes()),
-        ("Tool list", _tool_list()),
-    ):
-        frame.heading(found, title)
-        frame.add(found, *panels)
+    frame.add(found, _servers())
+    frame.section(found, "Health", *_health())
+    frame.section(found, "Traffic", *_traffic())
+    frame.section(found, "Tool list", *_tool_list())
+    frame.section(found, "Sessions", *_sessions())
+    frame.section(found, "Processes", *_processes())
+    frame.folded(found, "From server to client", *_from_server())
     return found
 
 
-def _summary() -> list[Panel]:
-    return [
-        number(
-            About("State", "In which state is each server now?", "no server"),
-            [now(q.SERVER_STATE, "{{server}}")],
-            "none",
-            (6, 6),
-            mappings=STATES,
+def _servers() -> table.Panel:
+    return listing(
+        About(
+            "Servers",
+            "How is each server, since when, and what does it say it is? Up is over this time"
+            " range. A click on the state asks the server now, and shows what it said.",
+            shared.NO_SERVER,
         ),
-        listing(
-            About("Identity", "What does each server say it is?", "no server has answered yet"),
-            [rows(q.SERVER_INFO, "A")],
-            [
-                Column("server", "Server", link=ROW_TOOLS),
-                Column("server_name", "Its own name", link=ROW_TOOLS),
-                Column("server_version", "Version", link=ROW_TOOLS),
-                Column("transport", "Transport", link=ROW_TOOLS),
-                Column("protocol_version", "Protocol", link=ROW_TOOLS),
-            ],
-            (10, 6),
-        ),
-        number(
-            About("Up", "For what share of this time range was the server up?"),
-            [now(q.SERVER_UP_SHARE, "{{server}}")],
-            "percentunit",
-            (4, 6),
-            decimals=1,
-        ),
-        number(
-            About("Last success", "When did the server last prove to be alive?", "never"),
-            [now(q.LAST_SUCCESS, "{{server}}")],
-            "dateTimeFromNow",
-            (4, 6),
-        ),
-    ]
+        [
+            *shared.STATE_QUERIES,
+            rows(q.SERVER_UP_SHARE, "D"),
+            rows(q.LAST_SUCCESS, "E"),
+            rows(q.SERVER_INFO, "F"),
+        ],
+        [
+            *shared.STATE_COLUMNS,
+            Column("Value #D", "Up", "percentunit", width=80, decimals=1, link=ROW_OBJECTIVES),
+            Column("Value #E", "Last success", "dateTimeFromNow", width=140, empty="never"),
+            Column("server_name", "Its own name", least=NAME),
+            Column("server_version", "Version", width=110),
+            Column("transport", "Transport", width=90),
+            Column("protocol_version", "Protocol", width=110),
+            shared.WITNESS,
+        ],
+        (24, 7),
+        sort=("State", True),
+    )
 
 
 def _health() -> list[Panel]:
     return [
+        shared.health(HALF, TO_OBJECTIVES),
         states(
-            About("Health over time", "In which state was each server, and since when?"),
-            drawn(q.SERVER_STATE, "{{server}}"),
+            About(
+                "Health as each exporter sees it",
+                "Where several exporters have a server: which of them reach it?",
+                "one exporter has each server",
+            ),
+            q.REPLICA_STATE,
+            "{{server}} at {{instance}}",
             HALF,
-            TO_OBJECTIVES,
         ),
-        stacked(
-            About("Probes by result", "How did the probes end?"),
-            [drawn(q.PROBES, "{{result}}")],
-            "short",
+        events(
+            About("Probes by result", "How did the probes end?", "no probe"),
+            q.PROBES,
+            "{{result}}",
             HALF,
             colours=PROBES,
         ),
-        latency(
-            About("Probe duration", "How long does it take the server to answer a probe?"),
-            {
-                "p99": q.quantile(0.99, q.PROBE_SECONDS, q.SERVER),
-                "p50": q.quantile(0.5, q.PROBE_SECONDS, q.SERVER),
-                "average": q.mean(q.PROBE_SECONDS, q.SERVER),
-            },
-            "s",
-            THIRD,
-        ),
-        lines(
-            About("Failures in a row", "How many probes or calls failed since the last success?"),
-            [drawn(q.SERVER_FAILURES, "{{server}}")],
-            "none",
-            THIRD,
-            link=TO_OBJECTIVES,
-        ),
-        lines(
-            About("Changes of state", "Between which states did the server go, and how often?"),
-            [drawn(q.SERVER_TRANSITIONS, "{{server}}: {{from}} → {{to}}")],
-            "short",
-            THIRD,
-            link=TO_OBJECTIVES,
+        shared.quantiles(
+            About(
+                "Probe duration", "How long does it take the server to answer a probe?", "no probe"
+            ),
+            q.PROBE_SECONDS,
+            q.SERVER,
+            HALF,
         ),
     ]
 
@@ -138,108 +105,136 @@ def _health() -> list[Panel]:
 def _traffic() -> list[Panel]:
     return [
         stacked(
-            About("Requests by method", "What do clients ask for?"),
-            [drawn(q.REQUESTS, "{{method}}")],
-            "reqps",
-            THIRD,
-            colours=METHODS,
-            link=TO_ALL_TOOLS,
-        ),
-        stacked(
-            About("Requests by outcome", "How do requests end?"),
-            [drawn(q.REQUEST_OUTCOMES, "{{outcome}}")],
-            "reqps",
-            THIRD,
-            colours=OUTCOMES,
-            link=TO_ALL_TOOLS,
-        ),
-        lines(
-            About("p99 by method", "How long do the slowest requests of each method take?"),
-            [drawn(q.REQUEST_P99, "{{method}}", exemplar=True)],
-            "s",
-            THIRD,
-            colours=METHODS,
-            link=TO_ALL_TOOLS,
-        ),
-        lines(
-            About(
-                "Protocol errors by code",
-                "Which JSON-RPC errors does the server reply with, and to what?",
-                "no protocol error",
-            ),
-            [drawn(q.PROTOCOL_ERRORS, "{{method}} {{code}}")],
-            "reqps",
-            THIRD,
-        ),
-        lines(
-            About("Requests in flight", "How many requests waited for their reply, at the most?"),
-            [drawn(q.IN_FLIGHT, "{{server}}")],
-            "none",
+            About("Requests a minute by method", "What do clients ask for?", "no requests"),
+            q.REQUESTS,
+            "method",
+            "short",
             THIRD,
             link=TO_TOOLS,
         ),
-        lines(
-            About("Message bytes", "How many bytes of messages pass, and which way?"),
-            [drawn(q.MESSAGE_BYTES, "{{direction}}")],
-            "Bps",
+        shared.requests_by_outcome(THIRD, TO_TOOLS),
+        line_each(
+            About(
+                "p99 by method",
+                "How long do the slowest of the clients' requests of each method take?",
+                "no requests",
+            ),
+            q.REQUEST_P99,
+            "method",
+            "s",
             THIRD,
-            colours=DIRECTIONS,
+            link=TO_TOOLS,
+            exemplar=True,
         ),
         lines(
             About(
-                "Requests from server to client",
-                "Does the server ask its clients for sampling, input or roots, and is it answered?",
-                "the server asks nothing",
+                "Protocol errors a minute",
+                "Which JSON-RPC errors does the server reply with, and to what?",
+                "no protocol error",
             ),
-            [drawn(q.SERVER_REQUESTS, "{{method}} {{outcome}}")],
-            "reqps",
-            HALF,
+            [drawn(q.PROTOCOL_ERRORS, "{{method}}: {{code}}")],
+            "short",
+            THIRD,
         ),
-        lines(
-            About("Notifications", "Which notifications pass, and which way?", "no notification"),
-            [drawn(q.NOTIFICATIONS, "{{method}} {{direction}}")],
-            "reqps",
-            HALF,
+        counted_each(
+            About("Requests in flight", "How many requests waited for their reply, at the most?"),
+            q.IN_FLIGHT,
+            "server",
+            THIRD,
+            link=TO_ITS_TOOLS,
         ),
+        line_each(
+            About("Message bytes", "How many bytes of messages pass, and which way?"),
+            q.MESSAGE_BYTES,
+            "direction",
+            "binBps",
+            THIRD,
+        ),
+    ]
+
+
+def _tool_list() -> list[Panel]:
+    return [
+        listing(
+            About(
+                "Tools listed",
+                "How many tools does each server list, and what do their definitions take of a"
+                " model's context? The tokens are an estimate: a quarter of the bytes.",
+                "no server has listed its tools",
+            ),
+            [
+                rows(q.SERVER_TOOLS, "A"),
+                rows(q.TOOL_LIST_BYTES, "B"),
+                rows(q.TOOL_LIST_TOKENS, "C"),
+            ],
+            [
+                Column("server", "Server", least=NAME, link=ROW_TOOLS),
+                Column("Value #A", "Tools", "none", width=80),
+                Column("Value #B", "Definitions", "bytes", width=110),
+                Column("Value #C", "Tokens, estimated", "locale", width=150, decimals=0),
+            ],
+            HALF,
+            sort=("Tokens, estimated", True),
+        ),
+        listing(
+            About(
+                "Changes of the tool list",
+                "When were tools added, removed or redefined, and by which server? A redefined tool"
+                " may be a trap.",
+                "no change",
+            ),
+            [moments(q.TOOL_CHANGES, "A")],
+            [
+                Column("Time", "When", "dateTimeAsIso", width=170),
+                Column("server", "Server", least=NAME, link=ROW_TOOLS),
+                Column("change", "Change", words=CHANGES, width=100),
+                Column("Value", "Tools", "none", width=80, decimals=0),
+            ],
+            HALF,
+            sort=("When", True),
+        ).interval("1m"),
     ]
 
 
 def _sessions() -> list[Panel]:
     return [
-        lines(
-            About("Sessions", "How many clients are connected?"),
-            [drawn(q.SESSIONS, "{{server}}")],
-            "none",
-            (6, 8),
-            link=TO_TOOLS,
+        counted_each(
+            About("Sessions", "How many clients were connected, at the most?"),
+            q.SESSIONS,
+            "server",
+            QUARTER,
+            link=TO_ITS_TOOLS,
         ),
-        stacked(
-            About("Sessions started", "How many sessions start, in which protocol version?"),
-            [drawn(q.SESSIONS_STARTED, "{{protocol_version}}")],
-            "short",
-            (6, 8),
-        ),
-        latency(
+        events(
             About(
-                "Session duration", "How long do sessions last that end now?", "no session ended"
+                "Sessions started",
+                "How many sessions start, in which protocol version?",
+                "none started",
             ),
-            {
-                "p90": q.quantile(0.9, q.SESSION_SECONDS, q.SERVER),
-                "p50": q.quantile(0.5, q.SESSION_SECONDS, q.SERVER),
-                "average": q.mean(q.SESSION_SECONDS, q.SERVER),
-            },
-            "s",
-            (6, 8),
+            q.SESSIONS_STARTED,
+            "{{protocol_version}}",
+            QUARTER,
+        ),
+        shared.quantiles(
+            About(
+                "Session duration",
+                "How long do sessions last that end now? As exact as a bucket is narrow.",
+                "no session ended",
+            ),
+            q.SESSION_SECONDS,
+            q.SERVER,
+            QUARTER,
+            high=0.9,
         ),
         listing(
             About("Clients", "Which clients came in this time range, how often?", "no client"),
             [rows(q.SESSION_CLIENTS, "A")],
             [
-                Column("client", "Client"),
-                Column("protocol_version", "Protocol", width=110),
-                Column("Value", "Sessions", "locale", width=90, decimals=0),
+                Column("client", "Client", least=NAME),
+                Column("protocol_version", "Protocol", width=100),
+                Column("Value", "Sessions", "locale", width=80, decimals=0),
             ],
-            (6, 8),
+            QUARTER,
             sort=("Sessions", True),
         ),
     ]
@@ -247,65 +242,62 @@ def _sessions() -> list[Panel]:
 
 def _processes() -> list[Panel]:
     return [
-        lines(
+        counted_each(
             About("Processes", "How many processes run for the server?", NO_PROCESS),
-            [drawn(q.PROCESSES, "{{server}}")],
-            "none",
+            q.PROCESSES,
+            "server",
             THIRD,
         ),
-        lines(
-            About("Process starts", "How many processes start?", NO_PROCESS),
-            [drawn(q.PROCESS_STARTS, "{{server}}")],
-            "short",
+        events(
+            About("Process starts", "How many processes start?", "none started"),
+            q.PROCESS_STARTS,
+            "{{server}}",
             THIRD,
         ),
-        stacked(
-            About("Process exits", "How many processes end, and why?", "none"),
-            [drawn(q.PROCESS_EXITS, "{{reason}}")],
-            "short",
+        events(
+            About("Process exits", "How many processes end, and why?", "none ended"),
+            q.PROCESS_EXITS,
+            "{{reason}}",
             THIRD,
             colours=EXITS,
         ),
-        lines(
+        line_each(
             About("Process memory", "How much memory do the processes hold?", NO_PROCESS),
-            [drawn(q.PROCESS_MEMORY, "{{server}}")],
+            q.PROCESS_MEMORY,
+            "server",
             "bytes",
             HALF,
         ),
-        lines(
-            About("Process CPU", "How many CPU cores do the processes use?", NO_PROCESS),
-            [drawn(q.PROCESS_CPU, "{{server}}")],
-            "short",
+        line_each(
+            About("Process CPU", "What share of a core do the processes use?", NO_PROCESS),
+            q.PROCESS_CPU,
+            "server",
+            "percentunit",
             HALF,
         ),
     ]
 
 
-def _tool_list() -> list[Panel]:
+def _from_server() -> list[Panel]:
     return [
         lines(
-            About("Tools listed", "How many tools does the server offer?"),
-            [drawn(q.SERVER_TOOLS, "{{server}}")],
-            "none",
-            THIRD,
-            link=TO_TOOLS,
-        ),
-        lines(
-            About("Size of the tool list", "How much of a model's context does the list take?"),
-            [drawn(q.TOOL_LIST_BYTES, "{{server}}")],
-            "bytes",
-            THIRD,
-            link=TO_TOOLS,
+            About(
+                "Requests from server to client, a minute",
+                "Does the server ask its clients for sampling, input or roots, and is it answered?",
+                "the server asks nothing",
+            ),
+            [drawn(q.SERVER_REQUESTS, "{{method}} {{outcome}}")],
+            "short",
+            HALF,
         ),
         lines(
             About(
-                "Changes of the tool list",
-                "Were tools added, removed or redefined? A redefined tool may be a trap.",
-                "no change",
+                "Notifications a minute",
+                "Which notifications pass, and which way?",
+                "no notification",
             ),
-            [drawn(q.TOOL_LIST_CHANGES, "{{change}}")],
+            [drawn(q.NOTIFICATIONS, "{{method}} {{direction}}")],
             "short",
-            THIRD,
-            colours=CHANGES,
+            HALF,
         ),
     ]

@@ -4,38 +4,32 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard, table
 
-from grafana.build import frame
+from grafana.build import frame, shared
 from grafana.build import queries as q
+from grafana.build.colours import FAILING
+from grafana.build.links import ROW_SERVER, ROW_TOOL, TO_SERVERS, TO_TOOL
 from grafana.build.panels import (
-    FAILING,
-    OUTCOMES,
+    HALF,
     About,
-    Column,
     Panel,
+    count,
     density,
     drawn,
-    from_column,
-    from_label,
+    failed_share,
     latency,
-    link,
-    listing,
     now,
     number,
     ranking,
     rows,
-    stacked,
 )
+from grafana.build.tables import NAME, Column, listing
 
-ROW_TOOL = link(
-    "Show this tool alone",
-    "mcp-tools",
-    from_column("server", "Server"),
-    from_column("tool", "Tool"),
-)
-BAR_TOOL = link("Show this tool alone", "mcp-tools", from_label("server"), from_label("tool"))
-ROW_SERVER = link("Open this server", "mcp-servers", from_column("server", "Server"))
-
-QUANTILES = {"fastest": q.FASTEST, "p50": 0.5, "p90": 0.9, "p99": 0.99, "slowest": 1.0}
+EACH = "{{server}} {{tool}}"
+QUARTER = (6, 9)
+QUANTILES = {"fastest": q.FASTEST, "p50": 0.5, "p90": 0.9, "p99": 0.99, "slowest ≤": 1.0}
+FIRST_BUCKET = 0.001
+SERVER = Column("server", "Server", least=NAME, link=ROW_SERVER)
+TOOL = Column("tool", "Tool", least=NAME, link=ROW_TOOL)
 
 
 def board() -> dashboard.Dashboard:
@@ -43,39 +37,31 @@ def board() -> dashboard.Dashboard:
     found = frame.new("mcp-tools", "MCP tools", "Which tools are used, fail, or are slow?")
     frame.add(found, *_summary())
     frame.add(found, *_calls())
-    frame.heading(found, "All tools chosen")
-    frame.add(found, _all(), *_rankings(), _never())
+    frame.section(found, "All tools chosen", _all(), *_rankings(), _never())
     return found
 
 
 def _summary() -> list[Panel]:
     return [
-        number(
+        count(
             About("Calls", "How many calls were made in this time range?", "0"),
-            [now(q.calls_in_range(), "calls")],
-            "locale",
+            q.calls_in_range(),
             (3, 4),
-            decimals=0,
         ),
-        number(
+        count(
             About("Failed", "How many of them failed?", "0"),
-            [now(q.failed_in_range(), "failed")],
-            "locale",
+            q.failed_in_range(),
             (3, 4),
-            decimals=0,
             steps=((0, "text"), (0.5, "red")),
         ),
-        number(
+        failed_share(
             About("Failed share", "What share of them failed?", "no calls"),
-            [now(q.failed_share(), "failed")],
-            "percentunit",
+            q.failed_share(),
             (3, 4),
-            decimals=1,
-            steps=FAILING,
         ),
         number(
             About(
-                "Latency",
+                "Latency of all calls",
                 "How long did the fastest call take in this time range, how long half of them, nine"
                 " of ten, 99 of 100, and the slowest? Each is as exact as a bucket is narrow.",
                 "no calls",
@@ -85,41 +71,41 @@ def _summary() -> list[Panel]:
                 for (name, share), ref in zip(QUANTILES.items(), "ABCDE", strict=True)
             ],
             "s",
-            (11, 4),
+            (9, 4),
+            below=(FIRST_BUCKET, "< 1 ms", "text"),
         ),
         number(
             About("Last call", "When was a tool chosen last called?", "never"),
             [now(q.worst("max", q.LAST_CALL), "last call")],
             "dateTimeFromNow",
-            (4, 4),
+            (3, 4),
+        ),
+        count(
+            About(
+                "Invented names",
+                "How many calls named a tool that no server chosen lists? Models make names up. The"
+                " names themselves are in the log of calls alone.",
+                "0",
+            ),
+            q.INVENTED_NAMES,
+            (3, 4),
+            steps=((0, "text"), (0.5, "orange")),
         ),
     ]
 
 
 def _calls() -> list[Panel]:
     return [
-        stacked(
-            About("Calls by outcome", "How many calls a second, and how did they end?"),
-            [drawn(q.calls("outcome"), "{{outcome}}")],
-            "reqps",
-            (12, 8),
-            colours=OUTCOMES,
-            link=link("Open the servers", "mcp-servers", "${server:queryparam}"),
-        ),
+        shared.calls_by_outcome(HALF, TO_SERVERS),
         latency(
             About(
-                "Latency",
-                "How long do calls take, at the slowest tool chosen? The average is that of all.",
+                "Latency of the slowest tool",
+                "How long do calls take, at the slowest tool chosen? One tool chosen: that one.",
                 "no calls",
             ),
-            {
-                "p99": q.seconds("0.99"),
-                "p90": q.seconds("0.9"),
-                "p50": q.seconds("0.5"),
-                "average": q.SECONDS_MEAN,
-            },
+            {"p99": q.seconds("0.99"), "p90": q.seconds("0.9"), "p50": q.seconds("0.5")},
             "s",
-            (12, 8),
+            HALF,
         ),
         density(
             About(
@@ -129,18 +115,22 @@ def _calls() -> list[Panel]:
             ),
             q.SECONDS_BUCKETS,
             "s",
-            (12, 8),
+            HALF,
             exemplar=True,
         ),
         latency(
-            About("Result size", "How much of a model's context do the results take?", "no calls"),
+            About(
+                "Result size",
+                "How much of a model's context do the results take? Four bytes are about a token.",
+                "no calls",
+            ),
             {
                 "p99": q.result_bytes(0.99),
                 "p50": q.result_bytes(0.5),
                 "average": q.RESULT_BYTES_MEAN_OVER_TIME,
             },
             "bytes",
-            (12, 8),
+            HALF,
         ),
     ]
 
@@ -150,7 +140,8 @@ def _all() -> table.Panel:
         About(
             "Tools",
             "How is each tool: how often called, how often failed, how slow, how large, and when"
-            " last? All of it in this time range.",
+            " last? All of it in this time range. Calls a minute are drawn; the tokens of an"
+            " average result are an estimate, a quarter of its bytes.",
             "no tool is listed",
         ),
         [
@@ -163,29 +154,23 @@ def _all() -> table.Panel:
             rows(_keyed(q.seconds_in_range(0.99, q.EACH)), "G"),
             rows(_keyed(q.SECONDS_MEAN_IN_RANGE), "H"),
             rows(_keyed(q.RESULT_BYTES_MEAN), "I"),
-            rows(_keyed(q.LAST_CALL), "J"),
+            rows(_keyed(q.RESULT_TOKENS_MEAN), "J"),
+            rows(_keyed(q.LAST_CALL), "K"),
         ],
         [
-            Column("server", "Server", link=ROW_SERVER),
-            Column("tool", "Tool", link=ROW_TOOL),
-            Column("Value #A", "Calls", "locale", width=80, decimals=0, link=ROW_TOOL),
-            Column("Trend #B", "Rate", "reqps", sparkline="blue", link=ROW_TOOL),
-            Column("Value #C", "Failed", "locale", width=80, decimals=0, link=ROW_TOOL),
-            Column(
-                "Value #D",
-                "Failed share",
-                "percentunit",
-                width=110,
-                decimals=1,
-                steps=FAILING,
-                link=ROW_TOOL,
+            SERVER,
+            TOOL,
+            Column("Value #A", "Calls", "locale", width=75, decimals=0),
+            Column("Trend #B", "A minute", "short", sparkline="blue", least=120),
+            Column("Value #C", "Failed", "locale", width=75, decimals=0),
+            Column("Value #D", "Failed share", "percentunit", width=105, decimals=1, steps=FAILING),
+            *(
+                Column(f"Value #{ref}", title, "s", width=80)
+                for title, ref in zip(("p50", "p90", "p99", "Average"), "EFGH", strict=True)
             ),
-            Column("Value #E", "p50", "s", width=90, link=ROW_TOOL),
-            Column("Value #F", "p90", "s", width=90, link=ROW_TOOL),
-            Column("Value #G", "p99", "s", width=90, link=ROW_TOOL),
-            Column("Value #H", "Average", "s", width=90, link=ROW_TOOL),
-            Column("Value #I", "Result", "bytes", width=90, link=ROW_TOOL),
-            Column("Value #J", "Last call", "dateTimeFromNow", width=140, link=ROW_TOOL),
+            Column("Value #I", "Result", "bytes", width=85),
+            Column("Value #J", "≈ tokens", "locale", width=85, decimals=0),
+            Column("Value #K", "Last call", "dateTimeFromNow", width=140, empty="never"),
         ],
         (24, 10),
         join="key",
@@ -198,33 +183,38 @@ def _keyed(vector: str) -> str:
 
 
 def _rankings() -> list[Panel]:
-    each = "{{server}} {{tool}}"
     return [
         ranking(
             About("Slowest", "Which tools have the highest p99?", "no calls"),
             q.SLOWEST,
-            each,
+            EACH,
             "s",
-            (6, 9),
-            link=BAR_TOOL,
+            QUARTER,
+            link=TO_TOOL,
         ),
         ranking(
             About("Most failing", "Which tools failed most often?", "no call failed"),
             q.MOST_FAILING,
-            each,
+            EACH,
             "locale",
-            (6, 9),
-            colour="red",
+            QUARTER,
+            fixed="red",
             decimals=0,
-            link=BAR_TOOL,
+            link=TO_TOOL,
         ),
         ranking(
-            About("Largest results", "Which tools flood a model's context?", "no calls"),
+            About(
+                "Largest results, ≈ tokens",
+                "Which tools flood a model's context? An average result, estimated at four bytes a"
+                " token.",
+                "no calls",
+            ),
             q.LARGEST,
-            each,
-            "bytes",
-            (6, 9),
-            link=BAR_TOOL,
+            EACH,
+            "locale",
+            QUARTER,
+            decimals=0,
+            link=TO_TOOL,
         ),
     ]
 
@@ -237,10 +227,7 @@ def _never() -> table.Panel:
             "every tool was called",
         ),
         [rows(q.NEVER_CALLED, "A")],
-        [
-            Column("server", "Server", link=ROW_SERVER),
-            Column("tool", "Tool", link=ROW_TOOL),
-            Column("Value", "Calls", "locale", width=70, decimals=0, link=ROW_TOOL),
-        ],
-        (6, 9),
+        [SERVER, TOOL],
+        QUARTER,
+        sort=("Server", False),
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from grafana_foundation_sdk.models import units
 
-from grafana.asking import ALL
+from tests.support.asking import ALL
 from tests.support.dashboards import (
     RATE_INTERVAL,
     Json,
@@ -130,13 +130,16 @@ def target_rate_interval(board: Json) -> Iterator[str]:
 
 
 def target_job(board: Json) -> Iterator[str]:
-    """Every selector keeps to the jobs chosen."""
-    yield from _without(board, 'job=~"$job"')
+    """Every selector keeps to the jobs chosen; alerts on notifications are in view as well."""
+    yield from _without(board, 'job=~"$job"', 'job=~"$job|alertmanager"')
 
 
 def target_instance(board: Json) -> Iterator[str]:
-    """Every selector keeps to the instances chosen."""
-    yield from _without(board, 'instance=~"$instance"')
+    """Every selector of what an exporter says keeps to the instances chosen.
+
+    What is recorded speaks for all replicas and has no instance, nor has an alert on a server.
+    """
+    yield from _without(board, 'instance=~"$instance"', 'instance=~"$instance|"', recorded=False)
 
 
 def target_counter_agg(board: Json) -> Iterator[str]:
@@ -192,11 +195,14 @@ def _unreadable(expr: str) -> str:
     return ""
 
 
-def _without(board: Json, matcher: str) -> Iterator[str]:
+def _without(board: Json, matcher: str, of_alerts: str, recorded: bool = True) -> Iterator[str]:
     for query in _readable(board):
         for selector in selectors(query.expr):
-            if matcher not in selector.matchers:
-                yield f"{query}: {selector.metric} lacks {matcher}"
+            if ":" in selector.metric and not recorded:
+                continue
+            wanted = of_alerts if selector.metric.startswith("ALERTS") else matcher
+            if wanted not in selector.matchers:
+                yield f"{query}: {selector.metric} lacks {wanted}"
 
 
 def _template(board: Json, name: str, label: str) -> Iterator[str]:

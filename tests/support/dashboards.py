@@ -11,7 +11,7 @@ from typing import Any
 
 import promql_parser as promql
 
-from grafana.asking import ALL, CHOSEN, interpolated
+from tests.support.asking import ALL, CHOSEN, interpolated
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "grafana" / "dashboards"
@@ -21,8 +21,13 @@ Json = dict[str, Any]
 RATE_INTERVAL = timedelta(seconds=1234)
 """What stands for ``$__rate_interval`` while a query is only read: nobody would write it."""
 
+SCRAPE_SECONDS = 15
+"""How often Prometheus asks, in the data source as it is provisioned."""
+
 SAMPLE = {
     "__rate_interval": f"{RATE_INTERVAL.seconds}s",
+    "__interval": "15s",
+    "__interval_ms": "15000",
     "__range": "6h",
     "__from": "1700000000000",
     "__to": "1700021600000",
@@ -40,6 +45,8 @@ class Query:
     place: str
     expr: str
     instant: bool = False
+    scrapes: float = 1
+    """The shortest step, in intervals between two scrapes."""
 
     def __str__(self) -> str:
         return f"{self.board}: {self.place}"
@@ -74,7 +81,14 @@ def panel_queries(board: Json) -> Iterator[Query]:
     for panel in panels(board):
         for target in panel["targets"]:
             place = f"{panel['title']} {target['refId']}"
-            yield Query(board["uid"], place, target["expr"], target.get("instant", False))
+            instant = target.get("instant", False)
+            yield Query(board["uid"], place, target["expr"], instant, shortest_step(panel))
+
+
+def shortest_step(panel: Json) -> float:
+    """Scrapes within the shortest step of a panel; the interval of both is in its settings."""
+    found = re.fullmatch(r"(\d+)m", panel.get("interval", ""))
+    return int(found[1]) * 60 / SCRAPE_SECONDS if found else 1
 
 
 def annotation_queries(board: Json) -> Iterator[Query]:

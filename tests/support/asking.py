@@ -17,27 +17,31 @@ CHOSEN = ("job", "instance", "server", "tool")
 
 SECONDS_TO_ANSWER = 30
 
-_VARIABLE = re.compile(r"\$(\w+)")
+# ``$1`` is PromQL's own.
+_VARIABLE = re.compile(r"\$([a-z_]\w*)")
 _SPECIAL = re.compile(r"[$^*{}\[\]'+?.()|]")
 
 
 @dataclass(frozen=True)
 class Window:
-    """A time range in Unix seconds, and the seconds between two scrapes."""
+    """A time range in Unix seconds, the seconds between two scrapes, and the shortest step."""
 
     start: float
     end: float
     scrape: float = 15
     points: int = 300
+    least: float = 0
 
     @property
     def step(self) -> float:
         """Seconds between two points of a drawing."""
-        return max(self.scrape, (self.end - self.start) / self.points)
+        return max(self.scrape, self.least, (self.end - self.start) / self.points)
 
     def values(self) -> dict[str, str]:
         """Grafana's own variables."""
         return {
+            "__interval": _span(self.step),
+            "__interval_ms": str(round(self.step * 1000)),
             "__rate_interval": _span(max(self.step + self.scrape, 4 * self.scrape)),
             "__range": _span(self.end - self.start),
             "__from": str(round(self.start * 1000)),

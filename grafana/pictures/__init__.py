@@ -1,1 +1,0 @@
-"""Draws the committed dashboards with live data, for who has no Grafana at hand."""
