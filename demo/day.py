@@ -22,7 +22,6 @@ from mcp_types import Implementation
 from demo.traffic import BOOKS
 
 MORNING = 8.0
-"""The hour at which the first day begins."""
 
 TASKS_AT_PEAK = 1.0
 """Tasks that begin in a second, at the busiest time of the day."""
@@ -107,9 +106,12 @@ def _depend(chance: random.Random) -> Call:
 class Day:
     """The days of one run: ``seconds`` real ones make up a day."""
 
-    def __init__(self, url: str, seconds: float, set_mode: Callable[[str], None]) -> None:
+    def __init__(
+        self, url: str, seconds: float, set_mode: Callable[[str], None], begin: float = MORNING
+    ) -> None:
         self._url = url
         self._seconds = seconds
+        self._begin_hour = begin
         self._set_mode = set_mode
         self._chance = random.Random()  # noqa: S311 - nothing secret
         self._running: set[asyncio.Task[None]] = set()
@@ -119,7 +121,7 @@ class Day:
         began = time.monotonic()
         set_to = ""
         while True:
-            hour = MORNING + 24 * (time.monotonic() - began) / self._seconds
+            hour = self._begin_hour + 24 * (time.monotonic() - began) / self._seconds
             if mode(hour) != set_to:
                 set_to = mode(hour)
                 self._set_mode(set_to)
@@ -152,11 +154,17 @@ def main() -> None:
     parser.add_argument("url", help="where the exporter takes MCP clients")
     parser.add_argument("--mode-file", type=Path, required=True, help="that of the server flaky")
     parser.add_argument("--minutes", type=float, default=24, help="how long a day lasts")
+    parser.add_argument("--hour", type=float, default=MORNING, help="at which the first begins")
     parser.add_argument("--after", type=float, default=0, help="seconds until the first begins")
     chosen = parser.parse_args()
     time.sleep(chosen.after)
-    day = Day(chosen.url, 60 * chosen.minutes, lambda name: _write(chosen.mode_file, name))
-    asyncio.run(day.run())
+    days = Day(
+        chosen.url,
+        60 * chosen.minutes,
+        lambda name: _write(chosen.mode_file, name),
+        chosen.hour,
+    )
+    asyncio.run(days.run())
 
 
 def _write(path: Path, name: str) -> None:

@@ -189,7 +189,7 @@ def _traffic() -> list[Panel]:
         ),
         line_each(
             About("Failed calls a minute", "Whose tool calls fail?", "no call failed"),
-            f"{q.failed_calls('server')} > 0",
+            q.FAILED_BY_SERVER,
             "server",
             "short",
             HALF,

@@ -108,9 +108,19 @@ def buckets(function: str, metric: str, selector: str, by: str = "") -> str:
     )
 
 
-def recorded(metric: str, selector: str, by: str = "", window: str = "$__rate_interval") -> str:
-    """A recorded rate, averaged over a window so that no event between two steps is lost."""
-    return f"sum{_by(by)} (avg_over_time({metric}{{{selector}}}[{window}]))"
+def recorded(metric: str, selector: str, by: str = "") -> str:
+    """A recorded rate, averaged over each step so that no event between two of them is lost."""
+    return f"sum{_by(by)} (avg_over_time({metric}{{{selector}}}[$__rate_interval]))"
+
+
+def that_happened(metric: str, selector: str, by: str) -> str:
+    """A recorded rate a minute of what happened at all in the time range.
+
+    The rest would be red lines at 0; without its zeros a line would go straight from one time that
+    something failed to the next.
+    """
+    at_all = f"sum by ({by}) (max_over_time({metric}{{{selector}}}[$__range] @ end())) > 0"
+    return f"{a_minute(recorded(metric, selector, by))} and on ({by}) ({at_all})"
 
 
 def highest(metric: str, selector: str, by: str = "") -> str:
@@ -339,15 +349,10 @@ PROBES = per_step("mcp_probes_total", SERVER, "result")
 PROBE_SECONDS = "mcp_probe_duration_seconds"
 
 REQUESTS = a_minute(per_second("mcp_requests_total", SERVER, "method"))
-# What did not happen would be a red line at 0.
-REQUEST_OUTCOMES = (
-    a_minute(recorded("server_outcome:mcp_requests:rate5m", RECORDED_SERVER, "outcome")) + " > 0"
-)
+REQUEST_OUTCOMES = that_happened("server_outcome:mcp_requests:rate5m", RECORDED_SERVER, "outcome")
 REQUEST_P99 = quantile(0.99, "mcp_request_duration_seconds", SERVER, "method")
 PROTOCOL_ERRORS = worded(
-    a_minute(per_second("mcp_protocol_errors_total", SERVER, "method, code")) + " > 0",
-    "code",
-    ERROR_CODES,
+    per_step("mcp_protocol_errors_total", SERVER, "method, code"), "code", ERROR_CODES
 )
 SERVER_REQUESTS = a_minute(per_second("mcp_server_requests_total", SERVER, "method, outcome"))
 NOTIFICATIONS = a_minute(per_second("mcp_notifications_total", SERVER, "method, direction"))
@@ -375,10 +380,10 @@ _CALLS = "mcp_tool_calls_total"
 _CALL_SECONDS = "mcp_tool_call_duration_seconds"
 _RECORDED_CALLS = "server_tool_outcome:mcp_tool_calls:rate5m"
 _RECORDED_ERRORS = "server_tool:mcp_tool_call_errors:rate5m"
-_RECORDED_COMPLETED = "server_tool:mcp_tool_calls_completed:rate5m"
 _RECORDED_SECONDS = "server_tool_quantile:mcp_tool_call_duration_seconds:rate5m"
 _RESULT_BYTES = "mcp_tool_result_bytes"
 FAILED = f'{TOOL},outcome=~"tool_error|protocol_error|timeout|upstream_error"'
+COMPLETED = f'{TOOL},outcome=~"ok|tool_error|protocol_error|timeout|upstream_error"'
 EACH = "server, tool"
 # Of nothing at all a histogram knows no quantile; of next to nothing it is the fastest call's.
 FASTEST = 1e-9
@@ -394,6 +399,10 @@ def failed_calls(by: str = "") -> str:
     return a_minute(recorded(_RECORDED_ERRORS, RECORDED_TOOL, by))
 
 
+CALLS_BY_OUTCOME = that_happened(_RECORDED_CALLS, RECORDED_TOOL, "outcome")
+FAILED_BY_SERVER = that_happened(_RECORDED_ERRORS, RECORDED_TOOL, "server")
+
+
 def calls_in_range(by: str = "") -> str:
     """Tool calls in the time range, from the counter itself."""
     return in_range(_CALLS, TOOL, by)
@@ -406,8 +415,7 @@ def failed_in_range(by: str = "") -> str:
 
 def failed_share(by: str = "") -> str:
     """Share of the completed tool calls in the time range that failed; absent without calls."""
-    errors = recorded(_RECORDED_ERRORS, RECORDED_TOOL, by, "$__range")
-    return f"{errors} / ({recorded(_RECORDED_COMPLETED, RECORDED_TOOL, by, '$__range')} > 0)"
+    return f"{failed_in_range(by)} / ({in_range(_CALLS, COMPLETED, by)} > 0)"
 
 
 def seconds(q: str, by: str = "") -> str:

@@ -126,14 +126,14 @@ def _traffic() -> list[Panel]:
             link=TO_TOOLS,
             exemplar=True,
         ),
-        lines(
+        events(
             About(
-                "Protocol errors a minute",
+                "Protocol errors",
                 "Which JSON-RPC errors does the server reply with, and to what?",
                 "no protocol error",
             ),
-            [drawn(q.PROTOCOL_ERRORS, "{{method}}: {{code}}")],
-            "short",
+            q.PROTOCOL_ERRORS,
+            "{{method}}: {{code}}",
             THIRD,
         ),
         counted_each(

@@ -106,7 +106,7 @@ def calls_by_outcome(size: Size, link: Link) -> timeseries.Panel:
         "How many tool calls a minute, and how did they end?",
         NOTHING_RECORDED,
     )
-    return stacked(about, f"{q.calls('outcome')} > 0", "outcome", "short", size, link=link)
+    return stacked(about, q.CALLS_BY_OUTCOME, "outcome", "short", size, link=link)
 
 
 def requests_by_outcome(size: Size, link: Link | None) -> timeseries.Panel:

@@ -112,7 +112,7 @@ RIGHTLY_EMPTY = {
     **{f"{place} B": "no objective is missed" for place in ATTAINED},
     "mcp-overview: Failed calls a minute A": "no call failed",
     "mcp-servers: Health as each exporter sees it A": "one exporter has each server",
-    "mcp-servers: Protocol errors a minute A": "no server replies with an error",
+    "mcp-servers: Protocol errors A": "no server replies with an error",
     "mcp-servers: Requests from server to client, a minute A": "no server asks its client",
     "mcp-servers: Changes of the tool list A": "no tool has changed",
     "mcp-servers: Process starts A": "every server runs already",
