@@ -28,6 +28,13 @@ class LineCutter:
         self._data = self._data[self._at :] + data if self._data else data
         self._at = 0
 
+    def whole(self, data: bytes) -> bytes | None:
+        """Return the line that these bytes are; ``None`` where they are not just one: feed them."""
+        end = len(data) - 1
+        if self._size or self._data or end > self._limit or data.find(b"\n") != end:
+            return None
+        return data[:end].removesuffix(b"\r")
+
     @property
     def has_unread(self) -> bool:
         """Whether there may be lines that were not taken yet."""

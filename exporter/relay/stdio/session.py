@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from time import monotonic
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from exporter.protocol import errors, jsonrpc
 from exporter.protocol.jsonrpc import Id, Message
@@ -76,7 +76,7 @@ class StdioSession(ChildHost):
         response = None
         if asked:
             response = StdioResponse(request, self, self._timers, ids, begun or (), self._headers)
-            self._await(response, asked)
+            self._await(response, ids, asked)
         self.child.send(one_line(request.body))
         if response is None:
             request.respond(202, b"", b"")
@@ -141,11 +141,11 @@ class StdioSession(ChildHost):
         reply = errors.error(errors.INVALID_REQUEST, text, asked[0].reply_id)
         request.respond(400, reply, errors.JSON, self._headers)
 
-    def _await(self, response: StdioResponse, asked: Sequence[Message]) -> None:
+    def _await(self, response: StdioResponse, ids: Sequence[Id], asked: Sequence[Message]) -> None:
         if response.can_stream:
             self._streams[response] = None
-        for message in asked:
-            self._waiting[message.reply_id] = response
+        for request_id, message in zip(ids, asked, strict=True):
+            self._waiting[request_id] = response
             token = message.progress_token
             if token is not UNSET:
                 self._tokens[token] = response
@@ -170,9 +170,9 @@ class StdioSession(ChildHost):
 
     def _reply(self, message: Message, data: bytes, arrived: float) -> None:
         request_id = self._asked(message)
-        response = self._waiting.pop(request_id, None)
-        if response is None:
+        if request_id is UNSET:
             return
+        response = self._waiting.pop(request_id)
         self.is_useful = self.is_useful or message.error is UNSET
         response.reply(request_id, data)
         response.inside += monotonic() - arrived
@@ -182,13 +182,13 @@ class StdioSession(ChildHost):
         if not self.is_useful:
             self._loop.call_soon(self.end, Outcome.CLIENT_GONE, "the server refused initialize")
 
-    def _asked(self, reply: Message) -> Id:
-        """The id of the request that a reply is to.
+    def _asked(self, reply: Message) -> Id | UnsetType:
+        """The id of the request that a reply is to, as its client wrote it.
 
         It may come back as another JSON type, as the official SDKs allow, or as null in an error:
         that is all that a server can say which could not read the id.
         """
-        given = reply.reply_id
+        given = reply.id
         if given in self._waiting:
             return given
         other = jsonrpc.retyped(given)
@@ -196,7 +196,7 @@ class StdioSession(ChildHost):
             return other
         if given is None and reply.error is not UNSET and len(self._waiting) == 1:
             return next(iter(self._waiting))
-        return given
+        return UNSET
 
     def _stream_for(self, message: Message) -> StdioResponse | None:
         """Which stream a message belongs to; stdio says so only of progress.

@@ -191,9 +191,13 @@ class Child(asyncio.SubprocessProtocol):
                 if self.on_stderr is not None:
                     self.on_stderr(line)
             return
-        self._lines.feed(data)
-        if not self._is_behind:
-            self._read_lines()
+        whole = self._lines.whole(data)  # most often it is, and that costs least
+        if whole is None:
+            self._lines.feed(data)
+            if not self._is_behind:
+                self._read_lines()
+        elif whole and self._owner is not None and not whole.isspace():
+            self._owner.child_said(whole)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
         """One of the streams is closed."""

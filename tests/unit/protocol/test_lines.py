@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.protocol.lines import LineCutter
+
+Cut = Callable[[LineCutter, bytes], list[bytes | None]]
 
 
 def cut(lines: LineCutter, data: bytes) -> list[bytes | None]:
@@ -13,8 +18,15 @@ def cut(lines: LineCutter, data: bytes) -> list[bytes | None]:
     return list(lines)
 
 
-@given(st.lists(st.binary(max_size=20)))
-def test_lines_do_not_depend_on_how_the_stream_comes(parts: list[bytes]) -> None:
+def cut_quickly(lines: LineCutter, data: bytes) -> list[bytes | None]:
+    """The same by a short cut, where there is one."""
+    whole = lines.whole(data)
+    return cut(lines, data) if whole is None else [whole]
+
+
+@pytest.mark.parametrize("cut", [cut, cut_quickly])
+@given(parts=st.lists(st.binary(max_size=20) | st.just(b"line\n")))
+def test_lines_do_not_depend_on_how_the_stream_comes(cut: Cut, parts: list[bytes]) -> None:
     lines = LineCutter(10_000)
     expected = [each.removesuffix(b"\r") for each in b"".join(parts).split(b"\n")[:-1]]
     assert [each for part in parts for each in cut(lines, part)] == expected
@@ -37,6 +49,17 @@ def test_a_line_that_is_too_long_costs_only_itself() -> None:
     lines = LineCutter(4)
     assert cut(lines, b"abcdef") == []
     assert cut(lines, b"gh\nok\nabcde\nabcd\n") == [None, b"ok", None, b"abcd"]
+
+
+def test_a_short_cut_is_taken_for_one_line_within_the_limit_alone() -> None:
+    lines = LineCutter(4)
+    assert lines.whole(b"abcd\n") == b"abcd"
+    assert lines.whole(b"abc\r\n") == b"abc"
+    for other in (b"abcde\n", b"a\nb\n", b"abc", b"a\nb", b""):
+        assert lines.whole(other) in (None, b"")
+    lines.feed(b"begun")
+    list(lines)
+    assert lines.whole(b"and ended\n") is None
 
 
 def test_of_a_line_that_is_too_long_nothing_is_kept() -> None:
