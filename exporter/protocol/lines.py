@@ -31,7 +31,7 @@ class LineCutter:
     def whole(self, data: bytes) -> bytes | None:
         """Return the line that these bytes are; ``None`` where they are not just one: feed them."""
         end = len(data) - 1
-        if self._size or self._data or end > self._limit or data.find(b"\n") != end:
+        if end < 0 or self._size or self._data or end > self._limit or data.find(b"\n") != end:
             return None
         return data[:end].removesuffix(b"\r")
 

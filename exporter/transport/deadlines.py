@@ -1,5 +1,5 @@
-"""One timer for everything that waits equally long: a timer of its own for each costs a call more
-than reading its messages does."""
+"""One timer for everything that waits equally long: a timer each would cost a call more than
+reading its messages does."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class Deadlines(Generic[T]):
-    """Calls ``expired`` with what was added ``seconds`` ago, in the order of its coming.
+    """Calls ``expired`` with what was added ``seconds`` ago, in the order in which it was added.
 
-    0 seconds are none: nothing expires.
+    With 0 seconds nothing expires.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Deadlines(Generic[T]):
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, waiting: T, now: float) -> None:
-        """Its time runs, since ``now``."""
+        """Begin to count its time at ``now``."""
         if not self._seconds:
             return
         self._due[waiting] = now + self._seconds
@@ -35,11 +35,11 @@ class Deadlines(Generic[T]):
             self._timer = self._loop.call_later(self._seconds, self._look)
 
     def discard(self, waiting: T) -> None:
-        """It does not wait any more."""
+        """Forget it: it does not wait any more."""
         self._due.pop(waiting, None)
 
     def close(self) -> None:
-        """Expire nothing any more."""
+        """Cancel the timer and forget everything."""
         self._due.clear()
         if self._timer is not None:
             self._timer.cancel()

@@ -16,15 +16,15 @@ import time
 
 
 class Reaper:
-    """Tells the reaper process which process groups live; starts it with the first one."""
+    """Tells the reaper process which process groups live, and starts it with the first one."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._groups: set[int] = set()
 
     def watch(self, group: int) -> None:
-        """This process group must not outlive the exporter."""
-        if self._process is None or self._process.poll() is not None:  # somebody ended it
+        """End this process group where the exporter is killed."""
+        if self._process is None or self._process.poll() is not None:  # it was ended
             self.close()
             self._process = self._start()
             self._tell(b"".join(b"+%d\n" % each for each in self._groups))
@@ -32,12 +32,12 @@ class Reaper:
         self._tell(b"+%d\n" % group)
 
     def forget(self, group: int) -> None:
-        """This process group is gone."""
+        """Forget a process group that is gone."""
         self._groups.discard(group)
         self._tell(b"-%d\n" % group)
 
     def close(self) -> None:
-        """The exporter stops in order: the reaper has nothing left to do."""
+        """End the reaper: the exporter stops in order."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             self._process.wait()

@@ -53,7 +53,7 @@ class StderrLog:
 
 
 class StderrReader:
-    """Reads one child's stderr as fast as it comes: a child waits where nobody reads it."""
+    """Reads one child's stderr as fast as it comes: a child waits where it is not read."""
 
     def __init__(self, stderr_log: StderrLog) -> None:
         self._log = stderr_log

@@ -267,7 +267,7 @@ async def test_a_client_that_reads_slowly_is_told_and_forgotten_when_it_leaves()
 
 
 @on_fake_time
-async def test_a_slow_client_whose_response_is_complete_holds_nobody_back() -> None:
+async def test_a_slow_client_whose_response_is_complete_holds_no_other_back() -> None:
     one = Post()
     one.response.stream()
     one.client.connection.pause_writing()

@@ -202,7 +202,7 @@ async def test_with_several_in_flight_and_no_such_stream_it_goes_to_the_latest()
 
 
 @on_fake_time
-async def test_what_nobody_can_hear_yet_is_kept_in_order() -> None:
+async def test_what_has_no_stream_yet_is_kept_in_order() -> None:
     scene = Scene().begin()
     for number in range(300):
         scene.child.say(notification("notifications/message", data=number))
@@ -244,7 +244,7 @@ async def test_the_messages_of_a_batch_of_the_child_are_told_apart() -> None:
 
 
 @on_fake_time
-async def test_a_batch_is_answered_as_one() -> None:
+async def test_a_batch_is_replied_to_as_one() -> None:
     scene = Scene().begin()
     client = scene.post([request(1), notification("notifications/initialized"), request(2)])
     scene.child.say(error(2))
@@ -279,7 +279,7 @@ async def test_an_id_in_use_cannot_be_used_again() -> None:
 
 
 @on_fake_time
-async def test_a_lost_child_answers_everything_and_ends_the_session() -> None:
+async def test_a_lost_child_is_told_to_everything_that_waits_and_ends_the_session() -> None:
     scene = Scene().begin()
     listening = scene.listen()
     first, second = scene.post(request(1)), scene.post([request("a"), request("b")])
@@ -396,7 +396,7 @@ async def test_a_request_of_the_child_is_answered_by_a_post() -> None:
 
 
 @on_fake_time
-async def test_a_session_is_idle_when_nobody_waits() -> None:
+async def test_a_session_is_idle_when_nothing_waits() -> None:
     scene = Scene().begin()
     assert scene.session.is_idle
     client = scene.post(request(1))
@@ -504,7 +504,7 @@ class Chaos(RuleBasedStateMachine):
         books = self.scene.books
         self._run(self.scene.child.die)
         assert books.in_flight == 0
-        self._check_answers()
+        self._check_replies()
         assert books.outcomes().total() == self.sent
         self.clients.clear()
         self.runner.run(self._open())
@@ -519,7 +519,7 @@ class Chaos(RuleBasedStateMachine):
         self._run(lambda: self.scene.session.end(Outcome.CLIENT_GONE, "over"))
         assert self.scene.books.in_flight == 0
         assert self.scene.session.is_idle
-        self._check_answers()
+        self._check_replies()
         loop = self.runner.get_loop()
         assert isinstance(loop, VirtualLoop)
         assert not loop.faults, loop.faults
@@ -539,7 +539,7 @@ class Chaos(RuleBasedStateMachine):
 
         self.runner.run(soon())
 
-    def _check_answers(self) -> None:
+    def _check_replies(self) -> None:
         for client in self.clients:
             assert client.reply.is_complete
 

@@ -250,7 +250,7 @@ async def test_a_log_message_may_be_about_a_request_that_was_given_up(
 
 
 @on_fake_time
-async def test_a_message_that_belongs_to_nobody_is_dropped() -> None:
+async def test_a_message_of_no_request_is_dropped() -> None:
     scene = Scene()
     scene.child.say(notification("notifications/message", data=1))
     scene.child.say({"jsonrpc": "2.0", "method": "notifications/message"})
@@ -336,7 +336,7 @@ async def test_an_error_has_the_http_status_of_its_code(code: float, status: int
     ],
 )
 @on_fake_time
-async def test_nonsense_of_the_child_disturbs_nobody(line: bytes) -> None:
+async def test_nonsense_of_the_child_disturbs_no_client(line: bytes) -> None:
     scene = Scene()
     client = scene.post(modern(1))
     scene.child.say(line)
@@ -355,7 +355,7 @@ async def test_an_odd_end_of_a_subscription_is_passed_on(text: bytes) -> None:
 
 
 @on_fake_time
-async def test_half_an_emoji_disturbs_nobody() -> None:
+async def test_half_an_emoji_disturbs_no_client() -> None:
     scene = Scene()
     first, second = scene.post(modern(1)), scene.post(modern(2))
     scene.child.say(b'{"id":1,"result":{"text":"\\ud83d", "isError": true}}')
@@ -366,7 +366,7 @@ async def test_half_an_emoji_disturbs_nobody() -> None:
 
 
 @on_fake_time
-async def test_a_lost_child_answers_everything() -> None:
+async def test_a_lost_child_is_told_to_everything_that_waits() -> None:
     scene = Scene()
     clients = [scene.post(modern(each)) for each in ("a", "b")]
     stream = scene.post(modern("c", "subscriptions/listen", progressToken=1))
@@ -567,7 +567,7 @@ class Chaos(RuleBasedStateMachine):
         self._run(lambda: self.scene.shared.end(Outcome.CLIENT_GONE, "over"))
         assert self.scene.books.in_flight == 0
         assert self.scene.shared.is_idle
-        self._check_answers()
+        self._check_replies()
         loop = self.runner.get_loop()
         assert isinstance(loop, VirtualLoop)
         assert not loop.faults, loop.faults
@@ -576,7 +576,7 @@ class Chaos(RuleBasedStateMachine):
     def _reopen(self) -> None:
         if self.scene.child.is_stopped:
             assert self.scene.books.in_flight == 0
-            self._check_answers()
+            self._check_replies()
             self.clients.clear()
             self.runner.run(self._open())
 
@@ -596,7 +596,7 @@ class Chaos(RuleBasedStateMachine):
 
         self.runner.run(soon())
 
-    def _check_answers(self) -> None:
+    def _check_replies(self) -> None:
         for client in self.clients:
             assert client.reply.is_complete
 

@@ -27,7 +27,7 @@ async def test_the_eras_never_meet_in_one_child(children: list[FakeChild]) -> No
 
 
 @on_fake_time
-async def test_the_end_answers_everything_and_waits_for_the_children(
+async def test_the_end_replies_to_everything_and_waits_for_the_children(
     children: list[FakeChild],
 ) -> None:
     scene = Scene(children)

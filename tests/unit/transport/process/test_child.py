@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -23,7 +23,7 @@ Loop = Callable[[], asyncio.AbstractEventLoop]
 
 
 class NoReaper(Reaper):
-    """Watches nobody; keeps who it was told of."""
+    """Watches nothing; keeps what it was told of."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Owner:
         return await self.lines.get()
 
 
-class Ledger:
+class Lives:
     """Keeps the lives of children."""
 
     def __init__(self) -> None:
@@ -81,9 +81,9 @@ class Scene:
 
     def __init__(self, script: str = "", server: Server | None = None, **options: Any) -> None:
         command = Server("demo", "stdio", command="/bin/sh", args=("-c", script))
-        self.owner, self.ledger, self.reaper = Owner(), Ledger(), NoReaper()
+        self.owner, self.lives, self.reaper = Owner(), Lives(), NoReaper()
         self.child = Child(
-            server or command, self.owner, self.ledger, self.reaper, "session", **options
+            server or command, self.owner, self.lives, self.reaper, "session", **options
         )
 
     async def pid(self) -> int:
@@ -98,11 +98,11 @@ class Scene:
         return error
 
     async def stop(self) -> str:
-        """Stop the child; answers how it ended."""
+        """Stop the child; return how it ended."""
         await self.child.stop()
         assert self.reaper.watched == []
         assert not self.owner.lost.done(), "its owner ended it, and hears no more"
-        (reason,) = self.ledger.exits
+        (reason,) = self.lives.exits
         return reason
 
 
@@ -242,7 +242,7 @@ def test_a_line_that_is_too_long_is_counted_and_the_next_one_read(loop: Loop) ->
     async def story() -> None:
         scene = Scene("echo 1234567890; echo 12345; read line", max_line=5)
         assert await scene.owner.line() == b"12345"
-        assert scene.ledger.unread == ["too_large"]
+        assert scene.lives.unread == ["too_large"]
         await scene.stop()
 
     play(loop, story)
@@ -285,7 +285,7 @@ def test_a_child_that_waits_for_a_place_may_be_stopped(loop: Loop) -> None:
         first = Scene("exec cat")
         second = Scene("exec cat", after=first.child.stop())
         await second.child.stop()
-        assert not second.ledger.started
+        assert not second.lives.started
 
     play(loop, story)
 
@@ -310,7 +310,7 @@ def test_a_lost_child_says_how_it_ended(loop: Loop, script: str, text: str, reas
         error = await scene.end()
         assert text in str(error)
         assert error.fault is Fault.EXIT
-        assert scene.ledger.exits == [reason]
+        assert scene.lives.exits == [reason]
         scene.child.send(b"too late")
 
     play(loop, story)
@@ -336,8 +336,8 @@ def test_a_child_that_cannot_be_started_says_why(loop: Loop, server: Server, tex
         assert str(error).startswith("could not be started: ")
         assert text in str(error)
         assert error.fault is Fault.CONNECTION
-        assert not scene.ledger.started
-        assert not scene.ledger.exits
+        assert not scene.lives.started
+        assert not scene.lives.exits
 
     play(loop, story)
 
@@ -446,15 +446,28 @@ def test_stderr_is_logged_under_the_name_of_the_server(
     assert {vars(record)["server"] for record in logged} == {"demo"}
 
 
+class WithoutTimers:
+    """An event loop on which nothing is put off."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        assert name not in ("call_later", "call_at")
+        return getattr(self._loop, name)
+
+
 def test_a_flood_on_stderr_holds_up_nothing_and_is_cut_in_the_log(
     loop: Loop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The child is not made to wait for what is not logged: its next word comes at once."""
+    """The child is not made to wait for what is not logged: no timer lets it go on."""
     caplog.set_level(logging.INFO)
 
     async def story() -> None:
         scene = Scene("yes 0123456789 | head -c 4000000 >&2; echo done; read line")
+        scene.child._loop = cast("asyncio.AbstractEventLoop", WithoutTimers(scene.child._loop))
         assert await scene.owner.line() == b"done"
+        scene.child._loop = asyncio.get_running_loop()
         await scene.stop()
 
     play(loop, story)
