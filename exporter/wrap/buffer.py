@@ -80,10 +80,11 @@ class ReportBuffer:
         self._bytes[to_server] += size
         self._has_changes = True
 
-    def unparsed(self, reason: str) -> None:
-        """A message passed by without being understood."""
-        self._unparsed[reason] += 1
-        self._has_changes = True
+    def unparsed(self, reason: str, count: int = 1) -> None:
+        """Messages passed by without being understood."""
+        if count:
+            self._unparsed[reason] += count
+            self._has_changes = True
 
     def failed(self, where: str) -> None:
         """Observation failed; the bytes went on."""

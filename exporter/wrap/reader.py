@@ -34,7 +34,17 @@ PAUSE = 0.02
 """Seconds in which copies gather, while there are any, before they are read."""
 
 MAX_UNREAD = 256
-"""Copies that are queued; with one more, the thread that copies reads them all."""
+"""Copies that are queued; with one more, the thread that copies reads some itself."""
+
+MAX_UNREAD_BYTES = 16 * 1024 * 1024
+"""Bytes that are queued; with more, all are passed over unread: a flood costs neither its own
+traffic nor memory."""
+
+READ_TIME = 0.005
+"""Seconds that the thread that copies gives to reading at once."""
+
+END_TIME = 0.25
+"""Seconds in which what is left is read when the server has ended."""
 
 _MANY = 16
 """Copies that do not wait for the next poll."""
@@ -56,6 +66,9 @@ class CopyReader:
             False: LineCutter(MAX_LINE, long_reply.ENDS),
         }
         self._unread: deque[tuple[bytes, float, bool]] = deque()
+        self._taken = [0, 0]  # bytes from each side, counted by the thread that copies them
+        self._begun = 0
+        self._current: tuple[float, bool] | None = None  # time and side of the copy that is read
         self._wake = Event()
         self._reader = Thread(target=self._run, name="reader", daemon=True)
         self._sender = ReportSender(socket_path, self._buffer) if socket_path else None
@@ -69,30 +82,31 @@ class CopyReader:
     def take(self, data: bytes, now: float, to_server: bool) -> None:
         """Queue what passed by at ``now``; no bytes: that side has ended."""
         self._unread.append((data, now, to_server))
+        self._taken[to_server] += len(data)
 
     def copied(self, size: int) -> None:
         """So many bytes have been copied; have them read in time."""
         queued = len(self._unread)
         if size > _LONG or queued > MAX_UNREAD:
-            self.read()
+            self.read(READ_TIME)
+            if sum(self._taken) - self._begun > MAX_UNREAD_BYTES:
+                self._pass_over()
         elif queued > _MANY and not self._wake.is_set():
             self._wake.set()
 
-    def read(self) -> None:
-        """Read what is queued."""
-        buffer = self._buffer
-        with buffer.lock:
-            while self._unread:
-                try:
-                    self._read(*self._unread.popleft())
-                except Exception:  # noqa: BLE001  observation must never hurt the traffic
-                    buffer.failed("wrap")
+    def read(self, seconds: float = READ_TIME) -> None:
+        """Read what is queued, for about so many seconds; what is left comes next time."""
+        end = monotonic() + seconds
+        with self._buffer.lock:
+            while self._read_copy(end):
+                pass
         if self._sender is not None and not self._sender.wake.is_set():
             self._sender.wake.set()
 
     def end(self, code: int, was_asked: bool, timeout: float) -> None:
         """The server exited with this code (negative: by that signal); report what is left."""
-        self.read()
+        self.read(END_TIME)
+        self._pass_over()
         was_asked = was_asked or self._has_client_left
         # What a client no longer waits for was not lost by the server.
         outcome = Outcome.CLIENT_GONE if was_asked else Outcome.UPSTREAM_ERROR
@@ -106,19 +120,47 @@ class CopyReader:
         while True:
             self._wake.wait(POLL_INTERVAL)
             self._wake.clear()
-            while self._unread:
+            while self._unread or self._current:
                 sleep(PAUSE)
                 self.read()
 
-    def _read(self, data: bytes, now: float, to_server: bool) -> None:
+    def _read_copy(self, end: float) -> bool:
+        """Read one copy, or the rest of one; return whether there is time for another."""
+        if self._current is None and not self._unread:
+            return False
+        now, to_server = self._current or self._begin()
+        for line in self._lines[to_server]:
+            try:
+                self._read_line(line, now, to_server)
+            except Exception:  # noqa: BLE001  observation must never hurt the traffic
+                self._buffer.failed("wrap")
+            if monotonic() > end:
+                return False
+        self._current = None
+        return True
+
+    def _begin(self) -> tuple[float, bool]:
+        """Begin with the oldest copy."""
+        data, now, to_server = self._unread.popleft()
+        self._begun += len(data)
         self._has_client_left |= to_server and not data
-        lines = self._lines[to_server]
-        lines.feed(data)
-        for line in lines:
-            if line is None:
-                self._note_long(lines, now, to_server)
-            elif line.strip():
-                self._note(line, now, to_server)
+        self._lines[to_server].feed(data)
+        self._current = (now, to_server)
+        return self._current
+
+    def _pass_over(self) -> None:
+        """Leave unread what is queued, and count its messages."""
+        with self._buffer.lock:
+            while self._current is not None or self._unread:
+                _, to_server = self._current or self._begin()
+                self._buffer.unparsed("too_large", self._lines[to_server].skip())
+                self._current = None
+
+    def _read_line(self, line: bytes | None, now: float, to_server: bool) -> None:
+        if line is None:
+            self._note_long(self._lines[to_server], now, to_server)
+        elif line and not line.isspace():
+            self._note(line, now, to_server)
 
     def _note_long(self, lines: LineCutter, now: float, to_server: bool) -> None:
         """Of a line that is too long to be read, end the request whose reply it is."""

@@ -105,8 +105,6 @@ GUARDS = {
 """Where everything may be caught: observation must not hurt traffic."""
 
 TESTED_ELSEWHERE = {
-    "config.errors": "unit/config/test_load.py",
-    "config.limits": "unit/config/test_load.py",
     "protocol.failures": "unit/transport/http/test_pool.py",
     "telemetry.call": "unit/telemetry/test_exchange.py",
     "relay.cors": "unit/relay/test_gateway.py",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from time import process_time
 from typing import Any
 
 import pytest
 
 from exporter.protocol.label_values import Outcome
-from exporter.wrap.reader import MAX_LINE, CopyReader
+from exporter.wrap import reader
+from exporter.wrap.buffer import CALLS_A_REPORT
+from exporter.wrap.reader import MAX_LINE, MAX_UNREAD, MAX_UNREAD_BYTES, READ_TIME, CopyReader
 from exporter.wrap.report import Report
 
 
@@ -40,7 +43,7 @@ class Observed:
         self.reader.end(code, was_asked, timeout=0)
 
     def report(self) -> Report:
-        self.reader.read()
+        self.reader.read(60.0)
         report = self.reader._buffer.collect()
         assert report is not None
         return report
@@ -204,3 +207,47 @@ def test_ids_that_are_two_stay_two() -> None:
     report = observed.report()
     assert [each.method for each in report.calls] == ["tools/list"]
     assert report.waiting == 1
+
+
+def test_a_flood_is_passed_over_in_time_and_counted() -> None:
+    observed = Observed()
+    observed.client(call(1), now=1.0)
+    noise = b"1\n" * 32_768
+    began = process_time()
+    for _ in range(1000):
+        observed.server(noise)
+        observed.reader.copied(len(noise))
+    assert process_time() - began < 1000 * 5 * READ_TIME
+    assert sum(map(len, (data for data, _, _ in observed.reader._unread))) <= MAX_UNREAD_BYTES
+    observed.end(0)
+    report = observed.report()
+    assert report.unparsed["too_large"] > 0
+    assert sum(report.unparsed.values()) == 1000 * 32_768
+    assert [each.outcome for each in report.calls] == ["upstream_error"]
+
+
+def test_what_is_left_of_a_copy_is_read_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(1000))
+    monkeypatch.setattr(reader, "monotonic", lambda: float(next(ticks)))
+    observed = Observed()
+    observed.client(b"".join(call(number) for number in range(5)), now=1.0)
+    observed.server(reply(0) + reply(1), now=2.0)
+    observed.reader.read(1.5)
+    assert len(observed.reader._exchange) == 2
+    while observed.reader._unread or observed.reader._current:
+        observed.reader.read(1.5)
+    report = observed.report()
+    assert [each.seconds for each in report.calls] == [1.0, 1.0]
+    assert report.waiting == 3
+
+
+def test_calls_that_come_fast_are_all_read() -> None:
+    observed = Observed()
+    for number in range(3 * MAX_UNREAD):
+        observed.client(call(number))
+        observed.reader.copied(100)
+        observed.server(reply(number))
+        observed.reader.copied(100)
+    report = observed.report()
+    assert report.unparsed == {}
+    assert len(report.calls) == CALLS_A_REPORT
