@@ -15,6 +15,7 @@ from exporter.config import client_keys, document, validators
 from exporter.config.client_keys import Transport
 from exporter.config.document import Node, quoted
 from exporter.config.errors import ConfigError
+from exporter.config.limits import DEFAULT_TIMEOUT, Timeout
 from exporter.config.model import Config, Limits, ProbeSettings, Server, Values
 from exporter.config.variables import Variables, variables_of
 
@@ -48,7 +49,7 @@ def parse_config(
     defaults = Server(
         name="",
         transport="stdio",
-        timeout=validators.optional(top, "timeout", validators.duration, 300.0),
+        timeout=validators.optional(top, "timeout", _timeout, DEFAULT_TIMEOUT),
         idle_timeout=validators.optional(top, "idle_timeout", validators.duration, 1800.0),
         probe=_probe(top.get("probe"), ProbeSettings()),
     )
@@ -148,7 +149,7 @@ def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Se
     common = replace(
         defaults,
         name=name,
-        timeout=validators.optional(given, "timeout", validators.request_timeout, defaults.timeout),
+        timeout=validators.optional(given, "timeout", _server_timeout, defaults.timeout),
         idle_timeout=validators.optional(
             given, "idle_timeout", validators.duration, defaults.idle_timeout
         ),
@@ -240,6 +241,28 @@ def _probe(node: Node | None, default: ProbeSettings) -> ProbeSettings:
             f"interval ({validators.format_duration(settings.interval)}); change one of them"
         )
     return settings
+
+
+def _timeout(node: Node, plain: Callable[[Node], float] = validators.duration) -> Timeout:
+    """One duration, or ``{idle: …, total: …}``: then progress keeps a request alive."""
+    if node.kind != "a mapping":
+        return Timeout(plain(node))
+    given = validators.present(node)
+    validators.refuse_unknown(given, ("idle", "total"), ())
+    for key in ("idle", "total"):
+        if key not in given:
+            raise node.error(f'"{key}" is missing; write it like "{{idle: 60s, total: 30m}}"')
+    idle, total = validators.positive_duration(given["idle"]), validators.duration(given["total"])
+    if 0 < total <= idle:
+        raise node.error(
+            f"the total ({validators.format_duration(total)}) must be above idle "
+            f"({validators.format_duration(idle)}); change one of them (total: 0 for no end)"
+        )
+    return Timeout(idle, total)
+
+
+def _server_timeout(node: Node) -> Timeout:
+    return _timeout(node, validators.request_timeout)
 
 
 def _limits(node: Node | None) -> Limits:

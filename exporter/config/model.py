@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from exporter.config.client_keys import Transport
-from exporter.config.limits import Bounds
+from exporter.config.limits import DEFAULT_TIMEOUT, Bounds, Timeout
 
 HIDDEN = "<secret>"
 """Stands for what is not shown."""
@@ -79,7 +79,7 @@ class Server:
     cwd: str | None = None
     url: str | None = None
     headers: Mapping[str, str] = field(default_factory=Values)
-    timeout: float = 300.0
+    timeout: Timeout = DEFAULT_TIMEOUT
     idle_timeout: float = 1800.0
     probe: ProbeSettings = ProbeSettings()
     secrets: frozenset[str] = field(default=frozenset(), compare=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from exporter.config.limits import Timeout
 from exporter.config.model import HIDDEN, Config, Limits, ProbeSettings, Server, masked_url
 from exporter.config.redact import Redactor
 from exporter.config.validators import format_duration
@@ -33,10 +34,16 @@ def _server(server: Server) -> dict[str, Any]:
     else:
         shown["url"] = mask(masked_url(server.url or ""))
         shown["headers"] = _hidden(server.headers)
-    shown["timeout"] = format_duration(server.timeout)
+    shown["timeout"] = _timeout(server.timeout)
     shown["idle_timeout"] = format_duration(server.idle_timeout)
     shown["probe"] = _settings(server.probe)
     return {key: value for key, value in shown.items() if value not in (None, {}, [])}
+
+
+def _timeout(timeout: Timeout) -> str | dict[str, str]:
+    if timeout.total is None:
+        return format_duration(timeout.seconds)
+    return {"idle": format_duration(timeout.seconds), "total": format_duration(timeout.total)}
 
 
 def _hidden(values: Mapping[str, str]) -> dict[str, str]:

@@ -44,6 +44,13 @@ class Recorder(Protocol):
         """A notification passed by."""
 
 
+class ProgressWatcher(Protocol):
+    """What waits longer for a request that makes progress."""
+
+    def progressed(self, now: float) -> None:
+        """The server reported progress."""
+
+
 class Pending(Struct, eq=False, gc=False):
     """A request that waits for its reply.
 
@@ -109,6 +116,7 @@ class Exchange:
         self._questions: dict[object, Pending] = {}
         self._counts = [0, 0]
         self._unanswered: deque[tuple[bool, object]] | None = None
+        self._watchers: dict[object, ProgressWatcher] | None = None
         self._client: str | None = None
 
     def __len__(self) -> int:
@@ -158,6 +166,22 @@ class Exchange:
         is, and quantiles would be drawn up to three times as high as any call can take.
         """
         self._leave(pending, Outcome.TIMEOUT, deadline)
+
+    def watch(self, token: Id | UnsetType, watcher: ProgressWatcher) -> None:
+        """Tell a watcher of the progress that bears this token."""
+        if self._watchers is None:
+            self._watchers = {}
+        self._watchers[key_of(token)] = watcher
+
+    def unwatch(self, token: Id | UnsetType, watcher: ProgressWatcher) -> None:
+        """Tell it of that progress no more."""
+        if self._watchers is not None and self._watchers.get(key_of(token)) is watcher:
+            del self._watchers[key_of(token)]
+
+    def progressed(self, token: Id | UnsetType, now: float) -> None:
+        """The server reported progress with this token."""
+        if self._watchers is not None and (watcher := self._watchers.get(key_of(token))):
+            watcher.progressed(now)
 
     def is_late(self, request_id: Id | UnsetType, to_server: bool = True) -> bool:
         """Whether a request with this id ended without its reply, which now comes too late."""

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from exporter.protocol import jsonrpc
 from exporter.protocol.jsonrpc import ENCODED, UNREAD, Message
 from exporter.protocol.label_values import Outcome
-from exporter.protocol.spec import CANCELLED, LIST_CHANGED, LIST_TOOLS
+from exporter.protocol.spec import CANCELLED, LIST_CHANGED, LIST_TOOLS, PROGRESS
 from exporter.telemetry.exchange import Exchange, Pending, key_of
 from exporter.telemetry.guard import guarded
 
@@ -181,6 +181,8 @@ class Observer:
         self.recorder.notified(message.method, to_server=False)
         if message.method == LIST_CHANGED:
             self.events.list_changed()
+        elif message.method == PROGRESS and message.params is not None:
+            exchange.progressed(message.params.progress_token, now)
         elif message.method == CANCELLED and message.params is not None:
             exchange.cancel(message.params.request_id, now, to_server=False)
 

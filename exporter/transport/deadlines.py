@@ -8,6 +8,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Generic, TypeVar
 
+from exporter.config.limits import Timeout
+
 T = TypeVar("T")
 
 
@@ -33,6 +35,12 @@ class Deadlines(Generic[T]):
         self._due[waiting] = now + self._seconds
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._look)
+
+    is_renewable = False
+    """Whether ``renew`` does anything."""
+
+    def renew(self, waiting: T, now: float) -> None:
+        """It has made progress."""
 
     def discard(self, waiting: T) -> None:
         """Forget it: it does not wait any more."""
@@ -63,3 +71,54 @@ class Deadlines(Generic[T]):
                 return
             del self._due[waiting]
             self._expired(waiting)
+
+
+class RenewableDeadlines(Deadlines[T]):
+    """Deadlines that progress renews: ``seconds`` more each time, up to ``total`` in all."""
+
+    is_renewable = True
+
+    def __init__(
+        self,
+        seconds: float,
+        total: float,
+        expired: Callable[[T], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+
+        def expire(waiting: T) -> None:
+            self.discard(waiting)
+            expired(waiting)
+
+        super().__init__(seconds, expire, loop)
+        self._total = Deadlines(total, expire, loop)
+
+    def add(self, waiting: T, now: float) -> None:
+        """Its time runs, since ``now``."""
+        super().add(waiting, now)
+        self._total.add(waiting, now)
+
+    def renew(self, waiting: T, now: float) -> None:
+        """It has made progress: its time runs anew."""
+        if waiting in self._due:
+            super().discard(waiting)
+            super().add(waiting, now)
+
+    def discard(self, waiting: T) -> None:
+        """It does not wait any more."""
+        super().discard(waiting)
+        self._total.discard(waiting)
+
+    def close(self) -> None:
+        """Expire nothing any more."""
+        super().close()
+        self._total.close()
+
+
+def deadlines_of(
+    timeout: Timeout, expired: Callable[[T], None], loop: asyncio.AbstractEventLoop
+) -> Deadlines[T]:
+    """Return the deadlines of requests with this timeout."""
+    if timeout.total is None:
+        return Deadlines(timeout.seconds, expired, loop)
+    return RenewableDeadlines(timeout.seconds, timeout.total, expired, loop)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from exporter.config.limits import Timeout
 from exporter.config.model import Server
 from exporter.protocol import jsonrpc
 from exporter.protocol.jsonrpc import CAPABILITIES_KEY, VERSION_KEY
@@ -57,7 +58,7 @@ class Client(Downstream):
 class StdioScene(OpenApplication):
     """A stdio server behind a listener."""
 
-    def __init__(self, started: list[FakeChild], **settings: float) -> None:
+    def __init__(self, started: list[FakeChild], **settings: float | Timeout) -> None:
         self.children = started
         self.books = Books(transport="stdio")
         server = Server("files", "stdio", command="x", **cast("dict[str, Any]", settings))

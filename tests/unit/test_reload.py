@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 
 from exporter.config.errors import ConfigError
+from exporter.config.limits import Timeout
 from exporter.config.model import Config, Limits
 from exporter.config.source import ConfigSource
 from exporter.listeners import Listeners
@@ -227,7 +228,7 @@ def test_a_file_that_changed_is_read_once_it_is_written_whole(scene: Scene) -> N
     assert len(scene.servers.served) == 1, "it was still being written"
     scene.look()
     assert scene.servers.served[-1] == ["one", "two"]
-    assert scene.reloader.config.servers["two"].timeout == 60
+    assert scene.reloader.config.servers["two"].timeout == Timeout(60)
     scene.look()
     assert len(scene.servers.served) == 2
 

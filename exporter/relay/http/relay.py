@@ -5,10 +5,13 @@ Bytes first: each piece goes to the client before its copy is read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import Protocol
 
+from msgspec import UNSET, UnsetType
+
+from exporter.config.limits import Timeout
 from exporter.protocol import errors
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import ENCODED, Id, Message
@@ -28,7 +31,7 @@ class HttpServerContext(Protocol):
     """What a relay needs of the server that it belongs to."""
 
     name: str
-    timeout: float
+    timeout: Timeout
     observed_bytes: int
     observer: Observer
     budget: EventBudget
@@ -60,6 +63,7 @@ class Relay:
     _is_resumable = False
     _is_unread = False
     _has_refused = False
+    _has_progressed = False
     _inside = 0.0
 
     def __init__(
@@ -89,6 +93,8 @@ class Relay:
         request.response.watcher = self
         if request.method != b"GET" and not self._is_listening():
             upstream.deadlines.add(self, monotonic())
+            if upstream.deadlines.is_renewable:
+                self._watch_progress()
         if self._session is not None:
             self._session.streams += 1
         self._flight = upstream.pool.send(payload, self)
@@ -182,10 +188,17 @@ class Relay:
         """The reply did not come in time."""
         if self._flight is not None:
             self._flight.abort()
-        text = f"server {self._upstream.name!r} did not reply within {self._upstream.timeout:g} s"
+        text = f"server {self._upstream.name!r} {self._upstream.timeout.text}"
         self._reply_with_error(504, errors.TIMEOUT, text, named=True)
-        self._observer.time_out(self._exchange, self._pending, self._upstream.timeout)
+        elapsed = monotonic() - self._request.received
+        spent = self._upstream.timeout.spent(elapsed, has_progressed=self._has_progressed)
+        self._observer.time_out(self._exchange, self._pending, spent)
         self._finish()
+
+    def progressed(self, now: float) -> None:
+        """The server reported progress of a request: wait on."""
+        self._has_progressed = True
+        self._upstream.deadlines.renew(self, now)
 
     def client_gone(self) -> None:
         """The client closed its connection."""
@@ -198,6 +211,15 @@ class Relay:
         self._finish()
 
     # Inside
+
+    def _watch_progress(self) -> None:
+        for token in self._progress_tokens():
+            self._exchange.watch(token, self)
+
+    def _progress_tokens(self) -> Iterator[Id | UnsetType]:
+        for message in self._messages:
+            if message.is_request and message.progress_token is not UNSET:
+                yield message.progress_token
 
     def _with_own_challenge(self, head: ReplyHead) -> bytes:
         fields = [
@@ -364,6 +386,9 @@ class Relay:
         # No circle is left behind: what a call used is free at once, without the collector.
         self._response.watcher = None
         self._upstream.deadlines.discard(self)
+        if self._upstream.deadlines.is_renewable:
+            for token in self._progress_tokens():
+                self._exchange.unwatch(token, self)
         if self._session is not None:
             self._session.streams -= 1
             self._session.last_used = monotonic()

@@ -20,7 +20,7 @@ from exporter.relay.http.reply_reader import EventBudget
 from exporter.relay.http.sessions import HttpSession, HttpSessions
 from exporter.relay.oauth import OwnUrl, ProtectedResource
 from exporter.telemetry.observer import Observer
-from exporter.transport.deadlines import Deadlines
+from exporter.transport.deadlines import Deadlines, deadlines_of
 from exporter.transport.http.head import named_hops
 from exporter.transport.http.inflate import inflated
 from exporter.transport.http.pool import Pool
@@ -51,10 +51,13 @@ class HttpUpstream:
         self.observed_bytes = limits.observed_bytes
         self.budget = EventBudget()
         self.timeout = server.timeout
-        self.deadlines = Deadlines(server.timeout, Relay.expire, loop)
+        self.deadlines = deadlines_of(server.timeout, Relay.expire, loop)
         self.pool = Pool(server.url or "", loop)
         self.sessions = HttpSessions(
-            observer.recorder, server.timeout, server.idle_timeout, limits.sessions_per_server
+            observer.recorder,
+            server.timeout.longest,
+            server.idle_timeout,
+            limits.sessions_per_server,
         )
         self.name = server.name
         self._own_url = own_url
@@ -64,7 +67,7 @@ class HttpUpstream:
         self._not_up = NOT_UP | {name.lower() for name, _ in self._own_headers}
         self._relays: set[Relay] = set()
         self._metadata: set[MetadataRelay] = set()
-        seconds = min(server.timeout or MOST_SECONDS, MOST_SECONDS)
+        seconds = min(server.timeout.seconds or MOST_SECONDS, MOST_SECONDS)
         self.metadata_deadlines = Deadlines(seconds, MetadataRelay.expire, loop)
         self._loop = loop
         self._sweeper = loop.call_later(_SWEEP, self._sweep)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Protocol
 
+from exporter.config.limits import Timeout
 from exporter.protocol import errors, jsonrpc
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import Message
@@ -34,7 +35,7 @@ class ChildHost(ABC):
     """Owns a child, and gives the responses."""
 
     def __init__(
-        self, observer: Observer, timeout: float, start: StartChild, events: HostEvents
+        self, observer: Observer, timeout: Timeout, start: StartChild, events: HostEvents
     ) -> None:
         self.started = self.last_used = monotonic()
         self.is_useful = False
@@ -98,12 +99,14 @@ class ChildHost(ABC):
     def response_expired(self, response: StdioResponse) -> None:
         """No reply within the server's timeout."""
         if response.position > self.child.sent - self.child.unread:
-            text = f"has not read its input for {self._timeout:g} s"
+            text = f"has not read its input for {self._timeout.seconds:g} s"
             self.child.lose(text, Fault.TIMEOUT)
             return
-        self._observer.time_out(self._exchange, response.pending, self._timeout)
+        elapsed = monotonic() - response.received
+        spent = self._timeout.spent(elapsed, has_progressed=response.has_progressed)
+        self._observer.time_out(self._exchange, response.pending, spent)
         self._give_up(response, Outcome.TIMEOUT)
-        response.fail(504, errors.TIMEOUT, f"no reply within {self._timeout:g} s")
+        response.fail(504, errors.TIMEOUT, f"the server {self._timeout.text}")
 
     def response_overflowed(self, response: StdioResponse) -> None:
         """The client does not read what it asked for: it alone goes."""

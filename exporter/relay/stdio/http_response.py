@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Protocol
 
+from exporter.config.limits import Timeout
 from exporter.protocol import errors
 from exporter.protocol.jsonrpc import Id
 from exporter.telemetry.exchange import Pending
-from exporter.transport.deadlines import Deadlines
+from exporter.transport.deadlines import Deadlines, deadlines_of
 from exporter.transport.http.head import Headers
 from exporter.transport.http.request import Request
 
@@ -48,13 +49,10 @@ class ResponseOwner(Protocol):
 
 
 class ResponseTimers:
-    """The deadlines of one owner's responses, and their signs of life.
+    """The deadlines of one owner's responses, and their signs of life."""
 
-    ``timeout`` is in seconds, 0 for none.
-    """
-
-    def __init__(self, timeout: float, loop: asyncio.AbstractEventLoop) -> None:
-        self.deadlines = Deadlines(timeout, StdioResponse.expire, loop)
+    def __init__(self, timeout: Timeout, loop: asyncio.AbstractEventLoop) -> None:
+        self.deadlines = deadlines_of(timeout, StdioResponse.expire, loop)
         self.silences = Deadlines(KEEP_ALIVE, StdioResponse.keep_alive, loop)
 
     def start(self, response: StdioResponse, now: float, *, has_deadline: bool) -> None:
@@ -94,6 +92,8 @@ class StdioResponse:
         self.position = 0
         """Bytes that had been sent to the child when its requests had."""
         self.is_open = True
+        self.has_progressed = False
+        self.received = request.received
         accept = request.header(b"accept")
         self.can_stream = accept is None or b"text/event-stream" in accept or b"*/*" in accept
         """Whether the client takes events; one that says nothing takes them."""
@@ -176,6 +176,11 @@ class StdioResponse:
             self._response.write(b": ping\n\n")
             self._response.flush()
         self._timers.silences.add(self, monotonic())
+
+    def progressed(self) -> None:
+        """The server reported progress of a request: wait on."""
+        self.has_progressed = True
+        self._timers.deadlines.renew(self, monotonic())
 
     def expire(self) -> None:
         """The deadline has passed."""

@@ -12,6 +12,7 @@ from time import monotonic
 
 from msgspec import UNSET, UnsetType
 
+from exporter.config.limits import Timeout
 from exporter.protocol import errors, jsonrpc
 from exporter.protocol.jsonrpc import Id, Message
 from exporter.protocol.label_values import Outcome
@@ -36,7 +37,7 @@ class StdioSession(ChildHost):
         self,
         session_id: bytes,
         observer: Observer,
-        timeout: float,
+        timeout: Timeout,
         start: StartChild,
         events: HostEvents,
     ) -> None:
@@ -207,6 +208,7 @@ class StdioSession(ChildHost):
         if message.method == PROGRESS and message.params is not None:
             response = self._tokens.get(message.params.progress_token)
             if response is not None and response.is_open:
+                response.progressed()
                 return response
         if len(self._streams) == 1 or (self._streams and self._listening is None):
             return next(reversed(self._streams))

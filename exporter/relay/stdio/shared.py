@@ -13,6 +13,7 @@ from time import monotonic
 import msgspec
 from msgspec import UNSET
 
+from exporter.config.limits import Timeout
 from exporter.protocol import errors, jsonrpc
 from exporter.protocol.jsonrpc import SUBSCRIPTION_KEY, Message
 from exporter.protocol.label_values import Outcome
@@ -61,7 +62,7 @@ class SharedChild(ChildHost):
     """One child that serves every 2026-07-28 client."""
 
     def __init__(
-        self, observer: Observer, timeout: float, start: StartChild, events: HostEvents
+        self, observer: Observer, timeout: Timeout, start: StartChild, events: HostEvents
     ) -> None:
         self.refused_discover: int | None = None
         """The error code with which the server showed that it is of an older era."""
@@ -202,6 +203,7 @@ class SharedChild(ChildHost):
         if params.progress_token is not UNSET:
             shared = self._find(params.progress_token)
             if shared is not None and shared.token is not None:
+                shared.response.progressed()
                 shared.response.send(_replace(line, ("params", "progressToken"), shared.token))
         elif params.meta is not None and params.meta.subscription_id is not UNSET:
             shared = self._find(params.meta.subscription_id)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from exporter.config.digests import current
 from exporter.config.directory import ServerDirectory
+from exporter.config.limits import Timeout
 from exporter.config.model import Server
 
 DEFAULTS = Server(name="", transport="stdio")
@@ -95,9 +96,9 @@ def test_no_servers_at_all_is_right_where_it_is_said(scene: Scene) -> None:
 
 def test_a_server_is_what_the_configuration_file_says_of_all(scene: Scene) -> None:
     scene.write("a.yml", yaml("a"))
-    scene.read(defaults=Server(name="", transport="stdio", timeout=7.0))
+    scene.read(defaults=Server(name="", transport="stdio", timeout=Timeout(7.0)))
     (file,) = scene.directory.files.values()
-    assert file.servers["a"].timeout == 7.0
+    assert file.servers["a"].timeout == Timeout(7.0)
     scene.read()
     (file,) = scene.directory.files.values()
     assert file.servers["a"].timeout == DEFAULTS.timeout

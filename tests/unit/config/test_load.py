@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from exporter.config import client_keys
 from exporter.config.document import MAX_FILE_BYTES
 from exporter.config.errors import ConfigError
+from exporter.config.limits import Timeout
 from exporter.config.load import load_config, parse_config
 from exporter.config.model import Config, Limits, ProbeSettings, Server
 from exporter.config.validators import parse_duration
@@ -163,7 +164,7 @@ def test_claude_code() -> None:
     assert servers["sentry"].transport == "http"
     assert servers["sentry"].url == "https://mcp.sentry.dev/mcp"
     assert servers["sentry"].headers == {"Authorization": f"Bearer {SECRET}"}
-    assert servers["sentry"].timeout == 600.0
+    assert servers["sentry"].timeout == Timeout(600.0)
     assert servers["legacy"].transport == "sse"
 
 
@@ -196,21 +197,21 @@ def test_windsurf() -> None:
 def test_cline_counts_seconds_and_a_disabled_server_is_left_out() -> None:
     servers = client("cline_mcp_settings.json").servers
     assert list(servers) == ["weather", "remote"]
-    assert servers["weather"].timeout == 60.0
-    assert servers["remote"].timeout == 3600.0
+    assert servers["weather"].timeout == Timeout(60.0)
+    assert servers["remote"].timeout == Timeout(3600.0)
     assert servers["remote"].transport == "http"
 
 
 def test_roo_code() -> None:
     servers = client("roo_mcp_settings.json").servers
     assert servers["build"].cwd == f"{CLIENTS}/server"
-    assert servers["build"].timeout == 300.0
+    assert servers["build"].timeout == Timeout(300.0)
     assert servers["remote"].transport == "http"
 
 
 def test_gemini_cli_counts_milliseconds() -> None:
     servers = client("gemini_settings.json").servers
-    assert servers["python"].timeout == 15.0
+    assert servers["python"].timeout == Timeout(15.0)
     assert servers["remote"].url == "https://mcp.example.com/mcp"
 
 
@@ -221,7 +222,7 @@ def test_copilot_cli() -> None:
 
 
 def test_kiro() -> None:
-    assert client("kiro_mcp.json").servers["aws-docs"].timeout == 120.0
+    assert client("kiro_mcp.json").servers["aws-docs"].timeout == Timeout(120.0)
 
 
 @pytest.mark.parametrize("key", sorted(client_keys.FILE_KEYS))
@@ -323,7 +324,7 @@ def test_left_out_settings_have_their_defaults() -> None:
     config = parse_config("servers: {files: {command: npx}}", "mcp.yaml", {})
     assert config.limits == Limits()
     assert config.servers["files"].probe == ProbeSettings()
-    assert config.servers["files"].timeout == 300.0
+    assert config.servers["files"].timeout == Timeout(300.0)
     assert config.servers["files"].idle_timeout == 1800.0
 
 
@@ -340,9 +341,9 @@ def test_a_server_overrides_single_settings_of_the_file() -> None:
     )
     files, echo = config.servers["files"], config.servers["echo"]
     assert files.probe == ProbeSettings(interval=60.0, timeout=20.0, passive=False)
-    assert (files.timeout, files.idle_timeout) == (0.0, 0.0)
+    assert (files.timeout, files.idle_timeout) == (Timeout(0.0), 0.0)
     assert echo.probe == ProbeSettings(enabled=False, interval=60.0, timeout=10.0, passive=False)
-    assert (echo.timeout, echo.idle_timeout) == (120.0, 3600.0)
+    assert (echo.timeout, echo.idle_timeout) == (Timeout(120.0), 3600.0)
 
 
 def test_limits_are_sizes_and_counts() -> None:
@@ -497,7 +498,7 @@ def test_the_documented_example_has_every_setting_with_its_default() -> None:
     config = parse_config(documented_example(), "mcp.yaml", {**ENVIRON, "SEARCH_TOKEN": SECRET})
     files = config.servers["files"]
     assert (files.probe, config.limits) == (ProbeSettings(), Limits())
-    assert (files.timeout, files.idle_timeout) == (300.0, 1800.0)
+    assert (files.timeout, files.idle_timeout) == (Timeout(300.0), 1800.0)
     written = yaml.safe_load(documented_example())
     assert written["probe"].keys() == {field.name for field in dataclasses.fields(ProbeSettings)}
     assert written["limits"].keys() == {field.name for field in dataclasses.fields(Limits)}
@@ -603,3 +604,38 @@ def test_a_loaded_file_is_the_same_text_from_anywhere(tmp_path: Path) -> None:
     for path in ("roo_mcp_settings.json", "kiro_mcp.json"):
         here, there = client(path), load_config(tmp_path / "clients" / path, {"TOKEN": SECRET})
         assert list(here.servers) == list(there.servers)
+
+
+@pytest.mark.parametrize(
+    ("text", "timeout"),
+    [
+        ("{idle: 60s, total: 30m}", Timeout(60.0, 1800.0)),
+        ("{idle: 60s, total: 0}", Timeout(60.0, 0.0)),
+        ("60s", Timeout(60.0)),
+    ],
+)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "timeout: {}\nservers: {{a: {{command: x}}}}",
+        "servers: {{a: {{command: x, timeout: {}}}}}",
+    ],
+)
+def test_progress_may_keep_a_request_alive(place: str, text: str, timeout: Timeout) -> None:
+    config = parse_config(place.format(text), "c.yaml", {})
+    assert config.servers["a"].timeout == timeout
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{idle: 60s}", '"total" is missing; write it like "{idle: 60s, total: 30m}"'),
+        ("{total: 60s}", '"idle" is missing'),
+        ("{idle: 0, total: 60s}", "must be more than 0"),
+        ("{idle: 60s, total: 60s}", "the total (1m) must be above idle (1m)"),
+        ("{idle: 60s, total: 5m, longest: 1}", "longest"),
+    ],
+)
+def test_a_timeout_that_makes_no_sense_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        parse_config(f"timeout: {text}\nservers: {{a: {{command: x}}}}", "c.yaml", {})

@@ -97,3 +97,9 @@ def test_every_time_is_written_as_the_file_has_it() -> None:
     assert times == ("1m30s", "30m", "5m")
     given = {"servers": {"a": {"command": "x", "probe": shell["probe"]}}, "limits": whole["limits"]}
     assert parse_config(yaml.safe_dump(given), "mcp.yml", {}).limits.clients == 7
+
+
+def test_a_timeout_that_progress_renews_is_shown_as_it_is_written() -> None:
+    text = "servers: {a: {command: x, timeout: {idle: 60s, total: 30m}}}"
+    shown = yaml.safe_load(redacted.render(parse_config(text, "c.yaml", {})))
+    assert shown["mcpServers"]["a"]["timeout"] == {"idle": "1m", "total": "30m"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from exporter.transport.deadlines import Deadlines
+from exporter.config.limits import Timeout
+from exporter.transport.deadlines import Deadlines, deadlines_of
 from tests.support.fakes import on_fake_time, virtual_loop
 
 
@@ -114,3 +115,41 @@ async def test_one_that_is_added_while_it_expires_has_no_timer_of_its_own() -> N
     await asyncio.sleep(41)
     assert [at - start for _, at in scene.expired] == [10, 20, 30, 40]
     assert len(scene.loop._scheduled) == 1  # type: ignore[attr-defined]
+
+
+@on_fake_time
+async def test_progress_renews_a_deadline_and_the_total_stands() -> None:
+    scene = Scene(10)
+    scene.deadlines = deadlines_of(Timeout(10, 25), Late.expire, scene.loop)
+    start = scene.loop.time()
+    late, silent = scene.add("late"), scene.add("silent")
+    for _ in range(5):
+        await asyncio.sleep(6)
+        scene.deadlines.renew(late, scene.loop.time())
+    assert scene.expired == [("silent", start + 10), ("late", start + 25)]
+    scene.deadlines.discard(silent)
+    scene.deadlines.close()
+    await asyncio.sleep(30)
+    assert len(scene.expired) == 2
+
+
+@on_fake_time
+async def test_what_is_done_is_not_renewed() -> None:
+    scene = Scene(10)
+    scene.deadlines = deadlines_of(Timeout(10, 0), Late.expire, scene.loop)
+    done = scene.add("done")
+    scene.deadlines.discard(done)
+    scene.deadlines.renew(done, scene.loop.time())
+    await asyncio.sleep(30)
+    assert scene.expired == []
+
+
+@on_fake_time
+async def test_without_a_total_progress_changes_nothing() -> None:
+    scene = Scene(10)
+    scene.deadlines = deadlines_of(Timeout(10), Late.expire, scene.loop)
+    late, start = scene.add("late"), scene.loop.time()
+    await asyncio.sleep(6)
+    scene.deadlines.renew(late, scene.loop.time())
+    await asyncio.sleep(30)
+    assert scene.expired == [("late", start + 10)]

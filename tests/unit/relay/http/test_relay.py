@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from exporter.config.limits import Timeout
 from exporter.config.model import Limits, Server
 from exporter.protocol.jsonrpc import VERSION_KEY
 from exporter.protocol.spec import UNTIMED
@@ -84,10 +85,17 @@ class Client(Downstream):
 class Scene(Network):
     """A client, the exporter, and an HTTP server whose part the test plays."""
 
-    def __init__(self, timeout: float = 300.0, observed_bytes: int = 10_000, **own: str) -> None:
+    def __init__(
+        self,
+        timeout: float = 300.0,
+        total: float | None = None,
+        observed_bytes: int = 10_000,
+        **own: str,
+    ) -> None:
         super().__init__()
         self.books = Books()
-        server = Server("files", "http", url="http://up:8000/mcp", headers=own, timeout=timeout)
+        limit = Timeout(timeout, total)
+        server = Server("files", "http", url="http://up:8000/mcp", headers=own, timeout=limit)
         self.upstream = HttpUpstream(
             server,
             self.books.observer,
@@ -571,6 +579,46 @@ async def test_without_timeout_a_request_waits() -> None:
     await asyncio.sleep(50_000)
     scene.say(http(result(1)))
     assert client.reply.json == result(1)
+    await scene.upstream.close()
+
+
+DURATION = "mcp_request_duration_seconds_sum"
+
+
+def progress(token: object) -> bytes:
+    return chunk(event(notification("notifications/progress", progressToken=token)))
+
+
+@pytest.mark.parametrize(("total", "seconds"), [(100.0, 100), (0.0, 130)])
+@on_fake_time
+async def test_progress_keeps_a_request_alive_up_to_the_total(total: float, seconds: int) -> None:
+    scene = Scene(timeout=30, total=total)
+    client = await scene.post(request(1, _meta={"progressToken": "p"}))
+    scene.say(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    for _ in range(5):
+        await asyncio.sleep(20)
+        scene.say(progress("p"))
+    await asyncio.sleep(seconds - 100 + 1)
+    assert scene.outcomes == {"timeout": 1}
+    assert scene.books.value(DURATION, method="ping", outcome="timeout") == seconds
+    assert "reported progress for 30 s" in client.reply.events[-1]["error"]["message"]
+    await scene.upstream.close()
+
+
+@pytest.mark.parametrize(("total", "token"), [(None, "p"), (100.0, "other"), (100.0, 5)])
+@on_fake_time
+async def test_other_progress_does_not(total: float | None, token: object) -> None:
+    scene = Scene(timeout=30, total=total)
+    await scene.post(request(1, _meta={"progressToken": "p"}))
+    scene.say(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    await asyncio.sleep(20)
+    scene.say(progress(token))
+    await asyncio.sleep(11)
+    assert scene.outcomes == {"timeout": 1}
     await scene.upstream.close()
 
 

@@ -8,6 +8,7 @@ import zlib
 
 import pytest
 
+from exporter.config.limits import Timeout
 from exporter.config.model import Limits, Server
 from exporter.relay.gateway import Gateway
 from exporter.relay.http.sse_upstream import SseUpstream
@@ -61,7 +62,7 @@ class Scene(Network):
     def __init__(self, timeout: float = 300.0, url: str = "http://up:8000/sse?k=v") -> None:
         super().__init__()
         self.books = Books()
-        server = Server("files", "sse", url=url, timeout=timeout)
+        server = Server("files", "sse", url=url, timeout=Timeout(timeout))
         self.upstream = SseUpstream(
             server, self.books.observer, self.loop, Limits(observed_bytes=10_000), OwnUrl(None)
         )

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from exporter.config.limits import Timeout
 from tests.support.fakes import FakeChild, encoded, error, on_fake_time, post, request, result
 from tests.support.stdio_relay import META, Client, StdioScene
 
@@ -25,7 +26,7 @@ def ask(scene: StdioScene, era: str) -> tuple[Client, FakeChild]:
 async def test_a_child_that_reads_nothing_for_a_calls_time_is_lost(
     children: list[FakeChild], era: str
 ) -> None:
-    scene = StdioScene(children, timeout=TIMEOUT)
+    scene = StdioScene(children, timeout=Timeout(TIMEOUT))
     client, child = ask(scene, era)
     child.unread = 10
     await asyncio.sleep(TIMEOUT + 1)
@@ -42,7 +43,7 @@ async def test_a_child_that_has_read_a_call_may_be_busy_with_it(
     children: list[FakeChild], era: str
 ) -> None:
     """What came later waits until then: that alone is no reason to end it."""
-    scene = StdioScene(children, timeout=TIMEOUT)
+    scene = StdioScene(children, timeout=Timeout(TIMEOUT))
     client, child = ask(scene, era)
     child.send(b"later")
     child.unread = 6

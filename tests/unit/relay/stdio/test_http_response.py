@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from exporter.config.limits import Timeout
 from exporter.protocol.jsonrpc import Id
 from exporter.relay.stdio.http_response import KEEP_ALIVE, ResponseTimers, StdioResponse
 from exporter.transport.http.head import Headers
@@ -63,7 +64,7 @@ class Post:
         self.client.say(post(b"{}", b"/files/mcp", *fields))
         self.owner = Owner()
         (request,) = app.requests
-        timers = ResponseTimers(timeout, virtual_loop())
+        timers = ResponseTimers(Timeout(timeout), virtual_loop())
         self.response = StdioResponse(request, self.owner, timers, ids, (), headers)
 
     @property

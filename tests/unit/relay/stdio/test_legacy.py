@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from exporter.config.limits import Timeout
 from tests.support.fakes import (
     FakeChild,
     notification,
@@ -94,7 +95,7 @@ async def test_initialize_without_an_id_opens_nothing(children: list[FakeChild])
 async def test_an_unused_session_is_ended_and_a_used_one_is_not(
     children: list[FakeChild],
 ) -> None:
-    scene = Scene(children, idle_timeout=100, timeout=0)
+    scene = Scene(children, idle_timeout=100, timeout=Timeout(0.0))
     unused, waiting, listening = (scene.open() for _ in range(3))
     scene.post(request(1), waiting[0])
     scene.other(b"GET", b"Mcp-Session-Id: " + listening[0])

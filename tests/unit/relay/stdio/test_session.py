@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from exporter.config.limits import Timeout
 from exporter.protocol import jsonrpc
 from exporter.protocol.label_values import Outcome
 from exporter.relay.stdio.envelope import one_line
@@ -70,10 +71,11 @@ class Client(Downstream):
 class Scene:
     """A session with its child, and everything that they tell."""
 
-    def __init__(self, timeout: float = 300.0) -> None:
+    def __init__(self, timeout: float = 300.0, total: float | None = None) -> None:
         self.books = Books(transport="stdio")
         self.ended: list[ChildHost] = []
-        self.session = StdioSession(b"s1", self.books.observer, timeout, started, self)
+        limit = Timeout(timeout, total)
+        self.session = StdioSession(b"s1", self.books.observer, limit, started, self)
         self.child = cast("FakeChild", self.session.child)
 
     def host_ended(self, host: ChildHost, text: str) -> None:  # noqa: ARG002
@@ -318,6 +320,19 @@ async def test_what_the_deadline_ends_took_no_longer_however_late_the_timer_is()
     assert scene.outcomes == {"ok": 1, "timeout": 1}
     labels = {"method": "ping", "outcome": "timeout"}
     assert scene.books.value("mcp_request_duration_seconds_bucket", **labels, le="30.0") == 1
+
+
+@on_fake_time
+async def test_progress_keeps_a_request_alive_up_to_the_total() -> None:
+    scene = Scene(timeout=30, total=100).begin()
+    client = scene.post(request(1, _meta={"progressToken": "p"}))
+    for _ in range(5):
+        await asyncio.sleep(19)
+        scene.child.say(notification("notifications/progress", progressToken="p"))
+    assert scene.outcomes == {"ok": 1}
+    await asyncio.sleep(6)
+    assert scene.outcomes == {"ok": 1, "timeout": 1}
+    assert "reported progress" in client.events[-1]["error"]["message"]
 
 
 @on_fake_time

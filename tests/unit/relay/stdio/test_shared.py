@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from exporter.config.limits import Timeout
 from exporter.protocol import jsonrpc
 from exporter.protocol.jsonrpc import CAPABILITIES_KEY, SUBSCRIPTION_KEY, VERSION_KEY
 from exporter.protocol.label_values import Outcome
@@ -73,10 +74,10 @@ class Client(Downstream):
 class Scene:
     """A shared child, and everything that it and its clients tell."""
 
-    def __init__(self, timeout: float = 300.0) -> None:
+    def __init__(self, timeout: float = 300.0, total: float | None = None) -> None:
         self.books = Books(transport="stdio")
         self.ended: list[str] = []
-        self.shared = SharedChild(self.books.observer, timeout, started, self)
+        self.shared = SharedChild(self.books.observer, Timeout(timeout, total), started, self)
         self.child = cast("FakeChild", self.shared.child)
 
     def host_ended(self, host: ChildHost, text: str) -> None:  # noqa: ARG002
@@ -184,6 +185,20 @@ async def test_a_subscription_bears_the_id_of_its_request_on_either_side() -> No
     assert ids == [{SUBSCRIPTION_KEY: "sub", "kept": True}] * 3
     assert client.events[2]["id"] == "sub"
     assert client.reply.is_complete
+
+
+@on_fake_time
+async def test_progress_keeps_a_request_alive_and_no_other_one() -> None:
+    scene = Scene(timeout=30, total=0)
+    scene.post(modern(1, progressToken="p"))
+    scene.post(modern(2, progressToken="p"))
+    number = scene.child.heard[0]["params"]["_meta"]["progressToken"]
+    for _ in range(5):
+        await asyncio.sleep(20)
+        scene.child.say(notification("notifications/progress", progressToken=number))
+    assert scene.outcomes == {"timeout": 1}
+    await asyncio.sleep(31)
+    assert scene.outcomes == {"timeout": 2}
 
 
 @on_fake_time
