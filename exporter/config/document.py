@@ -14,6 +14,7 @@ import yaml
 from exporter.config import jsonc, toml_nodes
 from exporter.config.errors import ConfigError
 from exporter.config.jsonc import MAX_DEPTH, JsonError, Value
+from exporter.protocol.printable import printable
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -54,7 +55,7 @@ class Node:
     def error(self, problem: str) -> ConfigError:
         """The complaint about this node, as one line that names file, line and path."""
         place = f"{self.path}: " if self.path else ""
-        return ConfigError(one_line(f"{self.source}:{self.line}: {place}{problem}"))
+        return ConfigError(printable(f"{self.source}:{self.line}: {place}{problem}"))
 
     def mapping(self) -> dict[str, Node]:
         """The children by key, in the order of the file. Keys are text, however they look."""
@@ -127,7 +128,7 @@ def read(
     Raises ConfigError where the text is none of them."""
     raw = _composed(text, source)
     if raw is None:
-        raise ConfigError(one_line(f"{source}: is empty; add {wanted}"))
+        raise ConfigError(printable(f"{source}: is empty; add {wanted}"))
     return Node(source, "", raw.start_mark.line + 1, raw, expand)
 
 
@@ -142,7 +143,7 @@ def _toml(text: str, source: str) -> yaml.Node | None:
         return toml_nodes.compose(text, source)
     except toml_nodes.TomlError as error:
         problem = f"{source}:{error.line}: not valid TOML: {error}"
-        raise ConfigError(one_line(problem)) from None
+        raise ConfigError(printable(problem)) from None
 
 
 def load(path: Path) -> str:
@@ -163,12 +164,7 @@ def load(path: Path) -> str:
 
 def file_error(path: Path, problem: str) -> ConfigError:
     """The complaint about a whole file, as one line."""
-    return ConfigError(one_line(f"{path}: {problem}"))
-
-
-def one_line(text: str) -> str:
-    """`text` with every character that could break the line or hide in it written as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return ConfigError(printable(f"{path}: {problem}"))
 
 
 def quoted(text: str) -> str:
@@ -216,11 +212,11 @@ def _yaml(text: str, source: str) -> yaml.Node | None:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         problem = _mended(str(error.problem or error.context))
-        raise ConfigError(one_line(f"{source}:{line}: not valid YAML: {problem}")) from None
+        raise ConfigError(printable(f"{source}:{line}: not valid YAML: {problem}")) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         problem = "not valid YAML: a control character; remove it"
-        raise ConfigError(one_line(f"{source}:{line}: {problem}")) from None
+        raise ConfigError(printable(f"{source}:{line}: {problem}")) from None
     return node
 
 
@@ -272,4 +268,4 @@ class _JsonNodes:
         return bisect_left(self._breaks, at) + 1
 
     def _error(self, line: int, problem: str) -> ConfigError:
-        return ConfigError(one_line(f"{self._source}:{line}: not valid JSON: {problem}"))
+        return ConfigError(printable(f"{self._source}:{line}: not valid JSON: {problem}"))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from time import monotonic, time
 
+from exporter.protocol.printable import printable
 from exporter.telemetry.health import FAILURES_TO_ERROR, Health, State, Transition
 from exporter.telemetry.recorder import ServerRecorder
 
@@ -63,8 +64,8 @@ class HealthTracker:
 
     def fail(self, reason: str) -> None:
         """A probe could not reach the server, or it did not reply as a server should."""
-        self.last_error = reason
-        self._note(self._health.fail(), reason)
+        self.last_error = printable(reason)
+        self._note(self._health.fail(), self.last_error)
 
     def call_succeeded(self) -> None:
         """The server sent a client a message. Called for every message: made to be cheap."""

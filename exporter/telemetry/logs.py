@@ -5,15 +5,13 @@ from __future__ import annotations
 import io
 import json
 import logging
-import re
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
-_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+from exporter.protocol.printable import printable
 
-_CONTROL = re.compile(r"[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]")
-"""What a server could write to its stderr to forge a line, or to move a terminal's cursor."""
+_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def configure(level: str, style: str) -> None:
@@ -49,7 +47,8 @@ class TextFormatter(logging.Formatter):
         """The record on one line, however many its message has."""
         values = "".join(f" {key}={_plain(value)}" for key, value in _extras(record).items())
         text = f"{_time(record)} {record.levelname:<7} {record.getMessage()}{values}"
-        return _CONTROL.sub(lambda sign: repr(sign[0])[1:-1], text + _trace(self, record))
+        # What a server writes must neither forge a line nor steer or deceive a terminal.
+        return printable(text + _trace(self, record), kept="\t")
 
 
 class JsonFormatter(logging.Formatter):

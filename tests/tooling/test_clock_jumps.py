@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.probe import run as checkup
+from exporter.probe import run
 from exporter.telemetry import health_tracker
 from exporter.telemetry.health_tracker import HealthTracker
 from tests.support.fakes import Books, on_fake_time, request, result, settle, virtual_loop
@@ -95,7 +95,7 @@ async def test_a_session_is_idle_when_it_is_idle(jump: float) -> None:
 async def test_health_goes_by_what_happens(jump: float, monkeypatch: pytest.MonkeyPatch) -> None:
     wall, books = Wall(), Books()
     books.metrics.clock = wall
-    for module in (health_tracker, checkup):
+    for module in (health_tracker, run):
         monkeypatch.setattr(module, "time", wall)
     found = HealthTracker(books.recorder, is_probed=False)
     found.call_succeeded()

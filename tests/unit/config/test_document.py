@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.document import Node, one_line, quoted, read
+from exporter.config.document import Node, quoted, read
 from exporter.config.errors import ConfigError
 
 
@@ -135,12 +135,6 @@ def test_strings_are_expanded_and_the_complaint_has_the_place() -> None:
 def test_a_scalar_is_the_text_as_written() -> None:
     items = node("[0755, on, 1e3, 'x', 2026-01-01]", "mcp.yaml").items()
     assert [item.scalar() for item in items] == ["0755", "on", "1e3", "x", "2026-01-01"]
-
-
-@given(st.text())
-def test_one_line_has_one_line(text: str) -> None:
-    assert len(one_line(f"x{text}").splitlines()) == 1
-    assert one_line(text).isprintable()
 
 
 def test_a_long_text_is_shortened_in_a_complaint() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.protocol.printable import printable
 
@@ -24,3 +26,9 @@ def test_only_what_cannot_be_seen_is_written_out(text: str, shown: str) -> None:
 
 def test_some_may_be_kept() -> None:
     assert printable("a\nb\r", kept="\n") == "a\nb\\r"
+
+
+@given(st.text())
+def test_what_is_printable_has_printable(text: str) -> None:
+    assert len(printable(f"x{text}").splitlines()) == 1
+    assert printable(text).isprintable()

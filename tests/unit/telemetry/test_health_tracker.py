@@ -82,6 +82,12 @@ def test_a_change_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> 
     assert tracked.books.value("mcp_server_health_transitions_total", **count) == 1
 
 
+def test_a_reason_steers_nobodys_terminal() -> None:
+    tracked = Tracked()
+    tracked.health.fail("HTTP 500 \x1b[2J\u202e")
+    assert tracked.health.last_error == "HTTP 500 \\x1b[2J\\u202e"
+
+
 def test_a_probe_that_only_explains_says_nothing_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -78,9 +78,9 @@ def test_what_has_line_ends_is_one_line_all_the_same(
 
 def test_a_server_cannot_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", "text")
-    logging.getLogger("x").info("stderr: %s", "\x1b[2J\x07 tab\t\x85 \u2028 é")
+    logging.getLogger("x").info("stderr: %s", "\x1b[2J\x07 tab\t\x85 \u2028 \u202e é")
     (line,) = lines(capsys)
-    assert "\\x1b[2J\\x07 tab\t\\x85 \\u2028 é" in line
+    assert "\\x1b[2J\\x07 tab\t\\x85 \\u2028 \\u202e é" in line
 
 
 def test_a_value_that_is_no_json_is_written_as_text(capsys: pytest.CaptureFixture[str]) -> None:
