@@ -124,7 +124,7 @@ def build(source: ConfigSource, settings: Settings, revision: str = "") -> App:
         receiver=ReportServer(settings.wrap_socket, metrics, lambda: WrappedServer(names, metrics)),
         pages=Web(
             metrics.exposition(),
-            Administration(servers, reloader, history, reaper),
+            Administration(servers, listeners, reloader, history, reaper, settings.external_url),
             history,
             liveness,
         ),
@@ -151,9 +151,17 @@ class Administration:
     """What the scrape listener's thread asks of the loop that relays."""
 
     def __init__(
-        self, servers: ServerSet, reloader: Reloader, history: History, reaper: Reaper
+        self,
+        servers: ServerSet,
+        listeners: Listeners,
+        reloader: Reloader,
+        history: History,
+        reaper: Reaper,
+        external_url: str | None,
     ) -> None:
         self._servers = servers
+        self._listeners = listeners
+        self._external_url = external_url
         self._reloader = reloader
         self._history = history
         self._reaper = reaper
@@ -171,6 +179,12 @@ class Administration:
     def rows(self) -> Iterable[ServerSummary]:
         """The servers as the landing page shows them."""
         return self._servers.rows()
+
+    def mcp_url(self, host: str) -> str:
+        """Where clients reach the MCP listener, who reach this machine by ``host``."""
+        if self._external_url is not None:
+            return self._external_url.rstrip("/")
+        return self._listeners.mcp_url_for(host)
 
     def shown_config(self) -> str:
         """The configuration in force, without secrets."""

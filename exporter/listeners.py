@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import ssl
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from exporter.access import AccessFiles, Credentials
 from exporter.config.errors import ConfigError
@@ -34,12 +36,15 @@ class Listeners:
         self._credentials = credentials
         self.mcp = mcp
         self.web = web
+        self.mcp_url = ""
+        """Where it listens, once it does."""
 
     async def open_mcp(self, host: str, port: int) -> str:
         """Listen for clients; returns the URL. Raises ``ConfigError``."""
         tls = self._credentials.mcp_tls
         try:
-            return _url(await self.mcp.open(host, port, tls), tls)
+            self.mcp_url = _url(await self.mcp.open(host, port, tls), tls)
+            return self.mcp_url
         except OSError as error:
             raise taken("--mcp.listen-address", host, port, error) from None
 
@@ -50,6 +55,13 @@ class Listeners:
             return _url(self.web.open(pages, host, port, credentials.web, tls), tls)
         except OSError as error:
             raise taken("--web.listen-address", host, port, error) from None
+
+    def mcp_url_for(self, host: str) -> str:
+        """The URL of the MCP listener for who reaches this machine by ``host``."""
+        parts = urlsplit(self.mcp_url)
+        if ipaddress.ip_address(parts.hostname or "::1").is_unspecified:
+            return f"{parts.scheme}://{_bracketed(host)}:{parts.port}"
+        return self.mcp_url
 
     def apply_limits(self, limits: Limits) -> None:
         """Bound both from now on."""
@@ -96,4 +108,9 @@ def taken(flag: str, host: str, port: int, error: OSError) -> ConfigError:
 
 
 def _url(address: tuple[str, int], tls: ssl.SSLContext | None) -> str:
-    return "{}://{}:{}".format("http" if tls is None else "https", *address)
+    host, port = address
+    return f"{'http' if tls is None else 'https'}://{_bracketed(host)}:{port}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

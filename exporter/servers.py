@@ -165,12 +165,17 @@ class ServerSet:
     def rows(self) -> Iterator[ServerSummary]:
         """The servers as the landing page shows them."""
         for name, runtime in list(self._runtimes.items()):
+            health = runtime.prober.health
+            calls, failures = runtime.recorder.call_counts()
             yield ServerSummary(
                 name,
                 runtime.server.transport,
-                runtime.prober.health.state,
-                runtime.prober.health.last_error,
+                health.state,
+                health.since,
+                health.last_error,
                 f"/{quote(name)}/mcp",
+                calls,
+                failures,
             )
 
     def drain(self) -> None:

@@ -43,6 +43,9 @@ TOOL_OUTCOMES = (
 )
 """At zero for every listed tool: ``increase()`` must see the first failure."""
 
+FAILED_CALLS = frozenset(TOOL_OUTCOMES) - {Outcome.OK}
+"""Outcomes of calls for which the server or the way there is to blame."""
+
 SUCCESS = "success"
 UNAUTHORIZED = "unauthorized"
 PROBE_RESULTS = (SUCCESS, UNAUTHORIZED, *Fault)

@@ -9,6 +9,7 @@ from typing import Any
 
 from exporter.protocol.label_values import (
     EXIT_REASONS,
+    FAILED_CALLS,
     OTHER,
     PROBE_RESULTS,
     TOOL_CHANGES,
@@ -134,6 +135,12 @@ class ServerRecorder:
     def rejected(self, method: str | None, reason: str) -> None:
         """The exporter refused a request to this server."""
         self.metrics.rejected(method, reason, self.name)
+
+    def call_counts(self) -> tuple[int, int]:
+        """How many tool calls there were, and how many of them failed. Any thread may ask."""
+        ended = [(outcome, int(kept[2].value)) for (_, outcome), kept in list(self._calls.items())]
+        failures = sum(count for outcome, count in ended if outcome in FAILED_CALLS)
+        return sum(count for _, count in ended), failures
 
     def failed(self, where: str) -> None:
         """Observation failed; the traffic went on."""

@@ -55,8 +55,12 @@ class ProbePages:
         self._running = 0
 
     def logs(self, request: Request) -> None:
-        """Show the transcript of a probe that is over."""
+        """Show the probes that are over, or the transcript of one."""
         number = _first(request, "id")
+        if not number:
+            page = pages.history(self._history.records())
+            request.respond(200, page.encode(), HTML, HTML_HEADERS)
+            return
         record = self._history.find(int(number)) if _is_number(number) else None
         if record is None:
             text = b"There is no such probe (any more); see / for those that are kept\n"

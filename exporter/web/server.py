@@ -13,14 +13,14 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
-from time import monotonic
+from time import monotonic, time
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qs
 
 from exporter.config.errors import ConfigError
 from exporter.probe.history import History
 from exporter.telemetry.exposition import Exposition
-from exporter.transport.http.origin import OriginPolicy
+from exporter.transport.http.origin import OriginPolicy, host_name
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.request import Request
 from exporter.transport.http.server import HttpServer
@@ -45,6 +45,9 @@ class Exporter(ProbeSource, Protocol):
 
     def rows(self) -> Iterable[ServerSummary]:
         """The servers."""
+
+    def mcp_url(self, host: str) -> str:
+        """Where clients reach the MCP listener, who reach this machine by ``host``."""
 
     def shown_config(self) -> str:
         """The configuration in force, without secrets."""
@@ -158,7 +161,9 @@ class Web:
         self._last_scrape = max(began, self._last_scrape or began)
 
     def _landing(self, request: Request) -> None:
-        page = pages.landing(self._exporter.rows(), self._history.records())
+        host = host_name(request.header(b"host") or b"") or "127.0.0.1"
+        mcp_url = self._exporter.mcp_url(host)
+        page = pages.landing(self._exporter.rows(), self._history.records(), mcp_url, time())
         request.respond(200, page.encode(), HTML, HTML_HEADERS)
 
 

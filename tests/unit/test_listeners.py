@@ -62,3 +62,22 @@ def test_an_address_that_cannot_be_had_is_named_with_its_flag_and_the_mend() -> 
         "--mcp.listen-address: cannot listen on 127.0.0.1:80: "
         "Address already in use; choose another address"
     )
+
+
+@pytest.mark.parametrize(
+    ("bound", "host", "expected"),
+    [
+        ("http://127.0.0.1:6279", "exporter", "http://127.0.0.1:6279"),
+        ("https://0.0.0.0:6279", "mcp.example", "https://mcp.example:6279"),
+        ("http://[::]:6279", "::1", "http://[::1]:6279"),
+        ("http://[::1]:6279", "localhost", "http://[::1]:6279"),
+    ],
+)
+@on_fake_time
+async def test_the_address_for_clients_is_the_one_that_leads_here(
+    tmp_path: Path, bound: str, host: str, expected: str
+) -> None:
+    scene = Scene(tmp_path / "tokens.yml")
+    scene.listeners.mcp_url = bound
+    assert scene.listeners.mcp_url_for(host) == expected
+    scene.web.close()

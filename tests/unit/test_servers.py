@@ -95,7 +95,7 @@ async def test_every_transport_has_its_relay(children: list[FakeChild]) -> None:
     kinds = {name: type(upstream) for name, upstream in scene.gateway._routes.servers.items()}
     assert kinds == {"shell": StdioUpstream, "web": HttpUpstream, "old": SseUpstream}
     assert scene.fleet.names == ["shell", "web", "old"]
-    assert [row.endpoint for row in scene.fleet.rows()] == ["/shell/mcp", "/web/mcp", "/old/mcp"]
+    assert [row.path for row in scene.fleet.rows()] == ["/shell/mcp", "/web/mcp", "/old/mcp"]
     await scene.fleet.close()
 
 

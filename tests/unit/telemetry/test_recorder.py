@@ -79,6 +79,16 @@ def test_a_call_of_a_listed_tool_is_counted_under_its_name() -> None:
     assert books.value("mcp_tool_result_bytes_sum", tool="read_file") == 100
 
 
+def test_calls_and_failed_ones_can_be_asked_for() -> None:
+    books = Books()
+    assert books.recorder.call_counts() == (0, 0)
+    outcomes = (Outcome.OK, Outcome.OK, Outcome.TOOL_ERROR, Outcome.TIMEOUT, Outcome.CANCELLED)
+    for outcome in outcomes:
+        books.recorder.finished(Call("tools/call", outcome, 0.5, tool="invented"))
+    books.recorder.finished(Call("ping", Outcome.TIMEOUT, 0.5))
+    assert books.recorder.call_counts() == (5, 2)
+
+
 def test_a_call_of_an_unlisted_tool_is_counted_as_other() -> None:
     books = Books()
     finish(books, call(tool="invented"), Call("tools/call", Outcome.OK, 0.1))

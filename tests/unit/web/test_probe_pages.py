@@ -131,7 +131,6 @@ def test_with_debug_it_says_what_was_said(word: str) -> None:
         ("/probe", 400, "Which server? Add ?target=NAME; configured are: @scope/files, echo"),
         ("/probe?target=", 400, "Which server?"),
         ("/probe?target=nobody", 404, "There is no server 'nobody'; configured are: @scope/files"),
-        ("/logs", 404, "There is no such probe (any more)"),
         ("/logs?id=1", 404, "There is no such probe (any more)"),
         ("/logs?id=x", 404, "There is no such probe (any more)"),
         ("/logs?id=" + "9" * 5000, 404, "There is no such probe (any more)"),

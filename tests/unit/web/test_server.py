@@ -54,7 +54,10 @@ class Exporter:
         raise AssertionError((server, limit))
 
     def rows(self) -> Iterable[ServerSummary]:
-        return [ServerSummary("files", "stdio", "ok", "", "/files/mcp")]
+        return [ServerSummary("files", "stdio", "ok", 0.0, "", "/files/mcp")]
+
+    def mcp_url(self, host: str) -> str:
+        return f"http://{host}:6279"
 
     def shown_config(self) -> str:
         return "servers: {}\n"
@@ -107,12 +110,15 @@ class Site(OpenApplication):
     [
         ("/", 200, "<title>mcp-exporter</title>"),
         ("/", 200, 'href="logs?id=1"'),
+        ("/", 200, "http://localhost:6279/files/mcp"),
+        ("/logs", 200, 'href="logs?id=1"'),
         ("/metrics", 200, 'mcp_calls_total{server="files"} 1.0'),
         ("/-/healthy", 200, "mcp-exporter is healthy\n"),
         ("/-/ready", 200, "mcp-exporter is ready\n"),
         ("/config", 200, "servers: {}\n"),
         ("/probe", 400, "Which server?"),
         ("/logs?id=1", 200, "Probe 1 of files"),
+        ("/logs?id=", 200, "<title>Probes</title>"),
         ("/nothing", 404, "There is nothing at this path; see /\n"),
         ("/metrics/", 404, "There is nothing at this path; see /\n"),
     ],
