@@ -231,6 +231,7 @@ TOOLS = (
 UP = select("up")
 STARTED = select("process_start_time_seconds")
 RELOADED = select("mcp_exporter_config_last_reload_successful")
+FILES_FAILED = select("mcp_exporter_config_files_failed")
 INTERNAL_ERRORS = select("mcp_exporter_internal_errors_total")
 SCRAPE_SECONDS = select("scrape_duration_seconds")
 FOLDED = gained(f"{DEPLOYMENT}, label", "<window>", "mcp_exporter_label_overflow_total")
@@ -295,6 +296,18 @@ EXPORTER = (
         description="The last reload of {{ $labels.instance }} failed; it goes on with the"
         " configuration before. A restart would fail.",
         value="last reload failed",
+        link=A_REPLICA,
+        hold="<for>",
+    ),
+    Alert(
+        "MCPExporterConfigFileFailed",
+        "warning",
+        "exporter",
+        f"{highest(REPLICA, f'min_over_time({FILES_FAILED}[5m])')} > 0",
+        summary="MCP exporter {{ $labels.instance }} cannot use {{ $value }} of its files",
+        description="{{ $value }} files of the configuration of {{ $labels.instance }} are wrong."
+        " What they said before is in force; what is new in them is not.",
+        value="{{ $value }} wrong files",
         link=A_REPLICA,
         hold="<for>",
     ),
