@@ -1,4 +1,4 @@
-"""What the listeners demand of whoever connects: read at the start, and again with each reload."""
+"""What the listeners demand of their clients: read at the start, and again with each reload."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class AccessFiles:
 
     @property
     def guards_mcp(self) -> bool:
-        """Whether a stranger is kept out of the MCP listener."""
+        """Whether the MCP listener demands a token or a certificate."""
         wants_certificate = (
             self.mcp_tls is not None and self.mcp_tls.client_auth is ssl.CERT_REQUIRED
         )

@@ -233,7 +233,7 @@ class App:
         self.liveness.phase = "serving"
         is_readable = at.access.tokens is not None and at.access.mcp_tls is None
         if is_readable and not is_loopback_name(at.mcp_host):
-            log.warning("tokens come without TLS: whoever listens on the way can use them")
+            log.warning("tokens come without TLS: they can be read and used on the way")
         log.info("mcp-exporter is ready", extra={"version": __version__, "mcp": mcp, "web": web})
         self.notifier.ready(self.reloader.status)
 
@@ -246,7 +246,7 @@ class App:
         delay = self.settings.drain_delay if was_serving else 0.0
         await self._be_left(delay)
         await self._let_requests_end()
-        await self.servers.close()  # answers what still waits
+        await self.servers.close()  # what still waits gets an error
         await self.listeners.mcp.close(LAST_REPLY_TIME)
         await self._be_scraped(delay)
         self.listeners.web.close()

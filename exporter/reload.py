@@ -74,7 +74,7 @@ class Reloader:
 
     @property
     def status(self) -> str:
-        """One line for whoever supervises this process."""
+        """One line for systemd."""
         count = len(self._servers.names)
         return f"Relays to {count} server{'s' if count != 1 else ''}"
 

@@ -1,6 +1,6 @@
 """Tells systemd how we are (sd_notify(3)): ready, reloading, stopping, and still alive.
 
-Without systemd, nobody is told and nothing is lost.
+Without systemd there is no socket, and nothing is sent.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from time import monotonic
 
 
 class SystemdNotifier:
-    """Whoever started us and wants to know."""
+    """Sends to the socket that systemd names in the environment."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
-        self._patience = _patience(environ)
-        self._next_sign = 0.0
+        self._watchdog_time = _watchdog_time(environ)
+        self._next_beat = 0.0
 
     def ready(self, status: str) -> None:
         """Everything is open, or reloaded."""
@@ -34,15 +34,15 @@ class SystemdNotifier:
         self._tell(f"STOPPING=1\n{limit}\nSTATUS=Lets requests end")
 
     def alive(self, now: float) -> None:
-        """The loop turns. To be called often: two signs are sent in the time that is wanted."""
-        if self._patience and now >= self._next_sign:
-            self._next_sign = now + self._patience / 2
+        """Note that the loop turns; call it often. Systemd is told twice in its watchdog's time."""
+        if self._watchdog_time and now >= self._next_beat:
+            self._next_beat = now + self._watchdog_time / 2
             self._tell("WATCHDOG=1")
 
     def _tell(self, text: str) -> None:
         if not self._address:
             return
-        # Whether anybody listens must not matter to those that we serve.
+        # A manager that reads nothing must not hold up clients.
         with contextlib.suppress(OSError), _datagram() as out:
             out.sendto(text.encode(), self._address)
 
@@ -60,8 +60,8 @@ def _address(text: str) -> str:
     return text if text.startswith("/") else ""
 
 
-def _patience(environ: Mapping[str, str]) -> float:
-    """Seconds after which the watchdog thinks that we hang; 0: there is none."""
+def _watchdog_time(environ: Mapping[str, str]) -> float:
+    """Seconds without a beat after which systemd restarts this process; 0: never."""
     wanted, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     is_ours = not pid or pid == str(os.getpid())
     return int(wanted) / 1_000_000 if wanted.isascii() and wanted.isdigit() and is_ours else 0.0

@@ -1,7 +1,7 @@
 """``--web.config.file``: TLS and passwords for the scrape listener, in Prometheus' own format.
 
 The format is that of the exporter-toolkit (docs/web-configuration.md there). What cannot be
-honoured is refused: a setting of access that is silently ignored is an open door.
+honoured is refused: a setting of access that is silently ignored lets everybody in.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import requests
 from tests.support.demo_servers import command
 from tests.support.running import free_address, running, wait_for
 
-PATIENCE = 30.0
+SECONDS = 30.0
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -92,7 +92,7 @@ def test_unchanged_servers_keep_their_sessions_and_removed_ones_their_series_los
     assert exporter.post("kept", ping, **{"Mcp-Session-Id": session}).status_code == 200
     assert exporter.post("added", INITIALIZE).status_code == 200
     assert exporter.post("leaving", INITIALIZE).status_code == 404
-    wait_for(lambda: 'server="leaving"' not in exporter.metrics(), PATIENCE, "its series go")
+    wait_for(lambda: 'server="leaving"' not in exporter.metrics(), SECONDS, "its series go")
 
 
 def test_a_changed_server_is_started_anew(exporter: Exporter) -> None:
@@ -120,7 +120,7 @@ def test_a_bad_configuration_changes_nothing_and_says_why(exporter: Exporter) ->
 def test_the_hang_up_signal_reloads(exporter: Exporter) -> None:
     exporter.configure(other=echo())
     os.kill(exporter.pid, signal.SIGHUP)
-    wait_for(lambda: 'mcp_server_up{server="other"}' in exporter.metrics(), PATIENCE, "it reloads")
+    wait_for(lambda: 'mcp_server_up{server="other"}' in exporter.metrics(), SECONDS, "it reloads")
 
 
 def test_only_post_reloads(exporter: Exporter) -> None:
@@ -170,17 +170,17 @@ def test_servers_come_and_go_with_the_files_of_a_directory(registered: Exporter)
     fresh = folder / ".a.yml.new"
     fresh.write_text(json.dumps({"servers": {"@team/added": echo()}}))
     fresh.rename(folder / "a.yml")
-    wait_for(lambda: is_served("@team/added"), PATIENCE, "it is served")
+    wait_for(lambda: is_served("@team/added"), SECONDS, "it is served")
     assert registered.post("@team/added", INITIALIZE).status_code == 200
 
     # A wrong file changes nothing, and is counted.
     (folder / "a.yml").write_text("servers: {'@team/added': {comand: x}}\n")
     failed = "mcp_exporter_config_files_failed 1.0"
-    wait_for(lambda: failed in registered.metrics(), PATIENCE, "it is counted")
+    wait_for(lambda: failed in registered.metrics(), SECONDS, "it is counted")
     assert registered.post("@team/added", INITIALIZE).status_code == 200
 
     (folder / "a.yml").unlink()
-    wait_for(lambda: not is_served("@team/added"), PATIENCE, "its series are gone")
+    wait_for(lambda: not is_served("@team/added"), SECONDS, "its series are gone")
     assert registered.post("@team/added", INITIALIZE).status_code == 404
     ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
     assert registered.post("kept", ping, **{"Mcp-Session-Id": session}).status_code == 200

@@ -48,7 +48,7 @@ def test_each_state_is_one_message(manager: tuple[socket.socket, str]) -> None:
     assert heard(bound)[:2] == ["STOPPING=1", "EXTEND_TIMEOUT_USEC=12500000"]
 
 
-def test_a_sign_of_life_comes_twice_in_the_time_that_is_wanted(
+def test_a_beat_is_sent_twice_in_the_time_that_is_wanted(
     manager: tuple[socket.socket, str],
 ) -> None:
     bound, name = manager
@@ -71,7 +71,7 @@ def test_a_sign_of_life_comes_twice_in_the_time_that_is_wanted(
         {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"},
     ],
 )
-def test_no_watchdog_wants_no_sign(
+def test_without_a_watchdog_no_beat_is_sent(
     manager: tuple[socket.socket, str], environ: dict[str, str]
 ) -> None:
     bound, name = manager
@@ -83,14 +83,14 @@ def test_no_watchdog_wants_no_sign(
 
 
 @pytest.mark.parametrize("address", ["", "relative", "vsock:2:1234", "/nowhere/at/all", "@nobody"])
-def test_nobody_has_to_listen(address: str) -> None:
+def test_without_a_socket_nothing_is_sent(address: str) -> None:
     notifier = SystemdNotifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1"})
     notifier.ready("x")
     notifier.alive(0.0)
     notifier.stopping(1.0)
 
 
-def test_a_manager_that_reads_nothing_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_manager_that_reads_nothing_holds_up_no_one(tmp_path: Path) -> None:
     name = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
         bound.bind(name)

@@ -228,7 +228,7 @@ async def test_a_client_that_is_gone_is_not_answered() -> None:
     site.get(f"/probe?target={NAME}")
 
 
-def test_a_probe_that_ends_after_the_listener_is_nobodys_business() -> None:
+def test_a_probe_that_ends_after_the_listener_is_ignored() -> None:
     site: list[Site] = []
 
     @on_fake_time

@@ -56,7 +56,7 @@ async def test_a_whole_scrape_is_every_piece() -> None:
 
 
 @on_fake_time
-async def test_of_a_scrape_that_nobody_reads_no_further_piece_is_made() -> None:
+async def test_of_a_scrape_that_is_not_read_no_further_piece_is_made() -> None:
     site = Site()
     site.client.say(SCRAPE)
     site.client.protocol.pause_writing()
