@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read our output has read enough, as `head` does
+    except BrokenPipeError:  # the reader of the output has enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
@@ -169,7 +169,7 @@ def _add_tools(parser: argparse.ArgumentParser) -> None:
 def _add_call(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Calls a tool through the running exporter.\n"
-        "Exit code 0: it succeeded, 1: it failed, 2: nobody could be asked."
+        "Exit code 0: it succeeded, 1: it failed, 2: there was no reply."
     )
     _add_target(parser)
     parser.add_argument("tool", metavar="TOOL", help="as tools lists it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -163,19 +163,24 @@ def _server_lines(
     rows: Sequence[ServerRow], now: float, is_coloured: bool, width: int | None
 ) -> list[str]:
     colours = _COLOURS if is_coloured else {}
-    headings = ("SERVER", "STATE", "SINCE", "TOOLS", *_TRAFFIC)
+    headings = ["SERVER", "STATE", "SINCE", "TOOLS", *_TRAFFIC]
     cells = [_server_cells(row, now) for row in rows]
-    drawn = table(headings, cells, width, colours=colours)
     if width is not None and width < _WIDE:
-        # Names are worth more than the number of tools.
-        cells = [[*row[:3], *row[4:]] for row in cells]
-        drawn = table((*headings[:3], *headings[4:]), cells, width, colours=colours)
+        # Names are worth more than the number of tools, and than times that are not known.
+        hidden = {"TOOLS"} if any(row.since for row in rows) else {"TOOLS", "SINCE"}
+        cells = [_without(hidden, headings, row) for row in cells]
+        headings = _without(hidden, headings, headings)
+    drawn = table(headings, cells, width, colours=colours)
     lines = [drawn[0]]
     for row, line in zip(rows, drawn[1:], strict=True):
         lines.append(line)
         if row.state in _UNWELL:
             lines.append(shortened(f"  {_words(row, now)}", width or _ENDLESS))
     return lines
+
+
+def _without(hidden: Collection[str], headings: Sequence[str], row: Sequence[str]) -> list[str]:
+    return [cell for heading, cell in zip(headings, row, strict=True) if heading not in hidden]
 
 
 def _words(row: ServerRow, now: float) -> str:
@@ -226,6 +231,8 @@ def _count(calls: float) -> str:
 def _latency(seconds: float | None) -> str:
     if seconds is None:
         return "-"
+    if seconds < 0.001:
+        return f"{seconds * 1000:.2g}ms"
     return f"{seconds * 1000:.3g}ms" if seconds < 0.9995 else f"{seconds:.3g}s"
 
 

@@ -13,8 +13,11 @@ NARROWEST = 8
 
 
 def shortened(text: str, width: int) -> str:
-    """The text, cut where it is longer than ``width``."""
-    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
+    """The text, without its middle where it is too long: names differ at their ends."""
+    if len(text) <= width:
+        return text
+    end = max(0, width - 1) // 2
+    return f"{text[: max(0, width - 1 - end)]}…{text[len(text) - end :]}"
 
 
 def table(

@@ -12,6 +12,7 @@ from prometheus_client import Gauge
 
 from exporter.config.model import Server, masked_url
 from exporter.config.redact import Redactor
+from exporter.config.validators import format_duration
 from exporter.probe.history import Record
 from exporter.probe.run import open_target, probe
 from exporter.probe.tool_tracker import ToolTracker
@@ -123,7 +124,8 @@ def describe(server: Server) -> str:
             f"url: {mask(masked_url(server.url))}",
             f"headers: {', '.join(server.headers) or 'none'}",
         ]
-    lines.append(f"probe: interval {settings.interval:g} s, timeout {settings.timeout:g} s")
+    interval, timeout = format_duration(settings.interval), format_duration(settings.timeout)
+    lines.append(f"probe: interval {interval}, timeout {timeout}")
     if not settings.enabled:
         lines.append("probe: switched off; this one was asked for")
     return "\n".join(lines) + "\n"

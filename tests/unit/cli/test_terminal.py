@@ -7,7 +7,7 @@ import pytest
 from exporter.cli.terminal import shortened, table
 
 
-@pytest.mark.parametrize(("width", "shown"), [(6, "abcdef"), (5, "abcd…"), (1, "…")])
+@pytest.mark.parametrize(("width", "shown"), [(6, "abcdef"), (5, "ab…ef"), (4, "ab…f"), (1, "…")])
 def test_a_long_text_is_cut(width: int, shown: str) -> None:
     assert shortened("abcdef", width) == shown
 
@@ -19,7 +19,7 @@ def test_columns_line_up() -> None:
 def test_only_flexible_columns_are_shortened_the_widest_first() -> None:
     rows = [("a" * 20, "b" * 30, "c" * 10)]
     lines = table(("A", "B", "C"), rows, width=50, flexible=(0, 1))
-    assert lines[1] == f"{'a' * 17}…  {'b' * 17}…  {'c' * 10}"
+    assert lines[1] == f"{'a' * 9}…{'a' * 8}  {'b' * 9}…{'b' * 8}  {'c' * 10}"
     assert len(table(("A", "B", "C"), rows, width=3, flexible=(0, 1))[1]) == 8 + 2 + 8 + 2 + 10
 
 

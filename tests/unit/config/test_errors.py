@@ -1,4 +1,4 @@
-"""Whatever the user can mend ends a command with one line, whoever finds it."""
+"""What the user can mend ends a command with one line."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def test_a_configuration_is_described_without_secrets() -> None:
         "transport: http\n"
         "url: http://<secret>@server:8000/mcp?<secret>\n"
         "headers: Authorization, X-Team\n"
-        "probe: interval 30 s, timeout 5 s\n"
+        "probe: interval 30s, timeout 5s\n"
     )
     child = Server(
         "echo",
@@ -210,6 +210,6 @@ def test_a_configuration_is_described_without_secrets() -> None:
         "command: npx\n"
         "arguments: 2\n"
         "env: TOKEN\n"
-        "probe: interval 30 s, timeout 5 s\n"
+        "probe: interval 30s, timeout 5s\n"
         "probe: switched off; this one was asked for\n"
     )
