@@ -1,0 +1,62 @@
+"""W3C Trace Context: what a ``traceparent`` says, and another id in the place of its parent's.
+
+Pure. https://www.w3.org/TR/trace-context/, and the specification of MCP for ``params._meta``.
+"""
+
+from __future__ import annotations
+
+import re
+
+LENGTH = 55
+"""Characters of a ``traceparent`` of version 00, and of the part that every later version has."""
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+_PARENT = slice(36, 52)
+
+
+def valid(text: str | None) -> str | None:
+    """Return the 55 characters that count, or ``None`` where they are no context.
+
+    A version above 00 may be longer, and then goes on with a dash.
+    """
+    if text is None or len(text) < LENGTH:
+        return None
+    known = text[:LENGTH]
+    if len(text) > LENGTH and (text.startswith("00") or text[LENGTH] != "-"):
+        return None
+    return known if _TRACEPARENT.fullmatch(known) else None
+
+
+def trace_id(traceparent: str) -> str:
+    """The 32 digits of the trace."""
+    return traceparent[3:35]
+
+
+def parent_id(traceparent: str) -> str:
+    """The 16 digits of the span that is the parent."""
+    return traceparent[_PARENT]
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether the caller records its part of the trace."""
+    return bool(int(traceparent[-2:], 16) & 1)
+
+
+def with_parent(traceparent: str, span_id: str) -> str:
+    """The same context with another parent; version, trace and flags stay."""
+    return traceparent[: _PARENT.start] + span_id + traceparent[_PARENT.stop :]
+
+
+def exchange(body: bytes, traceparent: str, span_id: str) -> bytes | None:
+    """The body with another parent in its ``traceparent``, as long as before to the byte.
+
+    ``None`` where the text does not stand there exactly once: escaped, or in an argument too.
+    """
+    found = traceparent.encode()
+    at = body.find(found)
+    if at < 0 or body.find(found, at + 1) >= 0:
+        return None
+    at += _PARENT.start
+    return b"%b%b%b" % (body[:at], span_id.encode(), body[at + len(span_id) :])

@@ -1,0 +1,87 @@
+"""What is a trace context, and that nothing but a parent's id changes in a body."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.protocol import trace_context
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = "00f067aa0ba902b7"
+GOOD = f"00-{TRACE}-{PARENT}-01"
+OURS = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (GOOD, GOOD),
+        (f"00-{TRACE}-{PARENT}-00", f"00-{TRACE}-{PARENT}-00"),
+        (f"cc-{TRACE}-{PARENT}-01", f"cc-{TRACE}-{PARENT}-01"),
+        (f"cc-{TRACE}-{PARENT}-01-what-may-come", f"cc-{TRACE}-{PARENT}-01"),
+        (f"cc-{TRACE}-{PARENT}-01.what", None),
+        (f"00-{TRACE}-{PARENT}-01-what", None),
+        (f"ff-{TRACE}-{PARENT}-01", None),
+        (f"00-{'0' * 32}-{PARENT}-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (f"00-{TRACE.upper()}-{PARENT}-01", None),
+        (f"00-{TRACE}-{PARENT}-0", None),
+        (f"00-{TRACE}-{PARENT}-0g", None),
+        (f" {GOOD}", None),
+        (f"{GOOD} ", None),
+        (f"{GOOD}\n", None),
+        (GOOD.replace("-", "_"), None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_context_is_what_the_recommendation_says(text: str | None, expected: str | None) -> None:
+    assert trace_context.valid(text) == expected
+
+
+@given(st.text(max_size=80))
+def test_no_text_is_more_than_it_is(text: str) -> None:
+    found = trace_context.valid(text)
+    assert found is None or (text.startswith(found) and found.isascii())
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("00", False), ("01", True), ("02", False), ("03", True)]
+)
+def test_the_first_bit_of_the_flags_says_whether_it_is_sampled(flags: str, expected: bool) -> None:
+    assert trace_context.is_sampled(f"00-{TRACE}-{PARENT}-{flags}") is expected
+
+
+def test_the_parts_of_a_context() -> None:
+    assert trace_context.trace_id(GOOD) == TRACE
+    assert trace_context.parent_id(GOOD) == PARENT
+    assert trace_context.with_parent(GOOD, OURS) == f"00-{TRACE}-{OURS}-01"
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers()), st.sampled_from([None, 1]))
+def test_sixteen_bytes_are_exchanged_and_no_other(
+    arguments: dict[str, object], indent: int | None
+) -> None:
+    meta = {"traceparent": GOOD, "tracestate": "a=b"}
+    body = json.dumps({"params": {"arguments": arguments, "_meta": meta}}, indent=indent).encode()
+    changed = trace_context.exchange(body, GOOD, OURS)
+    assert changed is not None
+    assert changed == body.replace(PARENT.encode(), OURS.encode())
+    assert len(changed) == len(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        GOOD.replace("-", "\\u002d").encode(),
+        f'{{"arguments": "{GOOD}", "traceparent": "{GOOD}"}}'.encode(),
+    ],
+    ids=["absent", "escaped", "twice"],
+)
+def test_what_is_not_there_exactly_once_is_left_alone(body: bytes) -> None:
+    assert trace_context.exchange(body, GOOD, OURS) is None
