@@ -14,6 +14,7 @@ _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
 _PARENT = slice(36, 52)
+_ODD = frozenset("13579bdf")
 
 
 def valid(text: str | None) -> str | None:
@@ -41,7 +42,7 @@ def parent_id(traceparent: str) -> str:
 
 def is_sampled(traceparent: str) -> bool:
     """Whether the caller records its part of the trace."""
-    return bool(int(traceparent[-2:], 16) & 1)
+    return traceparent[-1] in _ODD
 
 
 def with_parent(traceparent: str, span_id: str) -> str:

@@ -23,5 +23,6 @@ class Call(Struct, frozen=True, gc=False):
     code: float | None = None
     result_bytes: int | None = None
     traceparent: str | None = None
+    """The valid trace context that the request bore."""
     client: str | None = None
     """The client's own name, where it is logged."""

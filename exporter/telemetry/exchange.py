@@ -14,6 +14,7 @@ from typing import Protocol
 
 from msgspec import UNSET, Struct, UnsetType
 
+from exporter.protocol import trace_context
 from exporter.protocol.jsonrpc import Id, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import CALL_TOOL, UNTIMED
@@ -77,15 +78,15 @@ def key_of(request_id: Id | UnsetType) -> object:
     return request_id
 
 
-def _pending(message: Message, now: float, to_server: bool) -> Pending:
+def _pending(message: Message, now: float, to_server: bool, traceparent: str | None) -> Pending:
     method, params = _clipped(message.method) or "", message.params
     key = key_of(message.id)
     if params is None:
-        return Pending(key, method, None, None, None, now, to_server)
+        return Pending(key, method, None, None, traceparent, now, to_server)
     tool = _clipped(params.name) if method == CALL_TOOL else None
-    traceparent = params.meta.traceparent if params.meta is not None else None
-    cursor = _clipped(params.cursor)
-    return Pending(key, method, tool, cursor, _clipped(traceparent), now, to_server)
+    if params.meta is not None and params.meta.traceparent is not None:
+        traceparent = trace_context.valid(params.meta.traceparent) or traceparent
+    return Pending(key, method, tool, _clipped(params.cursor), traceparent, now, to_server)
 
 
 def _clipped(text: str | None) -> str | None:
@@ -122,15 +123,24 @@ class Exchange:
     def __len__(self) -> int:
         return sum(self._counts)
 
-    def begin(self, message: Message, now: float, to_server: bool = True) -> Pending:
-        """Note a request. A second one with the same id does not replace the first."""
+    def begin(
+        self,
+        message: Message,
+        now: float,
+        to_server: bool = True,
+        traceparent: str | None = None,
+    ) -> Pending:
+        """Note a request. A second one with the same id does not replace the first.
+
+        ``traceparent`` counts where the message has none of its own.
+        """
         if self._recorder.names_clients:
             self._client = _clipped(message.client) or self._client
         waiting = self._requests if to_server else self._questions
         if self._counts[to_server] >= (MOST_REQUESTS if to_server else MOST_QUESTIONS):
             self.settle(next(iter(waiting.values())), Outcome.TIMEOUT, now)
         self._counts[to_server] += 1
-        pending = _pending(message, now, to_server)
+        pending = _pending(message, now, to_server, traceparent)
         known = waiting.setdefault(pending.key, pending)
         if known is not pending:
             pending.older, known.newer = known, pending

@@ -14,6 +14,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics import exposition as open_metrics_1
 
 from exporter.telemetry.series import Family
 
@@ -24,18 +25,25 @@ PAUSE = 0.0002
 """Seconds between two stretches."""
 
 
+_OPEN = "application/openmetrics-text"
+
 Encoder = Callable[[Any], bytes]
 
 
 def encoder(accept: str) -> tuple[Encoder, str]:
     """What writes a registry in the format that a client accepts, and that format's media type.
 
-    The text format is for everybody, also where the header makes no sense.
+    The text format is for everybody, also where the header makes no sense. OpenMetrics is
+    version 1.0.0 whatever version is asked for: the library would announce that one, and our
+    own families are written in no other.
     """
     try:
-        return choose_encoder(accept)
+        encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):  # a version that is no number
-        return choose_encoder("")
+        encode, content_type = choose_encoder("")
+    if content_type.startswith(_OPEN):
+        return open_metrics_1.generate_latest, open_metrics_1.CONTENT_TYPE_LATEST
+    return encode, content_type
 
 
 class Exposition:
@@ -68,7 +76,7 @@ class Exposition:
         if names:
             some: bytes = encode(self._everything.restricted_registry(names))
             return iter([some]), content_type
-        open_metrics = content_type.startswith("application/openmetrics-text")
+        open_metrics = content_type.startswith(_OPEN)
         others: bytes = encode(self._library)
         lines = chain.from_iterable(each.render(open_metrics) for each in self._families)
         return chain(self._slices(lines), [others]), content_type

@@ -50,14 +50,22 @@ class Observer:
 
     @guarded
     def client_sent(
-        self, exchange: Exchange, messages: Iterable[Message], size: int, now: float
+        self,
+        exchange: Exchange,
+        messages: Iterable[Message],
+        size: int,
+        now: float,
+        traceparent: str | None = None,
     ) -> list[Pending] | None:
-        """Note what the client sent; return the requests that now wait for a reply."""
+        """Note what the client sent; return the requests that now wait for a reply.
+
+        ``traceparent`` is the trace context of the HTTP request, where it has a valid one.
+        """
         self.recorder.carried(size, to_server=True)
         begun = []
         for message in messages:
             if message.is_request:
-                begun.append(exchange.begin(message, now))
+                begun.append(exchange.begin(message, now, True, traceparent))
             elif message.is_notification:
                 self._client_notified(exchange, message, now)
             elif message.is_reply:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from exporter.protocol import trace_context
 from exporter.protocol.label_values import (
     EXIT_REASONS,
     FAILED_CALLS,
@@ -34,8 +34,6 @@ POSSIBLE_TRANSITIONS = (
     (State.ERROR, State.DEGRADED),
 )
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-_ZERO_TRACE = "0" * 32
 _TEXT_LENGTH = 64
 
 ToolSeries = tuple[Count, Distribution, Count, Distribution, Level, Distribution]
@@ -288,7 +286,7 @@ class ServerRecorder:
             count, durations = self._request(method_label(call.method), call.outcome)
             count.inc()
             if call.method not in UNTIMED:
-                durations.observe(call.seconds)
+                durations.observe(call.seconds, _exemplar(call.traceparent))
         if call.code is not None:
             code, method = code_label(call.code), method_label(call.method)
             self.metrics.protocol_errors.labels(self.name, method, code).inc()
@@ -297,11 +295,11 @@ class ServerRecorder:
         key = (self.tools.label(call.tool), call.outcome)
         series = self._calls.get(key) or self._call(*key)
         requests, request_durations, calls, durations, last, sizes = series
-        seconds, trace = call.seconds, call.traceparent
+        seconds, exemplar = call.seconds, _exemplar(call.traceparent)
         requests.inc()
-        request_durations.observe(seconds)
+        request_durations.observe(seconds, exemplar)
         calls.inc()
-        durations.observe(seconds, None if trace is None else _exemplar(trace))
+        durations.observe(seconds, exemplar)
         last.set(self.metrics.clock())
         if call.result_bytes is not None:
             sizes.observe(call.result_bytes)
@@ -343,11 +341,11 @@ class ServerRecorder:
         self.state_is(State.UNKNOWN, 0)
 
 
-def _exemplar(traceparent: str) -> dict[str, str] | None:
-    match = _TRACEPARENT.fullmatch(traceparent)
-    if match is None or match[1] == _ZERO_TRACE:
+def _exemplar(traceparent: str | None) -> str | None:
+    # Of a trace that nobody keeps it would lead nowhere.
+    if traceparent is None or not trace_context.is_sampled(traceparent):
         return None
-    return {"trace_id": match[1]}
+    return trace_context.trace_id(traceparent)
 
 
 def _text(value: Any) -> str:

@@ -73,7 +73,7 @@ class Distribution:
         self.count = 0
         self.sum = 0.0
         self.counts = [0] * (len(bounds) + 1)
-        self.exemplars: dict[int, Exemplar] = {}
+        self.exemplars: dict[int, tuple[str, float, float]] = {}
         self.seen: Seen | None = None
         self.lines = ""
         self._bounds = bounds
@@ -83,13 +83,13 @@ class Distribution:
         """Another one wherever the lines are other ones."""
         return self.count
 
-    def observe(self, value: float, exemplar: dict[str, str] | None = None) -> None:
-        """Note one value."""
+    def observe(self, value: float, exemplar: str | None = None) -> None:
+        """Note one value; ``exemplar`` is the id of the trace that it came about in."""
         place = bisect_left(self._bounds, value)
         self.counts[place] += 1
         self.sum += value
         if exemplar is not None:
-            self.exemplars[place] = Exemplar(exemplar, value, time())
+            self.exemplars[place] = (exemplar, value, time())
         self.count += 1  # last: who sees the old count will come again
 
 
@@ -219,12 +219,16 @@ class Histogram(Family[Distribution]):
         for place, edge in enumerate(self._edges):
             total += series.counts[place]
             labels = {"le": edge, **series.labels}
-            exemplar = series.exemplars.get(place)
+            exemplar = _exemplar(series.exemplars.get(place))
             samples.append(Sample(f"{self.name}_bucket", labels, float(total), None, exemplar))
         labels = dict(series.labels)
         samples.append(Sample(f"{self.name}_count", labels, float(total)))
         samples.append(Sample(f"{self.name}_sum", labels, series.sum))
         return samples
+
+
+def _exemplar(kept: tuple[str, float, float] | None) -> Exemplar | None:
+    return None if kept is None else Exemplar({"trace_id": kept[0]}, *kept[1:])
 
 
 def _line(sample: Sample, open_metrics: bool) -> str:

@@ -196,7 +196,6 @@ class ReportBuffer:
 
 
 def _finished(call: Call) -> Finished:
-    trace = call.traceparent
     return Finished(
         method_label(call.method),
         call.outcome,
@@ -205,7 +204,7 @@ def _finished(call: Call) -> Finished:
         _clipped(call.tool),
         call.code,
         call.result_bytes,
-        trace if trace is not None and len(trace) < _MAX_TEXT else None,
+        call.traceparent,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct
 
+from exporter.protocol import trace_context
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
 
@@ -41,7 +42,7 @@ class Finished(Struct, array_like=True):
             self.tool,
             self.code,
             None if size is None else max(0, size),
-            self.traceparent,
+            trace_context.valid(self.traceparent),
         )
 
 

@@ -84,7 +84,10 @@ class Relay:
         if messages and messages[0] is ENCODED:
             self._is_unread = True
         self._pending: list[Pending] = (
-            self._observer.client_sent(self._exchange, messages, len(request.body), now) or []
+            self._observer.client_sent(
+                self._exchange, messages, len(request.body), now, request.traceparent
+            )
+            or []
         )
 
     def send(self, payload: bytes) -> None:

@@ -21,7 +21,7 @@ from exporter.relay.http.sessions import HttpSession, HttpSessions
 from exporter.relay.oauth import OwnUrl, ProtectedResource
 from exporter.telemetry.observer import Observer
 from exporter.transport.deadlines import Deadlines, deadlines_of
-from exporter.transport.http.head import named_hops
+from exporter.transport.http.head import named_hops, with_traceparent
 from exporter.transport.http.inflate import inflated
 from exporter.transport.http.pool import Pool
 from exporter.transport.http.request import Request
@@ -166,7 +166,10 @@ class HttpUpstream:
             return self._onward(request) + request.body
         if route.onward is None:
             route.onward = self._onward(request)
-        return route.onward + request.body
+        onward = route.onward
+        if request.traceparent is not None:
+            onward = with_traceparent(onward, request.traceparent)
+        return onward + request.body
 
     def _onward(self, request: Request) -> bytes:
         """The head as the server gets it."""

@@ -76,7 +76,9 @@ class Children:
             return False
         text = f"server {self._server.name!r} keeps failing at start; next try in {wait:.0f} s"
         exchange = Exchange(self._observer.recorder)
-        self._observer.client_sent(exchange, [message], len(request.body), request.received)
+        self._observer.client_sent(
+            exchange, [message], len(request.body), request.received, request.traceparent
+        )
         self._observer.abandon(exchange, Outcome.UPSTREAM_ERROR, monotonic())
         reply = errors.error(errors.CONNECTION_LOST, text, message.id)
         request.respond(503, reply, errors.JSON, [(b"Retry-After", b"%d" % (wait + 1))])

@@ -110,7 +110,9 @@ class ModernEndpoint:
             return False
         exchange = Exchange(self._recorder)
         size = len(request.body)
-        begun = self._observer.client_sent(exchange, [message], size, request.received)
+        begun = self._observer.client_sent(
+            exchange, [message], size, request.received, request.traceparent
+        )
         reply = errors.error(code, f"{DISCOVER}: the server refused this before", message.id)
         self._observer.settle(exchange, begun or (), Outcome.PROTOCOL_ERROR, monotonic())
         request.respond(STATUS_OF_CODE.get(code, 200), reply, errors.JSON)

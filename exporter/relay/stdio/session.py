@@ -70,7 +70,9 @@ class StdioSession(ChildHost):
         if not self._waiting.keys().isdisjoint(ids) or len(ids) > len(set(ids)):
             self._reject_reused(request, asked)
             return
-        begun = self._observer.client_sent(self._exchange, messages, len(request.body), now)
+        begun = self._observer.client_sent(
+            self._exchange, messages, len(request.body), now, request.traceparent
+        )
         for message in messages:
             if message.method == CANCELLED and message.params is not None:
                 self._cancel(message.params.request_id)

@@ -86,7 +86,12 @@ class SharedChild(ChildHost):
         now = self.last_used = http.received
         self._last = number = self._last + 1
         numbered = msgspec.structs.replace(message, id=number)
-        begun = self._observer.client_sent(self._exchange, [numbered], len(http.body), now) or ()
+        begun = (
+            self._observer.client_sent(
+                self._exchange, [numbered], len(http.body), now, http.traceparent
+            )
+            or ()
+        )
         is_call = message.method != LISTEN
         response = StdioResponse(
             http, self, self._timers, [message.reply_id], begun, has_deadline=is_call

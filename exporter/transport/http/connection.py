@@ -14,7 +14,7 @@ import asyncio
 from time import monotonic
 from typing import Protocol, cast
 
-from exporter.transport.http.head import HeadCache, RequestHead, head_of
+from exporter.transport.http.head import HeadCache, RequestHead, head_of, without_traceparent
 from exporter.transport.http.parser import ListenerLimits, RequestParser
 from exporter.transport.http.request import Request
 from exporter.transport.http.response import Response
@@ -240,14 +240,16 @@ class Connection(asyncio.Protocol):
     def _serve_known(self, data: bytes) -> bool:
         """Serve a whole request whose head was seen before, past the parser."""
         end = data.find(b"\r\n\r\n") + 4
-        head = self._listener.heads.get(data[:end])
+        head, traceparent = self._listener.heads.get(data[:end]), None
+        if head is None and (cut := without_traceparent(data[:end])) is not None:
+            head, traceparent = self._listener.heads.get(cut[0]), cut[1]
         if head is None or len(data) - end != head.length:
             return False
         if head.length > self._limits.body_bytes:
             return False  # learnt when more was allowed
         response = self._serving = Response(self)
         request = Request(response)
-        request.take(head)
+        request.take(head, traceparent)
         request.body = data[end:]
         request.received = monotonic()
         self.deadline = float("inf")
@@ -260,10 +262,14 @@ class Connection(asyncio.Protocol):
         if request is None or error is not None or not _is_usual(request):
             return
         text = head_of(data, b"POST " + request.target + b" HTTP/1.1\r\n", request.names)
+        if text is not None and b"traceparent" in request.names:
+            cut = without_traceparent(text) if request.traceparent is not None else None
+            text = None if cut is None else cut[0]
         if text is not None:
             names = request.names
-            request.head = RequestHead(request.method, request.target, request.headers, names)
-            self._listener.heads.keep(text, request.head)
+            head = RequestHead(request.method, request.target, request.headers, names)
+            request.take(head, request.traceparent)
+            self._listener.heads.keep(text, head)
 
     def _refuse(self, status: int, reason: str) -> None:
         self._parser.refuse(status, reason)

@@ -3,6 +3,9 @@
 A client sends the same head with call after call, and a server with reply after reply, but for
 the length of what follows. The same bytes at the same place always mean the same, so what was
 once parsed, checked and written is kept; anything else takes the long way through the parser.
+
+A client whose HTTP library makes traces sends another ``traceparent`` with each request. Its
+value is cut out of what is remembered, and put into what goes on.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
+
+from exporter.protocol import trace_context
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -39,6 +44,14 @@ _USUAL = frozenset({b"keep-alive", b"close"})
 _END = b"\r\n\r\n"
 # A message with one of these is more than a head and so many bytes.
 _UNUSUAL = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
+
+_TRACEPARENT = b"traceparent"
+_FIELDS = (b"\r\ntraceparent: ", b"\r\nTraceparent: ")
+_CUT = _END
+"""In the place of a value that was cut out of a head: no head holds it before its end."""
+
+_MARK = b"\0" * trace_context.LENGTH
+"""In the place of the value in a head that is kept: no header that was parsed holds it."""
 
 Head = TypeVar("Head")
 
@@ -77,6 +90,12 @@ class RequestHead:
         self.headers = headers
         self.names = names
         self.length = int(names[b"content-length"])
+        if _TRACEPARENT in names:
+            self.headers = [
+                (name, _MARK) if name.lower() == _TRACEPARENT else (name, value)
+                for name, value in headers
+            ]
+            self.names = {**names, _TRACEPARENT: _MARK}
         self.route: HeadRoute | None = None
 
 
@@ -155,6 +174,33 @@ def head_of(data: bytes, start: bytes, names: Iterable[bytes]) -> bytes | None:
     if end < len(_END) or not text.startswith(start) or not _UNUSUAL.isdisjoint(names):
         return None
     return text if text.count(b"\n") == text.count(b"\r\n") else None
+
+
+def traceparent_of(headers: Headers) -> str | None:
+    """The valid trace context among headers, where they have exactly one."""
+    values = [value for name, value in headers if name.lower() == _TRACEPARENT]
+    return trace_context.valid(values[0].decode("latin-1")) if len(values) == 1 else None
+
+
+def without_traceparent(text: bytes) -> tuple[bytes, str] | None:
+    """A head without the value of its trace context, and that value.
+
+    ``None`` where it has none that is valid, or has it in another form than clients write.
+    """
+    for field in _FIELDS:
+        at = text.find(field) + len(field)
+        if at >= len(field):
+            end = at + trace_context.LENGTH
+            value = trace_context.valid(text[at:end].decode("latin-1"))
+            if value is None or text[end : end + 2] != b"\r\n":
+                return None
+            return text[:at] + _CUT + text[end:], value
+    return None
+
+
+def with_traceparent(text: bytes, value: str) -> bytes:
+    """A head that was kept, with the trace context of this request in it."""
+    return text.replace(_MARK, value.encode(), 1)
 
 
 def status_line(status: int, reason: bytes = b"") -> bytes:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import httptools
 
-from exporter.transport.http.head import Headers
+from exporter.transport.http.head import Headers, traceparent_of
 from exporter.transport.http.origin import host_name
 from exporter.transport.http.request import Request
 from exporter.transport.http.response import Response, ResponseSink
@@ -185,6 +185,8 @@ class RequestParser:
         response.keep_alive = self._parser.should_keep_alive()
         _check_framing(request)
         _check_host(request)
+        if request.header(b"traceparent") is not None:
+            request.traceparent = traceparent_of(request.headers)
         length = int(request.header(b"content-length") or 0)
         if length > self._limits.body_bytes:
             raise RequestError(413, "body_too_large")

@@ -9,7 +9,17 @@ from exporter.transport.http.response import Response
 class Request:
     """What a client asks for, and the response that it gets."""
 
-    __slots__ = ("_names", "body", "head", "headers", "method", "received", "response", "target")
+    __slots__ = (
+        "_names",
+        "body",
+        "head",
+        "headers",
+        "method",
+        "received",
+        "response",
+        "target",
+        "traceparent",
+    )
 
     def __init__(self, response: Response) -> None:
         self.response = response
@@ -21,6 +31,9 @@ class Request:
         self.headers: Headers = []
         self.body: bytes = b""
         self.received = 0.0
+        self.traceparent: str | None = None
+        """The trace context of its header, where that is valid. With a known head the header
+        itself holds a mark in its place, for every request has another one."""
 
     @property
     def path(self) -> bytes:
@@ -49,13 +62,14 @@ class Request:
         self.headers.append((name, value))
         self._names = None
 
-    def take(self, head: RequestHead) -> None:
-        """Have a head that was seen before."""
+    def take(self, head: RequestHead, traceparent: str | None = None) -> None:
+        """Have a head that was seen before, with a trace context of its own."""
         self.head = head
         self.method = head.method
         self.target = head.target
         self.headers = head.headers
         self._names = head.names
+        self.traceparent = traceparent
 
     def respond(
         self, status: int, body: bytes, content_type: bytes, headers: Headers | None = None

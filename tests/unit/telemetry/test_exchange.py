@@ -54,6 +54,9 @@ class FakeRecorder:
         raise AssertionError(f"an exchange notes requests alone: {method} {to_server}")
 
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
 def outcomes(recorder: FakeRecorder) -> list[Outcome]:
     return [call.outcome for call in recorder.calls]
 
@@ -84,14 +87,37 @@ def test_a_reply_decides_the_outcome(reply: object, outcome: Outcome) -> None:
 def test_a_call_says_what_the_request_and_its_reply_were() -> None:
     recorder = FakeRecorder()
     exchange = Exchange(recorder)
-    params = {"name": "read_file", "_meta": {"traceparent": "00-1-2-3"}}
+    params = {"name": "read_file", "_meta": {"traceparent": TRACEPARENT}}
     pending = exchange.begin(parsed(request(7, "tools/call", **params)), 10.0)
 
     exchange.finish(pending, parsed(result(7, isError=True)), 123, 12.5)
 
     assert recorder.calls == [
-        Call("tools/call", Outcome.TOOL_ERROR, 2.5, True, "read_file", None, 123, "00-1-2-3")
+        Call("tools/call", Outcome.TOOL_ERROR, 2.5, True, "read_file", None, 123, TRACEPARENT)
     ]
+
+
+HEADER = TRACEPARENT.replace("0af7", "1234")
+
+
+@pytest.mark.parametrize(
+    ("meta", "header", "expected"),
+    [
+        (TRACEPARENT, None, TRACEPARENT),
+        (TRACEPARENT, HEADER, TRACEPARENT),
+        (None, HEADER, HEADER),
+        ("ff" + TRACEPARENT[2:], HEADER, HEADER),
+        ("ff" + TRACEPARENT[2:], None, None),
+        ("00-1-2-3", None, None),
+    ],
+)
+def test_the_message_says_of_which_trace_it_is_or_else_its_header(
+    meta: str | None, header: str | None, expected: str | None
+) -> None:
+    message = parsed(request(7, "tools/call", _meta={"traceparent": meta} if meta else {}))
+    for each in (message, parsed(request(8, "tools/list"))):
+        pending = Exchange(FakeRecorder()).begin(each, 0.0, True, header)
+        assert pending.traceparent == (expected if each is message else header)
 
 
 def test_an_error_reply_bears_its_code() -> None:

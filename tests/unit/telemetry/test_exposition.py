@@ -55,6 +55,15 @@ def test_the_media_type_is_the_one_that_is_asked_for() -> None:
     assert exposition.render(OPEN)[1].startswith("application/openmetrics-text; version=1.0.0")
 
 
+@pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "2.0.0", "2.0.0;escaping=allow-utf-8"])
+def test_the_version_that_is_announced_is_the_one_that_is_written(version: str) -> None:
+    accept = f"application/openmetrics-text;version={version}"
+    for names in ((), ["mcp_server_up"]):
+        pieces, content_type = filled().metrics.exposition().render(accept, names)
+        assert content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        assert b"".join(pieces).endswith(b"# EOF\n")
+
+
 def test_some_names_are_given_alone() -> None:
     exposition = filled().metrics.exposition()
     pieces, _ = exposition.render("", ["mcp_server_up", "mcp_server_health_transitions_total"])

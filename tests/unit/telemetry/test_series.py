@@ -88,7 +88,7 @@ def test_an_exemplar_is_for_openmetrics_alone(monkeypatch: pytest.MonkeyPatch) -
     ours = Histogram("mcp_s", TEXT, (), BOUNDS)
     for value in (0.4, 0.3, 99.0):
         theirs.observe(value, {"trace_id": "ab" * 16})
-        ours.labels().observe(value, {"trace_id": "ab" * 16})
+        ours.labels().observe(value, "ab" * 16)
     check(ours, registry)
     assert render(ours, True).count("# {trace_id=") == 2
 

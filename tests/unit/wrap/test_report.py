@@ -48,3 +48,8 @@ def test_a_call_comes_back_as_it_was() -> None:
 def test_what_is_no_report_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         report.decode(line)
+
+
+@pytest.mark.parametrize("traceparent", ["y" * 10_000, "00-1-2-3", "", "\n"])
+def test_what_is_no_trace_context_is_not_read(traceparent: str) -> None:
+    assert Finished("ping", Outcome.OK, 0.1, traceparent=traceparent).call().traceparent is None

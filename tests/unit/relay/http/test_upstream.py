@@ -24,6 +24,9 @@ from tests.support.fakes import (
 )
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+BODY = encoded(result(1))
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 WELL_KNOWN = b"/.well-known/oauth-protected-resource"
 
 
@@ -101,6 +104,40 @@ async def test_headers_of_one_connection_stay_on_it() -> None:
         b"Kept: yes",
     )
     assert scene.heard() == [b"GET /mcp HTTP/1.1", b"Host: up:8000", b"Kept: yes", b"", b""]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "own"),
+    [
+        (b"traceparent", (), {}),
+        (b"Traceparent", ((b"X-Same", TRACE.encode()),), {}),
+        (b"traceparent", ((b"Connection", b"traceparent"),), {}),
+        (b"traceparent", (), {"traceparent": TRACE}),
+    ],
+    ids=["usual", "its first value elsewhere too", "of one connection", "configured"],
+)
+@on_fake_time
+async def test_every_request_goes_up_with_its_own_trace_context(
+    name: bytes, more: tuple[tuple[bytes, bytes], ...], own: dict[str, str]
+) -> None:
+    scene = Scene(**own)
+    client = Client(scene.gateway)
+    contexts = [TRACE, TRACE.replace("4bf9", "0000"), TRACE.replace("4bf9", "1111")]
+    ups = []
+    for context in contexts:
+        fields = (*more, (name, context.encode()), (b"X-After", b"1"))
+        client.say(post(encoded(request(1)), b"/files/mcp", *fields))
+        await settle()
+        ups.append(b"\r\n".join(scene.heard()))
+        scene.say(ANSWER)
+        await settle()
+    theirs = (b"\r\n%b: " % name) + TRACE.encode() + b"\r\nX-After: 1"
+    for context, up in zip(contexts, ups, strict=True):
+        assert up == ups[0].replace(theirs, theirs.replace(TRACE.encode(), context.encode()))
+    assert (theirs in ups[0]) is (not own and (b"Connection", b"traceparent") not in more)
+    assert b"X-After: 1" in ups[0]
+    pieces, _ = scene.books.metrics.exposition().render("application/openmetrics-text")
+    assert f'trace_id="{contexts[-1][3:35]}"' in b"".join(pieces).decode()
 
 
 @on_fake_time

@@ -52,10 +52,10 @@ def started(owner: ChildOwner) -> Child:
 class Client(Downstream):
     """One client with one request."""
 
-    def __init__(self, scene: Scene, body: object) -> None:
+    def __init__(self, scene: Scene, body: object, *headers: tuple[bytes, bytes]) -> None:
         app = Scribe()
         super().__init__(app)
-        self.say(post(body))
+        self.say(post(body, b"/files/mcp", *headers))
         (asked,) = app.requests
         message = jsonrpc.read(asked.body)
         assert message is not None
@@ -155,6 +155,17 @@ async def test_a_message_between_whitespace_is_taken_apart_too() -> None:
     assert scene.child.heard == [modern(1)]
     scene.child.say(b' { "id" : 1 , "result" : { } } ')
     assert client.reply.json == {"id": 5, "result": {}}
+
+
+@on_fake_time
+async def test_the_trace_context_of_the_http_request_is_its_call_s() -> None:
+    scene = Scene()
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    context = b"00-%b-00f067aa0ba902b7-01" % trace.encode()
+    Client(scene, modern(1), (b"Traceparent", context))
+    scene.child.say(result(1))
+    pieces, _ = scene.books.metrics.exposition().render("application/openmetrics-text")
+    assert f'trace_id="{trace}"' in b"".join(pieces).decode()
 
 
 @on_fake_time

@@ -15,6 +15,9 @@ from exporter.transport.http.head import (
     ReplyHead,
     RequestHead,
     head_of,
+    traceparent_of,
+    with_traceparent,
+    without_traceparent,
 )
 from exporter.transport.http.request import Request
 from tests.support.fakes import Downstream, Scribe, on_fake_time, settle
@@ -43,6 +46,73 @@ def test_what_the_parser_might_read_otherwise_is_not_remembered(
     data: bytes, names: list[bytes]
 ) -> None:
     assert head_of(data, START, names) is None
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+OTHER = TRACE.replace("4bf9", "0000")
+
+
+def traced(value: str = TRACE, name: bytes = b"traceparent: ", more: bytes = b"") -> bytes:
+    field = name + value.encode() + b"\r\n"
+    return START + b"Host: x\r\n" + field + more + b"Content-Length: 3\r\n\r\n"
+
+
+@pytest.mark.parametrize("name", [b"traceparent: ", b"Traceparent: "])
+def test_heads_that_differ_in_their_trace_context_are_one(name: bytes) -> None:
+    one, other = without_traceparent(traced(name=name)), without_traceparent(traced(OTHER, name))
+    assert one is not None
+    assert other is not None
+    assert (one[1], other[1]) == (TRACE, OTHER)
+    assert one[0] == other[0]
+    assert TRACE.encode() not in one[0]
+
+
+def test_no_other_head_is_taken_for_one_whose_trace_context_was_cut_out() -> None:
+    cut = without_traceparent(traced())
+    assert cut is not None
+    assert cut[0].index(b"\r\n\r\n") + 4 < len(cut[0])  # the first end is not at the end
+    other = without_traceparent(traced(name=b"Traceparent: "))
+    assert other is not None
+    assert cut[0] != other[0]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD,
+        traced(""),
+        traced(TRACE.upper()),
+        traced("ff" + TRACE[2:]),
+        traced(TRACE + "-more"),
+        traced("\0" * 55),
+        traced(name=b"TRACEPARENT: "),
+        traced(name=b"traceparent:"),
+        traced(name=b"x-traceparent: "),
+        traced()[: len(START) + 40],
+    ],
+)
+def test_what_is_written_otherwise_stays(head: bytes) -> None:
+    assert without_traceparent(head) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([TRACE], TRACE), ([], None), (["\xff" * 55], None), ([TRACE, TRACE], None)],
+)
+def test_a_trace_context_is_read_of_exactly_one_header(
+    values: list[str], expected: str | None
+) -> None:
+    fields = [(b"TraceParent", value.encode("latin-1")) for value in values]
+    assert traceparent_of([(b"Host", b"x"), *fields]) == expected
+
+
+def test_a_kept_head_gets_the_trace_context_of_its_request() -> None:
+    headers: Headers = [(b"A", TRACE.encode()), (b"Traceparent", TRACE.encode())]
+    names = {b"a": TRACE.encode(), b"traceparent": TRACE.encode(), b"content-length": b"3"}
+    kept = RequestHead(b"POST", b"/", headers, names)
+    text = b"\r\n".join(b"%b: %b" % field for field in kept.headers)
+    assert with_traceparent(text, OTHER) == f"A: {TRACE}\r\nTraceparent: {OTHER}".encode()
+    assert with_traceparent(b"nothing there", OTHER) == b"nothing there"
 
 
 def test_a_memory_is_bounded_and_begins_anew() -> None:
@@ -104,10 +174,17 @@ class Parrot(Scribe):
         super().handle(request)
         said = [request.method, request.target, b"%d" % request.response.keep_alive, request.body]
         said += [name + b"=" + value for name, value in request.headers]
+        said.append((request.traceparent or "").encode())
+        if request.traceparent is not None:
+            said = [with_traceparent(each, request.traceparent) for each in said]
         request.respond(200, b"|".join(said), b"text/plain")
 
 
 REQUESTS = [
+    *(traced(value, more=more) + b"abc" for value in (TRACE, OTHER) for more in (b"", b"A: 1\r\n")),
+    traced(name=b"Traceparent: ") + b"abc",
+    traced(more=f"Traceparent: {TRACE}\r\n".encode()) + b"abc",
+    traced(TRACE.upper()) + b"abc",
     HEAD + b"abc",
     HEAD + b"xyz",
     START + b"Host: x\r\nContent-Length: 0\r\n\r\n",
@@ -156,6 +233,27 @@ async def test_a_head_that_is_known_goes_past_the_parser() -> None:
     assert heads == [heads[0]] * 3
     assert [request.body for request in app.requests] == [b"abc", b"def", b"ghi"]
     assert [reply.status for reply in client.replies()] == [200] * 3
+
+
+@on_fake_time
+async def test_heads_with_other_trace_contexts_are_one_head() -> None:
+    app = Parrot()
+    client = Downstream(app)
+    for number in range(3):
+        client.say(traced(TRACE[:-1] + str(number)) + b"abc")
+    heads = [request.head for request in app.requests]
+    assert isinstance(heads[0], RequestHead)
+    assert heads == [heads[0]] * 3
+    assert [(request.traceparent or "")[-1] for request in app.requests] == ["0", "1", "2"]
+
+
+@on_fake_time
+async def test_a_head_with_no_valid_trace_context_is_not_remembered() -> None:
+    app = Parrot()
+    client = Downstream(app)
+    for _ in range(2):
+        client.say(traced(TRACE.upper()) + b"abc")
+    assert [request.head for request in app.requests] == [None, None]
 
 
 @on_fake_time
