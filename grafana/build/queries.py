@@ -493,6 +493,7 @@ SCRAPE_SECONDS = of_exporter(f"scrape_duration_seconds{{{TARGET}}}")
 SCRAPE_SERIES = of_exporter(f"scrape_samples_scraped{{{TARGET}}}")
 SCRAPE_NEW_SERIES = of_exporter(f"scrape_series_added{{{TARGET}}}")
 RELOADED = f"min by (instance) (mcp_exporter_config_last_reload_successful{{{TARGET}}})"
+FILES_FAILED = f"max by (instance) (mcp_exporter_config_files_failed{{{TARGET}}})"
 RELOADED_AT = latest(
     "mcp_exporter_config_last_reload_success_timestamp_seconds", TARGET, "instance"
 )
