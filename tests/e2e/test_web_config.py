@@ -111,8 +111,10 @@ def test_prometheus_scrapes_with_its_password_and_certificate(scene: Scene, tmp_
         return {one["labels"]["job"]: (one["health"], one["lastError"]) for one in found}
 
     def are_scraped() -> bool:
+        """On a busy machine the first scrapes may take too long."""
         seen = targets()
-        return len(seen) == 3 and all(health != "unknown" for health, _ in seen.values())
+        is_known = len(seen) == 3 and all(health != "unknown" for health, _ in seen.values())
+        return is_known and not any("deadline exceeded" in error for _, error in seen.values())
 
     with running(command, f"http://{address}/-/ready", tmp_path / "prometheus.log"):
         wait_for(are_scraped, 30, "every target was scraped")
