@@ -226,6 +226,8 @@ class WebThread:
             self._call(self._listener.close(grace=1.0)).result()
             if self._access is not None:
                 self._access.close()
+            # Names are looked up on threads of the loop's own.
+            self._call(self._loop.shutdown_default_executor()).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._loop.close()
