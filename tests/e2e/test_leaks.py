@@ -365,6 +365,20 @@ def wait_until_gone(processes: Iterable[int]) -> None:
             os.kill(process, signal.SIGKILL)
 
 
+def test_clients_that_only_leave_keep_no_new_one_out(tmp_path: Path) -> None:
+    """The session that is idle longest makes room, and its child ends before another starts."""
+    limits = {"children_per_server": 4, "sessions_per_server": 4}
+    with exporter(tmp_path, {"sessions": obedient()}, limits=limits) as running:
+        url = running.url("sessions")
+        most = 0
+        for _ in range(12):
+            last = open_session(url)
+            most = max(most, len(running.descendants()))
+        assert ask(url, call(1, "ok"), legacy(last)).status == 200
+        assert most <= 4 + 1, "four children and the reaper"
+        assert running.scrape().total("mcp_sessions") == 4
+
+
 def test_kill_of_the_exporter_leaves_no_child_alive(stdio: Exporter) -> None:
     sessions = [open_session(stdio.url("sessions")) for _ in range(3)]
     indifferent = [tell(stdio, session, "fork") for session in sessions]

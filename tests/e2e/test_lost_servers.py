@@ -94,6 +94,24 @@ def test_after_its_child_a_session_is_over_and_a_new_one_begins(children: Export
     assert children.scrape().total("mcp_server_process_starts_total") == 2
 
 
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_a_child_that_closes_its_input_is_lost_at_once(children: Exporter, era: str) -> None:
+    """What waits is told long before its time is over, and the log says why."""
+    url = children.url("children")
+    headers = modern("tools/call", "act") if era == "modern" else legacy(open_session(url))
+    message = modern_call if era == "modern" else call
+    with sent(url, message("waits", "wait"), headers) as waiting:
+        wait_until_in_flight(children, 1)
+        assert ask(url, message("last", "close_input"), headers).status == 200
+        status, body = body_of(waiting)
+    assert (status, json.loads(body)["error"]["code"]) == (502, LOST)
+    assert "the server closed its input" in json.loads(body)["error"]["message"]
+    assert ask(url, message("next", "ok"), headers).status == (200 if era == "modern" else 404)
+    assert children.says("child closed its input")
+    reasons = [event.get("reason", "") for event in children.says("server state changed")]
+    assert any("closed its input" in reason for reason in reasons)
+
+
 def test_a_shared_child_that_dies_answers_every_client_and_the_next_request_starts_one(
     children: Exporter,
 ) -> None:

@@ -129,6 +129,12 @@ class Server:
         with open(file, "rb") as given:  # noqa: PTH123
             self.say(given.read().replace(b"@ID@", found[1] if found else b"null"))
 
+    def do_close_input(self) -> None:
+        """Reply, and read nothing any more."""
+        self.do_ok()
+        os.close(0)
+        time.sleep(FOREVER)
+
     def do_fork(self) -> None:
         """Start a process that cares for nothing; reply with its id."""
         pid = os.fork()
