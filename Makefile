@@ -115,6 +115,14 @@ dashboards: environment ## Write grafana/dashboards/*.json from grafana/build/
 alerts: environment ## Write prometheus/rules/*.yml from prometheus/objectives.yml
 	@$(PYTHON) -m prometheus.build
 
+.PHONY: crds
+crds: environment ## The Prometheus operator's schemas, which the chart's tests check with where they are (Go)
+	@$(PYTHON) -m scripts.crds
+
+.PHONY: chart
+chart: environment ## Write the golden files of the Helm chart
+	@$(PYTHON) -m tests.support.chart
+
 .PHONY: quiet
 quiet: environment monitoring ## See that nothing but the Watchdog fires in ten minutes of traffic, of rest, and with two replicas
 	@$(PYTHON) -m tests.monitoring.quiet --minutes 10
