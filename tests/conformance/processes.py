@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import requests
 
 from tests.conformance.toolchain import REPOSITORY
+from tests.support.running import free_address
 
 FIXTURE = [sys.executable, "-m", "tests.conformance.fixture"]
 EXPORTER = str(Path(sys.executable).with_name("mcp-exporter"))
@@ -63,11 +63,6 @@ def stdio_fixture() -> Mapping[str, object]:
     return {"command": command, "args": arguments, "cwd": str(REPOSITORY)}
 
 
-def _free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"127.0.0.1:{listener.getsockname()[1]}"
-
-
 def _await_ready(process: subprocess.Popen[str], address: str, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     with requests.Session() as session:
@@ -93,7 +88,7 @@ def exporter(
     directory.mkdir(parents=True, exist_ok=True)
     config, log = directory / "exporter.json", directory / "exporter.log"
     config.write_text(json.dumps({"mcpServers": {"fixture": server}}))
-    relay, web = _free_address(), _free_address()
+    relay, web = free_address(), free_address()
     flags = ["--config.file", str(config)]
     flags += ["--mcp.listen-address", relay, "--web.listen-address", web]
     with _running([command, "serve", *flags], log) as process:

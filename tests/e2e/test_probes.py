@@ -18,9 +18,10 @@ import pytest
 import requests
 
 from tests.misbehaving.talk import LEGACY, MODERN
+from tests.support.exporting import Exporter, exporter
+from tests.support.misbehaving_servers import all_misbehaving, misbehaving, stdio
 from tests.support.paths import ROOT
 from tests.support.running import wait_for
-from tests.support.watched_exporter import Exporter, all_misbehaving, exporter, misbehaving, stdio
 
 PROBE = {"interval": "4s", "timeout": "2s"}
 
@@ -159,7 +160,7 @@ def test_a_server_that_hangs_delays_no_other(table: Table) -> None:
     elapsed = time.monotonic() - table.began
     probes = table.exporter.value("mcp_probe_duration_seconds_count", "http-modern")
     assert probes >= elapsed / 4.4 - 1
-    assert "probe starts late" not in table.exporter.log
+    assert "probe starts late" not in table.exporter.text()
 
 
 def test_a_server_without_ping_keeps_the_probers_one_session(table: Table) -> None:
@@ -200,7 +201,7 @@ def test_secrets_are_shown_nowhere(table: Table) -> None:
     front = requests.get(table.exporter.web, timeout=10).text
     logs = {f"{table.exporter.web}/{path}" for path in re.findall(r"logs[?]id=[0-9]+", front)}
     pages += [front, *(requests.get(url, timeout=10).text for url in logs)]
-    pages += [table.exporter.log, requests.get(f"{table.exporter.web}/metrics", timeout=10).text]
+    pages += [table.exporter.text(), requests.get(f"{table.exporter.web}/metrics", timeout=10).text]
     assert not [page for page in pages if "hush-hush-hush" in page]
 
 
@@ -292,7 +293,7 @@ def test_the_era_is_found_again_when_another_server_answers(changing: Changing) 
 def test_a_stopped_child_is_down_until_it_goes_on(changing: Changing) -> None:
     watched = changing.exporter
     wait_for(lambda: watched.course("stopped") == OK, 10, OK)
-    pid = watched.pid("stopped")
+    pid = watched.probed_pid("stopped")
     psutil.Process(pid).suspend()
     down = "unknown>ok ok>degraded degraded>error"
     wait_for(lambda: watched.course("stopped") == down, 15, down)
@@ -300,7 +301,7 @@ def test_a_stopped_child_is_down_until_it_goes_on(changing: Changing) -> None:
     psutil.Process(pid).resume()
     again = f"{down} error>degraded degraded>ok"
     wait_for(lambda: watched.course("stopped") == again, 10, again)
-    assert watched.pid("stopped") == pid
+    assert watched.probed_pid("stopped") == pid
     reasons = {e["reason"] for e in watched.events("stopped") if "reason" in e}
     assert reasons == {"no reply to ping within 1.5 s"}
     assert watched.value("mcp_probes_total", "stopped", result="timeout") >= 3
@@ -312,11 +313,11 @@ def test_a_child_that_dies_is_replaced_and_its_time_stays_counted(changing: Chan
     assert watched.value("mcp_server_process_resident_memory_bytes", "stopped") > 2**20
     before = watched.value("mcp_server_process_cpu_seconds_total", "stopped")
     course = watched.course("stopped")
-    pid = watched.pid("stopped")
+    pid = watched.probed_pid("stopped")
     psutil.Process(pid).kill()
     after = f"{course} ok>degraded degraded>ok"
     wait_for(lambda: watched.course("stopped") == after, 10, after)
-    assert watched.pid("stopped") != pid
+    assert watched.probed_pid("stopped") != pid
     assert watched.value("mcp_server_process_cpu_seconds_total", "stopped") >= before > 0
     assert watched.value("mcp_server_process_exits_total", "stopped", reason="signal") == 1
     failed = [e for e in watched.events("stopped") if e.get("reason") == "was ended by SIGKILL"]
@@ -422,7 +423,7 @@ def test_tools_that_only_users_see_are_learned_from_traffic(changing: Changing) 
 def test_a_session_is_given_back_when_the_exporter_stops(tmp_path: Path) -> None:
     with misbehaving("legacy") as url:
         sessions = url.replace("/mcp", "/sessions")
-        with exporter(tmp_path, {"files": {"url": url}}) as watched:
+        with exporter(tmp_path, {"files": {"url": url}}, probe={}) as watched:
             wait_for(lambda: watched.course("files") == OK, 10, OK)
             assert list(requests.get(sessions, timeout=5).json().values()) == ["mcp-exporter"]
         assert requests.get(sessions, timeout=5).json() == {}

@@ -12,10 +12,11 @@ import pytest
 import requests
 import yaml
 
+from tests.support.exporting import exporter
+from tests.support.misbehaving_servers import all_misbehaving
 from tests.support.paths import ROOT
 from tests.support.running import free_address, running, wait_for
 from tests.support.tools import succeeds, tool
-from tests.support.watched_exporter import all_misbehaving, exporter
 
 TEXT = (ROOT / "docs" / "probes.md").read_text()
 
@@ -57,7 +58,7 @@ def test_a_server_that_does_not_reply_is_down_for_a_prometheus_that_probes(tmp_p
             name: {"url": url, "probe": {"enabled": False}} for name, url in urls.items()
         }
         with (
-            exporter(tmp_path, servers) as probed,
+            exporter(tmp_path, servers, probe={}) as probed,
             prometheus(tmp_path, probed.web, list(servers)) as url,
         ):
 

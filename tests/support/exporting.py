@@ -96,10 +96,49 @@ class Exporter:
         answer.raise_for_status()
         return Scrape(answer.text)
 
-    def events(self) -> list[dict[str, Any]]:
-        """What it has logged so far."""
-        whole, _, _ = self.log.read_text(errors="replace").rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+    def explain(self, server: str) -> str:
+        """What ``/probe`` says of a server, with what was said in the probe."""
+        answer = requests.get(f"{self.web}/probe", {"target": server, "debug": "true"}, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    def value(self, name: str, server: str, **labels: str) -> float:
+        """One sample of a server, with just these other labels; 0 where there is none."""
+        return sum(value for found, value in self.samples(name, server) if labels == found)
+
+    def samples(self, name: str, server: str) -> list[tuple[dict[str, str], float]]:
+        """The samples of a server, with their other labels."""
+        selected = self.scrape().select(name, server=server)
+        return [
+            ({k: v for k, v in sample.labels.items() if k != "server"}, sample.value)
+            for sample in selected
+        ]
+
+    def call(self, server: str, message: dict[str, Any], **headers: str) -> requests.Response:
+        """Send a message through the relay."""
+        fields = {"Accept": "application/json, text/event-stream"}
+        fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return requests.post(self.url(server), json=message, headers=fields, timeout=30)
+
+    def text(self) -> str:
+        """Its whole log."""
+        return self.log.read_text(errors="replace")
+
+    def events(self, server: str | None = None) -> list[dict[str, Any]]:
+        """What it has logged so far, of everything or of one server."""
+        whole, _, _ = self.text().rpartition("\n")  # the last line may be half written
+        events = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+        return events if server is None else [e for e in events if e.get("server") == server]
+
+    def course(self, server: str) -> str:
+        """The states that a server went through."""
+        changes = [e for e in self.events(server) if e["message"] == "server state changed"]
+        return " ".join(f"{event['from']}>{event['to']}" for event in changes)
+
+    def probed_pid(self, server: str) -> int:
+        """The process of the prober's last child."""
+        started = [e for e in self.events(server) if e["message"] == "child started"]
+        return int([event for event in started if event["use"] == "probe"][-1]["pid"])
 
     def says(self, word: str) -> list[dict[str, Any]]:
         """The log lines whose message holds a word."""
