@@ -304,7 +304,7 @@ class Metrics:
         )
         self.wrap_dropped = self._counter(
             "mcp_exporter_wrap_dropped",
-            "Finished requests of wrapped servers that could not be told in time.",
+            "Finished requests of wrapped servers that could not be reported in time.",
             ["server"],
         )
         self.internal_errors = self._counter(

@@ -67,7 +67,7 @@ class Processes:
 
     def started(self, server: str, pid: int) -> None:
         """A child runs."""
-        self.exited(server, pid)  # where the end of one with the same number was not told
+        self.exited(server, pid)  # where the end of one with the same number was not reported
         with self._lock:
             self._live.setdefault(server, {})[pid] = 0
 

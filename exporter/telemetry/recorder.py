@@ -192,7 +192,7 @@ class ServerRecorder:
 
     @guarded
     def process_joined(self, pid: int, *, is_new: bool) -> None:
-        """A process that somebody else started is known from now on."""
+        """A process that was started elsewhere is known from now on."""
         if is_new:
             self.process_started(pid)
         else:
@@ -201,7 +201,7 @@ class ServerRecorder:
 
     @guarded
     def process_left(self, pid: int) -> None:
-        """A process is no longer known; how it ended, or whether, nobody said."""
+        """A process is no longer known; whether it ended, and how, was not reported."""
         self.metrics.children.exited(self.name, pid)
         self.metrics.processes.labels(self.name).dec()
 

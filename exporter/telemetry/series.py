@@ -138,7 +138,7 @@ class Family(ABC, Generic[Series]):
         return [self._metric()]
 
     def collect(self) -> list[Metric]:
-        """The family with its series, for whoever wants objects instead of text."""
+        """Return the family with its series, as objects instead of text."""
         metric = self._metric()
         for series in self._all():
             metric.samples += self._samples(series)

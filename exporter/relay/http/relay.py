@@ -26,6 +26,8 @@ from exporter.transport.http.head import ReplyHead, field_lines, status_line
 from exporter.transport.http.pool import PendingRequest, Pool
 from exporter.transport.http.request import Request
 
+_LONGEST_LOCATION = 256
+
 
 class HttpServerContext(Protocol):
     """What a relay needs of the server that it belongs to."""
@@ -63,6 +65,7 @@ class Relay:
     _is_resumable = False
     _is_unread = False
     _has_refused = False
+    _moved_to = ""
     _has_progressed = False
     _inside = 0.0
 
@@ -113,6 +116,8 @@ class Relay:
         self._open_session()
         self._is_stream = head.kind == b"text/event-stream"
         self._encoding = head.encoding
+        if 300 <= head.status < 400:
+            self._moved_to = _location(head)
         lines = self._with_own_challenge(head) if head.is_challenge else head.lines
         self._response.start_with(lines, head.is_sized)
 
@@ -317,7 +322,9 @@ class Relay:
         elif self._status >= 500 and not self._has_refused:
             self._observer.upstream_lost(f"HTTP {self._status} without a JSON-RPC reply")
         elif self._status < 400 and self._is_waiting and not self._is_unread:
-            self._observer.upstream_lost("ended its reply without the JSON-RPC reply")
+            self._observer.upstream_lost(
+                self._moved_to or "ended its reply without a JSON-RPC reply"
+            )
 
     @property
     def _is_waiting(self) -> bool:
@@ -411,3 +418,12 @@ class Relay:
 
     def _is_listening(self) -> bool:
         return any(message.method in UNTIMED for message in self._messages)
+
+
+def _location(head: ReplyHead) -> str:
+    """Why there is no reply: a redirect is not followed, for it would carry a token along."""
+    for name, value in head.headers:
+        if name.lower() == b"location":
+            place = value[:_LONGEST_LOCATION].decode("latin-1")
+            return f"redirects to {place}; write that as the url"
+    return ""

@@ -582,6 +582,17 @@ async def test_without_timeout_a_request_waits() -> None:
     await scene.upstream.close()
 
 
+@pytest.mark.parametrize("status", [b"301 Moved", b"307 Temporary Redirect", b"308 Moved"])
+@on_fake_time
+async def test_a_redirect_passes_as_it_is_and_says_what_to_do(status: bytes) -> None:
+    scene = Scene()
+    client = await scene.call(http(b"", b"Location: http://up:8000/mcp/", status=status))
+    assert client.reply.status == int(status[:3])
+    assert client.reply.header(b"Location") == b"http://up:8000/mcp/"
+    assert scene.outcomes == {"upstream_error": 1}
+    assert scene.books.events.losses == ["redirects to http://up:8000/mcp/; write that as the url"]
+
+
 DURATION = "mcp_request_duration_seconds_sum"
 
 
