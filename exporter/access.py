@@ -85,6 +85,7 @@ class AllowedNames:
         return OriginPolicy(
             is_loopback=is_loopback_name(host),
             hosts=self.web_hosts | _own(external_url),
+            has_pages=True,
         )
 
 

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 from exporter.transport.http.head import Headers
+from exporter.transport.http.origin import is_followed_link
 from exporter.transport.http.request import Request
 from exporter.web.config import RateLimit, WebConfig
 from exporter.web.passwords import Passwords
@@ -141,7 +142,12 @@ class Bucket:
 
 
 def is_own_page(request: Request) -> bool:
-    """Whether no other page is behind a request, not even one of another port of this host."""
+    """Whether no other page is behind a request, not even one of another port of this host.
+
+    A link that a person followed, say in a dashboard, is the person's own request.
+    """
+    if is_followed_link(request):
+        return True
     if request.header(b"sec-fetch-site") in (b"cross-site", b"same-site"):
         return False
     origin = request.header(b"origin")

@@ -207,7 +207,7 @@ def test_secrets_are_shown_nowhere(table: Table) -> None:
 
 def test_the_last_hundred_probes_are_kept_with_what_was_said(table: Table) -> None:
     def rows() -> list[str]:
-        return requests.get(table.exporter.web, timeout=10).text.split("<tr>")
+        return requests.get(f"{table.exporter.web}/logs", timeout=10).text.split("<tr>")
 
     wait_for(lambda: len([row for row in rows() if "logs?id=" in row]) >= 100, 60, "100 probes")
     row = next(row for row in rows() if ">http-broken<" in row and "logs?id=" in row)

@@ -44,6 +44,16 @@ def is_loopback_name(host: str) -> bool:
         return False
 
 
+def is_followed_link(request: Request) -> bool:
+    """Whether a person followed a link of another page, which cannot read what comes of it."""
+    return (
+        request.method == b"GET"
+        and request.header(b"sec-fetch-mode") == b"navigate"
+        and request.header(b"sec-fetch-dest") == b"document"
+        and request.header(b"sec-fetch-user") == b"?1"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class OriginPolicy:
     """The checks of one listener."""
@@ -56,6 +66,8 @@ class OriginPolicy:
     """Further names that lead here, in lower case and without a port."""
     origins: frozenset[str] = frozenset()
     """Pages of other hosts that may use the listener: ``https://app.example``."""
+    has_pages: bool = False
+    """Whether it serves pages for people, which a dashboard may link to."""
 
     def allows(self, request: Request) -> bool:
         """Whether no foreign page can be behind a request."""
@@ -65,7 +77,8 @@ class OriginPolicy:
             return False
         origin = request.header(b"origin")
         if origin is None:
-            return request.header(b"sec-fetch-site") != b"cross-site"
+            is_foreign = request.header(b"sec-fetch-site") == b"cross-site"
+            return not is_foreign or (self.has_pages and is_followed_link(request))
         return self._allows_origin(origin, host)
 
     def _allows_host(self, host: str) -> bool:

@@ -188,6 +188,21 @@ def test_another_web_page_cannot_start_a_probe(site_of_page: str) -> None:
     run()
 
 
+LINK = ("Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Sec-Fetch-User: ?1")
+
+
+@pytest.mark.parametrize("missing", [None, *LINK])
+def test_a_link_of_another_page_starts_one_where_a_person_followed_it(missing: str | None) -> None:
+    @on_fake_time
+    async def run() -> None:
+        site = Site()
+        headers = [line for line in LINK if line != missing]
+        site.get(f"/probe?target={NAME}", "Sec-Fetch-Site: cross-site", *headers)
+        assert len(site.prober.futures) == (missing is None)
+
+    run()
+
+
 @on_fake_time
 async def test_only_some_probes_run_at_once() -> None:
     site = Site()

@@ -325,6 +325,13 @@ class Listening:
         self.thread.close()
 
 
+PAGES = OriginPolicy(is_loopback=True, has_pages=True)
+FOLLOWED = (
+    "Sec-Fetch-Site: cross-site",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-User: ?1",
+)
 EVERYWHERE = OriginPolicy(is_loopback=False, hosts=frozenset({"exporter"}))
 
 
@@ -336,6 +343,10 @@ EVERYWHERE = OriginPolicy(is_loopback=False, hosts=frozenset({"exporter"}))
         (LOCAL, "evil.example:6280", (), 403),
         (LOCAL, "evil.example", ("Origin: http://evil.example",), 403),
         (LOCAL, "localhost", ("Sec-Fetch-Site: cross-site",), 403),
+        (LOCAL, "localhost", FOLLOWED, 403),
+        (PAGES, "localhost", FOLLOWED, 200),
+        (PAGES, "localhost", FOLLOWED[:-1], 403),
+        (PAGES, "evil.example", FOLLOWED, 403),
         (LOCAL, "localhost", ("Sec-Fetch-Site: none",), 200),
         (EVERYWHERE, "exporter:6280", (), 200),
         (EVERYWHERE, "10.1.2.3:6280", (), 200),
