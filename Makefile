@@ -144,7 +144,7 @@ lock: environment ## Renew the lock files after a change of dependencies; UPGRAD
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target .tools/uv $(UV)
 	@for lock in requirements.lock "requirements-dev.lock --group dev --constraint requirements.lock"; do \
 	    .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	        --no-header $(if $(UPGRADE),--upgrade) pyproject.toml --output-file $$lock || exit 1; \
+	        --no-header --extra tracing $(if $(UPGRADE),--upgrade) pyproject.toml --output-file $$lock || exit 1; \
 	done
 
 .PHONY: clean

@@ -26,6 +26,7 @@ from exporter.relay.gateway import Gateway
 from exporter.relay.oauth import OwnUrl
 from exporter.reload import Reloader
 from exporter.servers import ServerSet
+from exporter.span_export import LAST_SPANS_TIME, SpanExport
 from exporter.systemd import SystemdNotifier
 from exporter.telemetry.call_log import LoggedRejections, LoggingRecorder
 from exporter.telemetry.metrics import Metrics
@@ -81,7 +82,8 @@ class Settings:
     @property
     def stop_time(self) -> float:
         """Seconds that a stop takes at most, the last scrape included."""
-        return 2 * self.drain_delay + self.drain_timeout + CHILDREN_TIME + 2.0
+        ends = CHILDREN_TIME + LAST_SPANS_TIME + 2.0
+        return 2 * self.drain_delay + self.drain_timeout + ends
 
 
 def build(source: ConfigSource, settings: Settings, revision: str = "") -> App:
@@ -111,7 +113,8 @@ def build(source: ConfigSource, settings: Settings, revision: str = "") -> App:
         metrics.turned_away, settings.names.web_policy(settings.web_host, settings.external_url)
     )
     listeners = Listeners(gateway, mcp, web, settings.access, credentials)
-    reloader = Reloader(source, metrics, servers, listeners, notifier)
+    spans = SpanExport(metrics)
+    reloader = Reloader(source, metrics, servers, listeners, notifier, spans)
     heartbeat = Heartbeat(metrics.loop_lag.observe, notifier.alive)
     liveness = Liveness(heartbeat, lambda: mcp.is_listening)
     names = Names(metrics, servers.observer, servers.wrapped)
@@ -119,6 +122,7 @@ def build(source: ConfigSource, settings: Settings, revision: str = "") -> App:
         loaded=loaded,
         settings=settings,
         servers=servers,
+        spans=spans,
         listeners=listeners,
         reloader=reloader,
         receiver=ReportServer(settings.wrap_socket, metrics, lambda: WrappedServer(names, metrics)),
@@ -212,6 +216,7 @@ class App:
     """The first configuration; later ones are the reloader's."""
     settings: Settings
     servers: ServerSet
+    spans: SpanExport
     listeners: Listeners
     reloader: Reloader
     receiver: ReportServer
@@ -248,6 +253,7 @@ class App:
         await self._let_requests_end()
         await self.servers.close()  # what still waits gets an error
         await self.listeners.mcp.close(LAST_REPLY_TIME)
+        await self.spans.close()
         await self._be_scraped(delay)
         self.listeners.web.close()
         self.heartbeat.stop()

@@ -14,6 +14,7 @@ from exporter.config.model import Config
 from exporter.config.source import ConfigSource, Loaded
 from exporter.listeners import Listeners
 from exporter.servers import Difference, ServerSet
+from exporter.span_export import SpanExport
 from exporter.systemd import SystemdNotifier
 from exporter.telemetry.metrics import Metrics
 
@@ -37,12 +38,14 @@ class Reloader:
         servers: ServerSet,
         listeners: Listeners,
         notifier: SystemdNotifier,
+        spans: SpanExport,
     ) -> None:
         self._source = source
         self._metrics = metrics
         self._servers = servers
         self._listeners = listeners
         self._notifier = notifier
+        self._spans = spans
         self._access_digests: digests.Digests = {}
         self._errors: Mapping[str, str] = {}
         self._left_out: Mapping[str, str] = {}
@@ -137,6 +140,7 @@ class Reloader:
     def _finish(self, loaded: Loaded, difference: Difference) -> str:
         self.config = loaded.config
         self._listeners.apply_limits(loaded.config.limits)
+        self._spans.apply(loaded.config.tracing)
         self._metrics.reload_successful.set(1)
         self._metrics.reload_timestamp.set(self._metrics.clock())
         self._metrics.config_files_failed.set(len(loaded.errors))

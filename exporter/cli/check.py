@@ -14,7 +14,7 @@ from exporter.cli.flags import Flags, complete_files
 from exporter.cli.serve import fast_loop
 from exporter.config.errors import ConfigError
 from exporter.config.load import load_config
-from exporter.config.model import Server
+from exporter.config.model import Server, masked_url
 from exporter.config.source import ConfigSource
 from exporter.telemetry import logs
 
@@ -55,6 +55,9 @@ def check(arguments: argparse.Namespace) -> int:
     sys.stdout.write(f"{path}: {count} server{'s' if count != 1 else ''}, all valid\n")
     for server in servers.values():
         sys.stdout.write(f"  {server.name}: {server.transport}\n")
+    tracing = loaded.config.tracing
+    if tracing is not None:
+        sys.stdout.write(f"  spans go to {masked_url(tracing.endpoint)}\n")
     return 0
 
 

@@ -17,6 +17,7 @@ from exporter.config.document import Node, quoted
 from exporter.config.errors import ConfigError
 from exporter.config.limits import DEFAULT_TIMEOUT, Timeout
 from exporter.config.model import Config, Limits, ProbeSettings, Server, Values
+from exporter.config.tracing import tracing
 from exporter.config.variables import Variables, variables_of
 
 _SERVER_KEYS = ("command", "args", "env", "envFile", "cwd", "url", "headers", "type")
@@ -43,7 +44,7 @@ def parse_config(
     if Path(source).name not in client_keys.FILES_OF_MORE:
         validators.refuse_unknown(
             top,
-            ("mcpServers", "servers", "limits", *_OWN_KEYS),
+            ("mcpServers", "servers", "limits", "tracing", *_OWN_KEYS),
             client_keys.FILE_KEYS | client_keys.LISTING_KEYS,
         )
     defaults = Server(
@@ -65,7 +66,7 @@ def parse_config(
             f"{len(servers)} servers are more than limits.servers ({limits.servers}); "
             "raise that, or remove some"
         )
-    return Config(MappingProxyType(servers), limits, defaults)
+    return Config(MappingProxyType(servers), limits, defaults, tracing(top, environ))
 
 
 def parse_servers(
@@ -79,7 +80,7 @@ def parse_servers(
     variables = variables_of(Path(source).absolute(), environ, read_file)
     root = document.read(text, source, variables.expand)
     top = root.mapping()
-    for key in ("limits", *_OWN_KEYS):
+    for key in ("limits", "tracing", *_OWN_KEYS):
         if key in top:
             raise top[key].error("only servers are read here; write it into --config.file")
     ignored = client_keys.FILE_KEYS | client_keys.LISTING_KEYS

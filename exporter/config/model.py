@@ -101,13 +101,34 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class TracingSettings:
+    """Where spans go and which are kept. Times are in seconds; a `slower_than` or `per_second` of 0
+    means that there is none."""
+
+    endpoint: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=Values)
+    compression: str = "none"
+    timeout: float = 10.0
+    sample: float = 1.0
+    always: frozenset[str] = frozenset(
+        {"tool_error", "protocol_error", "timeout", "upstream_error"}
+    )
+    slower_than: float = 0.0
+    per_second: int = 1000
+    context: str = "parent"
+    resource: Mapping[str, str] = field(default_factory=Values)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration; `servers` is in the order of the file."""
+    """The whole configuration; `servers` is in the order of the file. Without `tracing`, no spans
+    are made."""
 
     servers: Mapping[str, Server]
     limits: Limits = Limits()
     defaults: Server = Server(name="", transport="stdio")
     """What a server is where it says nothing else: its times and how it is probed."""
+    tracing: TracingSettings | None = None
 
 
 def masked_url(url: str) -> str:

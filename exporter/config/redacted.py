@@ -9,7 +9,15 @@ from typing import Any
 import yaml
 
 from exporter.config.limits import Timeout
-from exporter.config.model import HIDDEN, Config, Limits, ProbeSettings, Server, masked_url
+from exporter.config.model import (
+    HIDDEN,
+    Config,
+    Limits,
+    ProbeSettings,
+    Server,
+    TracingSettings,
+    masked_url,
+)
 from exporter.config.redact import Redactor
 from exporter.config.validators import format_duration
 
@@ -20,6 +28,8 @@ def render(config: Config) -> str:
         "mcpServers": {name: _server(server) for name, server in config.servers.items()},
         "limits": _settings(config.limits),
     }
+    if config.tracing is not None:
+        shown["tracing"] = _tracing(config.tracing)
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
 
 
@@ -44,6 +54,23 @@ def _timeout(timeout: Timeout) -> str | dict[str, str]:
     if timeout.total is None:
         return format_duration(timeout.seconds)
     return {"idle": format_duration(timeout.seconds), "total": format_duration(timeout.total)}
+
+
+def _tracing(tracing: TracingSettings) -> dict[str, Any]:
+    shown = {
+        "endpoint": masked_url(tracing.endpoint),
+        "headers": _hidden(tracing.headers),
+        "compression": tracing.compression,
+        "timeout": format_duration(tracing.timeout),
+        "sample": tracing.sample,
+        "always": sorted(tracing.always),
+        "slower_than": format_duration(tracing.slower_than),
+        "per_second": tracing.per_second,
+        "context": tracing.context,
+        # A variable may be in one.
+        "resource": _hidden(tracing.resource),
+    }
+    return {key: value for key, value in shown.items() if value != {}}
 
 
 def _hidden(values: Mapping[str, str]) -> dict[str, str]:

@@ -45,6 +45,11 @@ def is_sampled(traceparent: str) -> bool:
     return traceparent[-1] in _ODD
 
 
+def flags(traceparent: str) -> int:
+    """The flags of version 00."""
+    return int(traceparent[53:55], 16)
+
+
 def with_parent(traceparent: str, span_id: str) -> str:
     """The same context with another parent; version, trace and flags stay."""
     return traceparent[: _PARENT.start] + span_id + traceparent[_PARENT.stop :]

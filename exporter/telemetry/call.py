@@ -1,10 +1,13 @@
-"""One finished request, as data."""
+"""One finished request, as data, and who makes a span of it."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 from msgspec import Struct
 
 from exporter.protocol.label_values import Outcome
+from exporter.telemetry.trace_details import TraceDetails
 
 
 class Call(Struct, frozen=True, gc=False):
@@ -25,4 +28,27 @@ class Call(Struct, frozen=True, gc=False):
     traceparent: str | None = None
     """The valid trace context that the request bore."""
     client: str | None = None
-    """The client's own name, where it is logged."""
+    """The client's own name, where it is logged or traced."""
+    details: TraceDetails | None = None
+    """What only a span says; ``None`` where none is made."""
+
+
+class SpanTracer(Protocol):
+    """What makes spans of finished requests."""
+
+    def keeps(self, call: Call) -> bool:
+        """Whether a finished request is to leave a span."""
+
+    def record(
+        self, server: str, method: str, tool: str | None, client: str | None, call: Call
+    ) -> str | None:
+        """Note a request that is kept; return ``trace-span``, or ``None`` without room for it."""
+
+
+class Tracing:
+    """Whether spans are made, and by whom; one is shared by all recorders."""
+
+    __slots__ = ("tracer",)
+
+    def __init__(self) -> None:
+        self.tracer: SpanTracer | None = None

@@ -17,8 +17,9 @@ from msgspec import UNSET, Struct, UnsetType
 from exporter.protocol import trace_context
 from exporter.protocol.jsonrpc import Id, Message
 from exporter.protocol.label_values import Outcome
-from exporter.protocol.spec import CALL_TOOL, UNTIMED
-from exporter.telemetry.call import Call
+from exporter.protocol.spec import CALL_TOOL, INITIALIZE, UNTIMED
+from exporter.telemetry.call import Call, Tracing
+from exporter.telemetry.trace_details import TraceDetails, details_of, fit
 
 MOST_REQUESTS = 10_000
 MOST_QUESTIONS = 1000
@@ -34,6 +35,8 @@ class Recorder(Protocol):
 
     names_clients: bool
     """Whether a Call is to bear its client's name."""
+    tracing: Tracing
+    """Whether a Call is to bear what a span says."""
 
     def began(self, to_server: bool) -> None:
         """A request is now in flight."""
@@ -69,6 +72,7 @@ class Pending(Struct, eq=False, gc=False):
     done: bool = False
     older: Pending | None = None
     newer: Pending | None = None
+    details: TraceDetails | None = None
 
 
 def key_of(request_id: Id | UnsetType) -> object:
@@ -119,6 +123,7 @@ class Exchange:
         self._unanswered: deque[tuple[bool, object]] | None = None
         self._watchers: dict[object, ProgressWatcher] | None = None
         self._client: str | None = None
+        self._version: str | None = None
 
     def __len__(self) -> int:
         return sum(self._counts)
@@ -134,13 +139,18 @@ class Exchange:
 
         ``traceparent`` counts where the message has none of its own.
         """
-        if self._recorder.names_clients:
+        is_traced = self._recorder.tracing.tracer is not None and to_server
+        if self._recorder.names_clients or is_traced:
             self._client = _clipped(message.client) or self._client
         waiting = self._requests if to_server else self._questions
         if self._counts[to_server] >= (MOST_REQUESTS if to_server else MOST_QUESTIONS):
             self.settle(next(iter(waiting.values())), Outcome.TIMEOUT, now)
         self._counts[to_server] += 1
         pending = _pending(message, now, to_server, traceparent)
+        if is_traced:
+            pending.details = details_of(
+                message, pending.traceparent, traceparent, self._version, now
+            )
         known = waiting.setdefault(pending.key, pending)
         if known is not pending:
             pending.older, known.newer = known, pending
@@ -161,6 +171,8 @@ class Exchange:
     def finish(self, pending: Pending, reply: Message, size: int, now: float) -> None:
         """End a request with its reply of ``size`` bytes."""
         code = reply.error.code if reply.error is not UNSET else None
+        if pending.method == INITIALIZE and reply.result is not UNSET:
+            self._version = fit(reply.result.protocol_version)
         self._end(pending, outcome_of(reply), now - pending.started, code, size)
 
     def settle(
@@ -260,6 +272,7 @@ class Exchange:
             size,
             pending.traceparent,
             self._client,
+            pending.details,
         )
         self._recorder.finished(call)
 

@@ -48,6 +48,10 @@ class Clients:
             self._overflow("client")
         return OTHER
 
+    def known(self, name: str | None) -> str | None:
+        """The client's name, where it is admitted already."""
+        return name if name in self._admitted else None
+
     def _is_fit(self, name: str) -> bool:
         fits = len(name) <= CLIENT_LENGTH and name.isprintable() and not name.startswith("_")
         return fits and len(self._admitted) < self._limit

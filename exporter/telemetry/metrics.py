@@ -17,11 +17,13 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from exporter.protocol.label_values import OTHER, REJECTIONS, Outcome
+from exporter.telemetry.call import Tracing
 from exporter.telemetry.exposition import Exposition
 from exporter.telemetry.guard import guarded
 from exporter.telemetry.labels import Clients, ToolBudget, Tools, method_label
 from exporter.telemetry.process_usage import Processes, ProcessUsage
 from exporter.telemetry.series import Counter, Family, Gauge, Histogram
+from exporter.telemetry.span_metrics import SpanMetrics
 
 DURATION_BUCKETS = (
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300,
@@ -78,6 +80,8 @@ class Metrics:
         self._define_sessions()
         self._define_servers()
         self._define_exporter()
+        self.spans = SpanMetrics(self._keep)
+        self.tracing = Tracing()
         self.children = Processes()
         for each in (registry, self._library):
             each.register(ProcessUsage(self.children))
@@ -316,7 +320,7 @@ class Metrics:
             self.rejected_requests.labels(reason)
         for label in ("client", "tool"):
             self.label_overflow.labels(label)
-        for where in ("client_sent", "server_sent", "probe"):
+        for where in ("client_sent", "server_sent", "probe", "tracing"):
             self.internal_errors.labels(where)
 
     def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:

@@ -53,6 +53,7 @@ class ServerRecorder:
         self.name = name
         self.transport = transport
         self.metrics = metrics
+        self.tracing = metrics.tracing
         self.tools = metrics.tools()
         self._in_flight = metrics.in_flight.labels(name)
         self._sessions = metrics.sessions.labels(name)
@@ -286,16 +287,17 @@ class ServerRecorder:
             count, durations = self._request(method_label(call.method), call.outcome)
             count.inc()
             if call.method not in UNTIMED:
-                durations.observe(call.seconds, _exemplar(call.traceparent))
+                durations.observe(call.seconds, self._exemplar(call, None))
         if call.code is not None:
             code, method = code_label(call.code), method_label(call.method)
             self.metrics.protocol_errors.labels(self.name, method, code).inc()
 
     def _count_tool(self, call: Call) -> None:
-        key = (self.tools.label(call.tool), call.outcome)
+        tool = self.tools.label(call.tool)
+        key = (tool, call.outcome)
         series = self._calls.get(key) or self._call(*key)
         requests, request_durations, calls, durations, last, sizes = series
-        seconds, exemplar = call.seconds, _exemplar(call.traceparent)
+        seconds, exemplar = call.seconds, self._exemplar(call, tool)
         requests.inc()
         request_durations.observe(seconds, exemplar)
         calls.inc()
@@ -303,6 +305,23 @@ class ServerRecorder:
         last.set(self.metrics.clock())
         if call.result_bytes is not None:
             sizes.observe(call.result_bytes)
+
+    def _exemplar(self, call: Call, tool: str | None) -> str | None:
+        """The trace that a request left, where somebody keeps it: others would lead nowhere."""
+        tracer = self.tracing.tracer
+        if tracer is None:
+            trace = call.traceparent
+            is_kept = trace is not None and trace_context.is_sampled(trace)
+            return trace_context.trace_id(trace) if trace is not None and is_kept else None
+        try:  # what fails here must not keep the request from being counted
+            if not tracer.keeps(call):
+                return None
+            client = self.metrics.clients.known(call.client)
+            method = method_label(call.method)
+            return tracer.record(self.name, method, None if tool == OTHER else tool, client, call)
+        except Exception:  # noqa: BLE001
+            self.failed("tracing")
+            return None
 
     def _request(self, method: str, outcome: Outcome) -> tuple[Count, Distribution]:
         kept = self._requests.get((method, outcome))
@@ -339,13 +358,6 @@ class ServerRecorder:
             for reason in EXIT_REASONS:
                 self.metrics.process_exits.labels(self.name, reason)
         self.state_is(State.UNKNOWN, 0)
-
-
-def _exemplar(traceparent: str | None) -> str | None:
-    # Of a trace that nobody keeps it would lead nowhere.
-    if traceparent is None or not trace_context.is_sampled(traceparent):
-        return None
-    return trace_context.trace_id(traceparent)
 
 
 def _text(value: Any) -> str:

@@ -84,7 +84,8 @@ class Distribution:
         return self.count
 
     def observe(self, value: float, exemplar: str | None = None) -> None:
-        """Note one value; ``exemplar`` is the id of the trace that it came about in."""
+        """Note one value; ``exemplar`` is the id of the trace that it came about in, with a dash
+        and that of a span where it is one of ours."""
         place = bisect_left(self._bounds, value)
         self.counts[place] += 1
         self.sum += value
@@ -228,7 +229,11 @@ class Histogram(Family[Distribution]):
 
 
 def _exemplar(kept: tuple[str, float, float] | None) -> Exemplar | None:
-    return None if kept is None else Exemplar({"trace_id": kept[0]}, *kept[1:])
+    if kept is None:
+        return None
+    trace_id, sign, span_id = kept[0].partition("-")
+    labels = {"trace_id": trace_id, "span_id": span_id} if sign else {"trace_id": trace_id}
+    return Exemplar(labels, *kept[1:])
 
 
 def _line(sample: Sample, open_metrics: bool) -> str:

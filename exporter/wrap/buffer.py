@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from threading import Lock
-from time import monotonic
+from time import monotonic, time
 
 from msgspec import Raw
 
 from exporter.protocol import surrogates
 from exporter.protocol.jsonrpc import Message
-from exporter.telemetry.call import Call
+from exporter.telemetry.call import Call, Tracing
 from exporter.telemetry.labels import method_label
 from exporter.wrap.report import Finished, Page, Report, Session
 
@@ -31,6 +31,7 @@ class ReportBuffer:
     """Written by the threads that read copies, emptied by the one that reports."""
 
     names_clients = False
+    tracing = Tracing()  # spans are the exporter's
 
     def __init__(self, server: str, pid: int, max_calls: int = MAX_CALLS) -> None:
         self.lock = Lock()
@@ -205,6 +206,7 @@ def _finished(call: Call) -> Finished:
         call.code,
         call.result_bytes,
         call.traceparent,
+        time(),
     )
 
 

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 from exporter.protocol import trace_context
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
+from exporter.telemetry.trace_details import TraceDetails
 
 ACKNOWLEDGED = b"\n"
 
@@ -30,9 +31,11 @@ class Finished(Struct, array_like=True):
     code: float | None = None
     result_bytes: int | None = None
     traceparent: str | None = None
+    ended: float = 0.0
+    """When it ended, in Unix time: the exporter is on the same machine."""
 
-    def call(self) -> Call:
-        """The Call again."""
+    def call(self, client: str | None = None, details: TraceDetails | None = None) -> Call:
+        """The Call again, with what is known of its conversation."""
         size = self.result_bytes
         return Call(
             self.method,
@@ -43,6 +46,8 @@ class Finished(Struct, array_like=True):
             self.code,
             None if size is None else max(0, size),
             trace_context.valid(self.traceparent),
+            client,
+            details,
         )
 
 

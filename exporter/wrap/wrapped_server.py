@@ -7,18 +7,23 @@ of a bounded number; every other one is ``_other``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 
 from exporter.protocol.label_values import EXIT_REASONS, OTHER, REPLIED, UNPARSED, Outcome
+from exporter.telemetry.call import Call
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
-from exporter.wrap.report import Report, Session
+from exporter.telemetry.recorder import ServerRecorder
+from exporter.telemetry.trace_details import TraceDetails, fit
+from exporter.wrap.report import Finished, Report, Session
 
 MAX_NAMES = 50
 """Wrapped servers beside the configured ones that have series of their own."""
 
 _NAME_LENGTH = 128
 _MAX_PID = 2**22
+_LONGEST_AGO = 3600.0
+"""Seconds since a call ended, at most; a report that says more has another clock."""
 
 
 class Names:
@@ -137,7 +142,7 @@ class WrappedServer:
         recorder = observer.recorder
         outcomes = set()
         for finished in report.calls:
-            call = finished.call()
+            call = self._call(finished, recorder)
             recorder.began(call.to_server)
             recorder.finished(call)
             if call.to_server:
@@ -148,6 +153,19 @@ class WrappedServer:
             observer.upstream_lost("the wrapped server ended before it had replied")
         recorder.waiting(report.waiting - self._waiting)
         self._waiting = report.waiting
+
+    def _call(self, finished: Finished, recorder: ServerRecorder) -> Call:
+        if recorder.tracing.tracer is None:
+            return finished.call()
+        session = self._session
+        ago = min(max(0.0, time() - finished.ended), _LONGEST_AGO)
+        details = TraceDetails(
+            monotonic() - ago - max(0.0, finished.seconds),
+            "none" if finished.traceparent is None else "meta",
+            version=fit(session.version) if session is not None else None,
+            is_piped=True,
+        )
+        return finished.call(session.client if session is not None else None, details)
 
     def _count_rest(self, report: Report, observer: Observer) -> None:
         recorder = observer.recorder

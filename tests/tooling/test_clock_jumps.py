@@ -28,7 +28,10 @@ TELLS_THE_TIME = {
     "telemetry/health_tracker.py",
     "telemetry/metrics.py",
     "telemetry/series.py",
+    "telemetry/tracing.py",
     "web/server.py",
+    "wrap/buffer.py",
+    "wrap/wrapped_server.py",
 }
 """Modules that say when something was; all others are not to know."""
 

@@ -42,6 +42,9 @@ ONLY_IN = {
     "mcp": {"cli.call"},
     "requests": {"cli.status_source"},
     "httpx2": {"cli.call"},
+    "opentelemetry": {"telemetry.otlp"},
+    "google": {"telemetry.otlp"},
+    "urllib3": {"telemetry.collector"},
     "shtab": {"cli.main"},
 }
 """Who may use which library. The SDK is for clients and demonstration servers: we carry bytes."""
@@ -49,6 +52,7 @@ ONLY_IN = {
 PURE = {
     "config.client_keys",
     "config.document",
+    "config.tracing",
     "config.jsonc",
     "config.limits",
     "config.toml_nodes",
@@ -67,6 +71,7 @@ PURE = {
     "protocol.sse",
     "protocol.surrogates",
     "protocol.tool_page",
+    "protocol.trace_context",
     "relay.http.endpoint",
     "relay.http.reply_reader",
     "relay.http.sessions",
@@ -81,6 +86,8 @@ PURE = {
     "telemetry.health",
     "telemetry.labels",
     "telemetry.observer",
+    "telemetry.otlp",
+    "telemetry.trace_details",
     "transport.http.head",
     "transport.http.origin",
     "transport.http.request",
@@ -96,6 +103,7 @@ GUARDS = {
     "probe.prober",
     "telemetry.guard",
     "telemetry.recorder",
+    "telemetry.span_sender",
     "web.scrape",
     "web.server",
     "wrap.process",
@@ -107,6 +115,7 @@ GUARDS = {
 TESTED_ELSEWHERE = {
     "protocol.failures": "unit/transport/http/test_pool.py",
     "telemetry.call": "unit/telemetry/test_exchange.py",
+    "telemetry.span_metrics": "unit/telemetry/test_span_sender.py",
     "relay.cors": "unit/relay/test_gateway.py",
     "relay.rejection": "unit/relay/test_gateway.py",
     "transport.http.parser": "unit/transport/http/test_connection.py",

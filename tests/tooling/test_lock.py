@@ -50,6 +50,7 @@ def _project() -> Any:
 def _wanted(lock: str) -> list[Requirement]:
     project = _project()
     wanted = list(project["project"]["dependencies"])
+    wanted += project["project"]["optional-dependencies"]["tracing"]
     if lock == "requirements-dev.lock":
         wanted += project["dependency-groups"]["dev"] + project["build-system"]["requires"]
     return [Requirement(each) for each in wanted]

@@ -13,11 +13,12 @@ import pytest
 
 from exporter.config.errors import ConfigError
 from exporter.config.limits import Timeout
-from exporter.config.model import Config, Limits
+from exporter.config.model import Config, Limits, TracingSettings
 from exporter.config.source import ConfigSource
 from exporter.listeners import Listeners
 from exporter.reload import Reloader
 from exporter.servers import Difference, ServerSet
+from exporter.span_export import SpanExport
 from exporter.systemd import SystemdNotifier
 from tests.support.fakes import Books
 
@@ -81,6 +82,16 @@ class FakeNotifier:
         self.said.append(status)
 
 
+class FakeSpanExport:
+    """Takes the settings down."""
+
+    def __init__(self) -> None:
+        self.applied: list[TracingSettings | None] = []
+
+    def apply(self, settings: TracingSettings | None) -> None:
+        self.applied.append(settings)
+
+
 class Scene:
     """A file, and the exporter that reads it."""
 
@@ -91,12 +102,14 @@ class Scene:
         self.listeners = FakeListeners()
         self.notifier = FakeNotifier()
         self.source = ConfigSource(path, directory, {"COMMAND": "dog"})
+        self.spans = FakeSpanExport()
         self.reloader = Reloader(
             self.source,
             self.books.metrics,
             cast(ServerSet, self.servers),
             cast(Listeners, self.listeners),
             cast(SystemdNotifier, self.notifier),
+            cast(SpanExport, self.spans),
         )
         path.write_text(ONE)
         self.reloader.start(self.source.read(), 0)
@@ -211,6 +224,15 @@ def test_an_exporter_that_stops_does_not_begin_anew(scene: Scene) -> None:
         scene.reload(TWO)
     assert scene.servers.served == [["one"]]
     assert scene.notifier.said == []
+
+
+def test_tracing_begins_and_ends_with_the_file(scene: Scene) -> None:
+    scene.reload(ONE + "\ntracing: {endpoint: 'http://127.0.0.1:4318'}\n")
+    scene.reload(ONE)
+    first, second, third = scene.spans.applied
+    assert (first, third) == (None, None)
+    assert second is not None
+    assert second.endpoint == "http://127.0.0.1:4318/v1/traces"
 
 
 # By itself

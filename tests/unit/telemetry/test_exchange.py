@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import UNTIMED
-from exporter.telemetry.call import Call
+from exporter.telemetry.call import Call, Tracing
 from exporter.telemetry.exchange import (
     MOST_QUESTIONS,
     MOST_REQUESTS,
@@ -38,6 +38,7 @@ class FakeRecorder:
     """Keeps what an exchange reports."""
 
     names_clients = False
+    tracing = Tracing()
 
     def __init__(self) -> None:
         self.in_flight = {True: 0, False: 0}

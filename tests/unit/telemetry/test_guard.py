@@ -97,7 +97,7 @@ def _faults() -> Iterator[tuple[str, Break]]:
         values = [*value.values()] if isinstance(value, dict) else [value]
         if values and isinstance(values[0], Count | Distribution):
             yield name, series(name)
-    for name in ("method_label", "code_label", "version_label", "_exemplar"):
+    for name in ("method_label", "code_label", "version_label"):
         yield name, function(name)
     yield "clock", lambda books, broken, patch: patch.setattr(books.metrics, "clock", broken)
     yield (

@@ -29,7 +29,7 @@ def test_labels_have_the_words_of_the_contract() -> None:
     allowed = {
         *("server", "tool", "method", "outcome", "direction", "code", "client", "reason"),
         *("protocol_version", "state", "from", "to", "result", "transport", "server_name"),
-        *("server_version", "change", "label", "where"),
+        *("server_version", "change", "label", "where", "source"),
     }
     for family in make_metrics().families:
         assert set(family.label_names) <= allowed

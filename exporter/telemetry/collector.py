@@ -1,0 +1,89 @@
+"""A collector at the other end of a connection: what it says is bounded, and followed nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from exporter.config.model import TracingSettings
+from exporter.telemetry.span_sender import CollectorLostError, CollectorReply, gzipped
+
+_LONGEST_REPLY = 64 * 1024
+_PIECE = 8 * 1024
+
+
+class HttpCollector:
+    """Speaks OTLP over HTTP, one request at a time."""
+
+    def __init__(
+        self,
+        settings: TracingSettings,
+        agent: str,
+        rejected: Callable[[bytes], int],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._pool = urllib3.PoolManager(num_pools=1, maxsize=1, retries=False)
+        self._url = settings.endpoint
+        self._is_compressed = settings.compression == "gzip"
+        self._headers = _headers(settings, agent)
+        self._rejected = rejected
+        self._clock = clock
+
+    def post(self, body: bytes, timeout: float) -> CollectorReply:
+        """Send one request, within ``timeout`` seconds. Raises ``CollectorLostError``."""
+        until = self._clock() + timeout
+        try:
+            response = self._pool.request(
+                "POST",
+                self._url,
+                body=gzipped(body) if self._is_compressed else body,
+                headers=self._headers,
+                timeout=urllib3.Timeout(total=timeout),
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+            return self._reply(response, until)
+        except (HTTPError, OSError) as error:
+            raise CollectorLostError(_reason(error)) from None
+
+    def _reply(self, response: urllib3.BaseHTTPResponse, until: float) -> CollectorReply:
+        text = self._text(response, until)
+        is_taken = 200 <= response.status < 300
+        return CollectorReply(
+            response.status,
+            _seconds(response.headers.get("Retry-After", "")),
+            self._rejected(text) if is_taken and text is not None else 0,
+        )
+
+    def _text(self, response: urllib3.BaseHTTPResponse, until: float) -> bytes | None:
+        """The body; ``None`` where it is too long or too slow to be an answer to spans."""
+        text = b""
+        while piece := response.read1(_PIECE):
+            text += piece
+            if len(text) > _LONGEST_REPLY or self._clock() > until:
+                response.close()
+                return None
+        response.release_conn()
+        return text
+
+
+def _headers(settings: TracingSettings, agent: str) -> Mapping[str, str]:
+    headers = {"User-Agent": agent, "Content-Type": "application/x-protobuf", **settings.headers}
+    if settings.compression == "gzip":
+        headers["Content-Encoding"] = "gzip"
+    return headers
+
+
+def _seconds(text: str) -> float | None:
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in few words: the whole message has the address in it."""
+    cause = error.__cause__ or error.__context__ or error
+    words = getattr(cause, "strerror", None)
+    return str(words) if words else type(error).__name__

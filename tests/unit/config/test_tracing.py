@@ -1,0 +1,182 @@
+"""Where spans go, by the file and by OpenTelemetry's variables."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.config import redacted
+from exporter.config.errors import ConfigError
+from exporter.config.load import parse_config
+from exporter.config.model import TracingSettings
+
+SERVERS = "servers: {a: {command: cat}}\n"
+CANARY = "sk-canary-0123456789"
+
+
+def parsed(text: str, **environ: str) -> TracingSettings | None:
+    return parse_config(SERVERS + text, "mcp.yml", environ).tracing
+
+
+def sure(text: str, **environ: str) -> TracingSettings:
+    found = parsed(text, **environ)
+    assert found is not None
+    return found
+
+
+def test_without_it_no_spans_are_made() -> None:
+    assert parsed("", OTEL_EXPORTER_OTLP_ENDPOINT="http://c:4318") is None
+    assert parsed("tracing: {endpoint: 'http://c:4318'}", OTEL_SDK_DISABLED="true") is None
+
+
+def test_three_words_are_enough() -> None:
+    assert sure("tracing: {endpoint: 'http://c:4318'}") == TracingSettings(
+        "http://c:4318/v1/traces"
+    )
+
+
+def test_everything_can_be_said() -> None:
+    found = sure(
+        """
+tracing:
+  endpoint: https://c:4318/otlp/
+  headers: {Authorization: "Bearer ${TOKEN}"}
+  compression: gzip
+  timeout: 3s
+  sample: 0.25
+  always: [timeout, cancelled]
+  slower_than: 500ms
+  per_second: 0
+  context: link
+  resource: {deployment.environment.name: production, tier: 1}
+""",
+        TOKEN=CANARY,
+    )
+    assert found == TracingSettings(
+        endpoint="https://c:4318/otlp/v1/traces",
+        headers=found.headers,
+        compression="gzip",
+        timeout=3.0,
+        sample=0.25,
+        always=frozenset({"timeout", "cancelled"}),
+        slower_than=0.5,
+        per_second=0,
+        context="link",
+        resource=found.resource,
+    )
+    assert dict(found.headers) == {"Authorization": f"Bearer {CANARY}"}
+    assert dict(found.resource) == {"deployment.environment.name": "production", "tier": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "endpoint"),
+    [
+        ({"ENDPOINT": "http://c:4318"}, "http://c:4318/v1/traces"),
+        ({"ENDPOINT": "http://c:4318/base/"}, "http://c:4318/base/v1/traces"),
+        (
+            {"ENDPOINT": "http://c:4318", "TRACES_ENDPOINT": "http://t:1/as/it/is"},
+            "http://t:1/as/it/is",
+        ),
+    ],
+)
+def test_variables_say_where_the_file_does_not(environ: dict[str, str], endpoint: str) -> None:
+    named = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in environ.items()}
+    assert sure("tracing:", **named).endpoint == endpoint
+    assert sure("tracing: {endpoint: 'http://f'}", **named).endpoint == "http://f/v1/traces"
+
+
+def test_the_other_variables_are_heeded() -> None:
+    found = sure(
+        "tracing:\n  resource: {team: files}",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://c:4318",
+        OTEL_EXPORTER_OTLP_HEADERS="x-a=1,x-b=two%20words",
+        OTEL_EXPORTER_OTLP_COMPRESSION="none",
+        OTEL_EXPORTER_OTLP_TRACES_COMPRESSION="gzip",
+        OTEL_EXPORTER_OTLP_TIMEOUT="2500",
+        OTEL_SERVICE_NAME="mine",
+        OTEL_RESOURCE_ATTRIBUTES="service.name=other,team=x,zone=eu%2C1",
+    )
+    assert dict(found.headers) == {"x-a": "1", "x-b": "two words"}
+    assert (found.compression, found.timeout) == ("gzip", 2.5)
+    assert dict(found.resource) == {"service.name": "mine", "team": "files", "zone": "eu,1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("tracing:", 'mcp.yml:2: tracing: has no "endpoint"; add where spans go'),
+        ("tracing: {endpoint: c}", "endpoint: has no scheme"),
+        ("tracing: {endpoint: 'ftp://c'}", 'cannot reach a "ftp" URL'),
+        ("tracing: {endpoint: 'http://u:p@c'}", "write it into headers as Authorization"),
+        ("tracing: {endpoint: 'http://c', sample: 2}", "must be a share from 0 to 1"),
+        ("tracing: {endpoint: 'http://c', sample: -1}", "must be a share from 0 to 1"),
+        ("tracing: {endpoint: 'http://c', always: [error]}", '"error" is no outcome of a request'),
+        ("tracing: {endpoint: 'http://c', always: [rejected]}", "is no outcome of a request"),
+        ("tracing: {endpoint: 'http://c', compression: br}", '"br" is unknown; write one of'),
+        ("tracing: {endpoint: 'http://c', context: child}", "write one of"),
+        ("tracing: {endpoint: 'http://c', timeout: 0}", "must be more than 0"),
+        ("tracing: {endpoint: 'http://c', per_second: -1}", "must be a whole number"),
+        ("tracing: {endpoint: 'http://c', samples: 1}", 'did you mean "sample"?'),
+        ("tracing: {endpoint: 'http://c', headers: {'a b': c}}", "not a header name"),
+        ("tracing: {endpoint: 'http://c', resource: {'': c}}", "1 to 255 characters"),
+    ],
+)
+def test_a_complaint_says_what_where_and_how_to_mend_it(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parsed(text)
+    assert complaint in str(error.value)
+    assert str(error.value).startswith("mcp.yml:2: tracing")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"c/{CANARY}", "not a URL"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:x", "not a URL"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://u:{CANARY}@c", "not a URL"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", CANARY, "part 1 is not NAME=VALUE"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", f"a=1,b={CANARY}%0A", "part 2 is not NAME=VALUE"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "=1", "part 1 is not NAME=VALUE"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "br", "is unknown"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "must be milliseconds"),
+    ],
+)
+def test_a_complaint_about_a_variable_names_it_and_shows_no_secret(
+    name: str, value: str, complaint: str
+) -> None:
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", name: value}
+    with pytest.raises(ConfigError) as error:
+        parsed("tracing:", **environ)
+    assert str(error.value).startswith(f"{name}: ")
+    assert complaint in str(error.value)
+    assert CANARY not in str(error.value)
+
+
+def test_it_is_shown_without_a_secret() -> None:
+    text = (
+        "tracing: {endpoint: 'https://c/p?k=${T}', headers: {X: '${T}'},"
+        " resource: {r: '${T}'}, sample: 0.5}"
+    )
+    config = parse_config(SERVERS + text, "mcp.yml", {"T": CANARY})
+    shown = redacted.render(config)
+    assert CANARY not in shown + repr(config)
+    assert "endpoint: https://c/p/v1/traces?<secret>" in shown
+    assert "sample: 0.5" in shown
+
+
+@pytest.mark.parametrize("lacking", ["opentelemetry.proto", "urllib3"])
+def test_without_the_packages_one_line_says_so(
+    lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(name: str) -> object:
+        if name == lacking and "." in name:
+            raise ModuleNotFoundError(name)
+        return None if name == lacking else object()
+
+    monkeypatch.setattr("exporter.config.tracing.find_spec", find)
+    assert parsed("") is None
+    with pytest.raises(ConfigError) as error:
+        parsed("tracing: {endpoint: 'http://c'}")
+    assert str(error.value) == (
+        f"mcp.yml:2: tracing: needs the package {lacking}, which is not installed; "
+        "run: pip install 'mcp-exporter[tracing]', or remove tracing"
+    )

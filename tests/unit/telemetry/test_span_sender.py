@@ -1,0 +1,264 @@
+"""Spans go to a collector within bounds; each is counted once, whatever the collector does."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Callable
+from threading import Event
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.telemetry.span_metrics import DROPPED
+from exporter.telemetry.span_sender import (
+    LONGEST_WAIT,
+    MOST_SLICES,
+    SLICES_A_POST,
+    TRIES,
+    CollectorLostError,
+    CollectorReply,
+    SpanSender,
+    gzipped,
+)
+from tests.support.fakes import Books
+
+LOST = CollectorLostError("connection refused")
+OK = CollectorReply(200)
+
+
+class FakeStop:
+    """The event that ends the thread, and the waits for it; no time passes."""
+
+    def __init__(self, clock: FakeTime) -> None:
+        self.clock = clock
+        self.waits: list[float] = []
+        self.is_over = False
+
+    def set(self) -> None:
+        self.is_over = True
+
+    def is_set(self) -> bool:
+        return self.is_over
+
+    def wait(self, seconds: float) -> bool:
+        self.waits.append(seconds)
+        self.clock.now += seconds
+        return self.is_over
+
+
+class FakeTime:
+    """A clock that only waits move."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Scene:
+    """A sender whose thread the test is, and a collector that the test plays."""
+
+    def __init__(self, *replies: CollectorReply | Exception) -> None:
+        self.metrics = Books().metrics.spans
+        self.clock = FakeTime()
+        self.replies = list(replies)
+        self.bodies: list[bytes] = []
+        self.timeouts: list[float] = []
+        self.during: Callable[[], None] | None = None
+        self.sender = SpanSender(self, self.metrics, 10.0, clock=self.clock)
+        self.stop = FakeStop(self.clock)
+        self.sender._stopping = self.stop  # type: ignore[assignment]
+
+    def post(self, body: bytes, timeout: float) -> CollectorReply:
+        self.bodies.append(body)
+        self.timeouts.append(timeout)
+        if self.during is not None:
+            self.during()
+        reply = self.replies.pop(0) if self.replies else OK
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def put(self, *slices: bytes, count: int = 2) -> None:
+        for each in slices:
+            self.sender.put(each, count)
+
+    def run(self) -> None:
+        self.sender._send_all()
+
+    @property
+    def counts(self) -> dict[str, float]:
+        found = {"sent": self.metrics.sent.value}
+        found |= {reason: self.metrics.dropped[reason].value for reason in DROPPED}
+        return {name: value for name, value in found.items() if value}
+
+
+def test_slices_are_joined_in_their_order() -> None:
+    scene = Scene()
+    scene.put(b"a", b"b", b"c")
+    scene.run()
+    assert scene.bodies == [b"abc"]
+    assert scene.counts == {"sent": 6}
+    assert scene.metrics.export_duration.count == 1
+
+
+def test_a_request_has_a_bounded_number_of_slices() -> None:
+    scene = Scene()
+    scene.put(*[b"a"] * (SLICES_A_POST + 3))
+    scene.run()
+    assert [len(body) for body in scene.bodies] == [SLICES_A_POST, 3]
+
+
+def test_what_has_no_room_is_dropped_at_once() -> None:
+    scene = Scene()
+    scene.put(*[b"a"] * (MOST_SLICES + 2))
+    assert scene.sender.is_full
+    assert scene.counts == {"queue_full": 4}
+    scene.run()
+    assert scene.counts == {"queue_full": 4, "sent": 2 * MOST_SLICES}
+    assert not scene.sender.is_full
+
+
+@pytest.mark.parametrize(
+    "first", [LOST, *(CollectorReply(status) for status in (429, 502, 503, 504)), OSError("odd")]
+)
+def test_what_may_pass_is_tried_again(first: CollectorReply | Exception) -> None:
+    scene = Scene(first)
+    scene.put(b"a")
+    scene.run()
+    assert scene.bodies == [b"a", b"a"]
+    assert scene.counts == {"sent": 2}
+
+
+def test_after_the_last_try_they_are_dropped() -> None:
+    scene = Scene(*[LOST] * TRIES)
+    scene.put(b"a")
+    scene.run()
+    assert len(scene.bodies) == TRIES
+    assert scene.counts == {"unreachable": 2}
+    first, second = scene.stop.waits
+    assert 0.5 <= first <= 1.5
+    assert 1.0 <= second <= 3.0
+
+
+@pytest.mark.parametrize(
+    ("said", "waited"), [(7.0, 7.0), (0.0, 0.0), (1e6, LONGEST_WAIT), (-5.0, 0.0)]
+)
+def test_a_collector_may_say_when(said: float, waited: float) -> None:
+    scene = Scene(CollectorReply(503, retry_after=said))
+    scene.put(b"a")
+    scene.run()
+    assert scene.stop.waits == [waited]
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 404, 413, 415, 500, 501])
+def test_what_will_not_pass_is_dropped(status: int) -> None:
+    scene = Scene(CollectorReply(status))
+    scene.put(b"a")
+    scene.run()
+    assert len(scene.bodies) == 1
+    assert scene.counts == {"rejected": 2}
+
+
+@pytest.mark.parametrize(("rejected", "taken"), [(1, 1), (2, 0), (99, 0), (-1, 2)])
+def test_a_part_may_be_rejected(rejected: int, taken: int) -> None:
+    scene = Scene(CollectorReply(200, rejected=rejected))
+    scene.put(b"a")
+    scene.run()
+    expected = {"sent": taken, "rejected": 2 - taken}
+    assert scene.counts == {name: count for name, count in expected.items() if count}
+
+
+def test_at_the_end_what_is_left_is_sent_in_the_time_that_is_given() -> None:
+    scene = Scene()
+    scene.put(*[b"a"] * (SLICES_A_POST + 1))
+    scene.sender.stop(2.0)
+    scene.during = lambda: setattr(scene.clock, "now", scene.clock.now + 1.5)
+    scene.sender.run()
+    scene.sender.join(0.0)
+    assert scene.timeouts == [2.0, 0.5]
+    assert scene.counts == {"sent": 2 * (SLICES_A_POST + 1)}
+
+
+def test_what_cannot_be_sent_in_that_time_is_counted() -> None:
+    scene = Scene(LOST, LOST, LOST)
+    scene.put(*[b"a"] * (SLICES_A_POST * 2))
+    scene.sender.stop(2.0)
+    scene.during = lambda: setattr(scene.clock, "now", scene.clock.now + 5.0)
+    scene.sender.run()
+    scene.sender.join(0.0)
+    assert scene.counts == {"unreachable": 2 * SLICES_A_POST, "stopping": 2 * SLICES_A_POST}
+    scene.put(b"late")
+    assert scene.counts["stopping"] == 2 * SLICES_A_POST + 2
+
+
+def test_what_is_under_way_when_time_is_over_is_counted_once() -> None:
+    scene = Scene()
+    scene.put(b"a")
+    scene.during = lambda: scene.sender.join(0.0)
+    scene.run()
+    assert scene.counts == {"stopping": 2}
+
+
+def test_the_log_says_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "exporter.telemetry.span_sender")
+    scene = Scene(*[LOST] * TRIES * 2)
+    for _ in range(4):
+        scene.put(b"a")
+        scene.run()
+    assert [record.message for record in caplog.records] == [
+        "spans cannot be sent",
+        "spans are sent again",
+    ]
+    assert caplog.records[0].__dict__["reason"] == "connection refused"
+
+
+REPLIES = st.one_of(
+    st.just(LOST),
+    st.builds(CollectorReply, st.sampled_from([200, 400, 429, 503]), st.none(), st.integers(0, 3)),
+)
+
+
+@given(
+    st.lists(st.one_of(st.just("run"), st.integers(1, 40)), max_size=30),
+    st.lists(REPLIES, max_size=30),
+)
+def test_each_span_is_counted_once(
+    steps: list[str | int], replies: list[CollectorReply | Exception]
+) -> None:
+    scene = Scene(*replies)
+    recorded = 0
+    for step in steps:
+        if step == "run":
+            scene.run()
+        else:
+            scene.put(b"a", count=int(step))
+            recorded += int(step)
+    scene.sender.stop(0.0)
+    scene.sender.join(0.0)
+    assert sum(scene.counts.values()) == recorded
+
+
+def test_a_thread_sends_what_fills_a_request_at_once() -> None:
+    sent = Event()
+
+    class Told:
+        def post(self, body: bytes, timeout: float) -> CollectorReply:  # noqa: ARG002
+            sent.set()
+            return OK
+
+    sender = SpanSender(Told(), Books().metrics.spans, 10.0)
+    sender.start()
+    for _ in range(SLICES_A_POST):
+        sender.put(b"a", 32)
+    assert sent.wait(10)
+    sender.stop(1.0)
+    sender.join(10.0)
+    assert not sender._thread.is_alive()
+
+
+def test_a_body_is_compressed_for_gzip() -> None:
+    assert zlib.decompress(gzipped(b"abc" * 100), wbits=31) == b"abc" * 100

@@ -1,0 +1,209 @@
+"""Which requests leave a span, and what it says before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+
+import pytest
+
+from exporter.config.model import TracingSettings
+from exporter.protocol.label_values import Outcome
+from exporter.telemetry.call import Call
+from exporter.telemetry.trace_details import TraceDetails
+from exporter.telemetry.tracing import BATCH, SpanRecord, Tracer
+from tests.support.fakes import Books
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = "00f067aa0ba902b7"
+CONTEXT = f"00-{TRACE}-{PARENT}-01"
+UNSAMPLED = f"00-{TRACE}-{PARENT}-00"
+SETTINGS = TracingSettings("http://c/v1/traces", per_second=0)
+
+
+@dataclass
+class FakeQueue:
+    """Keeps what it is given."""
+
+    is_full: bool = False
+    counts: list[int] = field(default_factory=list)
+
+    def put(self, data: bytes, count: int) -> None:  # noqa: ARG002
+        self.counts.append(count)
+
+
+class Scene:
+    """A tracer, and the records that it has had written."""
+
+    def __init__(self, settings: TracingSettings = SETTINGS) -> None:
+        self.books = Books()
+        self.spans = self.books.metrics.spans
+        self.queue = FakeQueue()
+        self.written: list[SpanRecord] = []
+        self.is_broken = False
+        self.tracer = Tracer(settings, self._write, self.queue, self.spans, Random(1))
+
+    def _write(self, records: Sequence[SpanRecord], offset: float) -> bytes:  # noqa: ARG002
+        if self.is_broken:
+            raise ValueError("cannot be written")
+        self.written += records
+        return b"x"
+
+    def finish(
+        self,
+        context: str | None = None,
+        outcome: Outcome = Outcome.OK,
+        seconds: float = 0.5,
+        started: float = 100.0,
+        **details: str,
+    ) -> str | None:
+        told = TraceDetails(started, **details)  # type: ignore[arg-type]
+        call = Call(
+            *("tools/call", outcome, seconds, True, "act", None, 10, context, "inspector"), told
+        )
+        if not self.tracer.keeps(call):
+            return None
+        return self.tracer.record("files", "tools/call", "act", "inspector", call)
+
+    @property
+    def record(self) -> SpanRecord:
+        self.tracer.flush()
+        (record,) = self.written
+        return record
+
+    @property
+    def count(self) -> int:
+        self.tracer.flush()
+        return len(self.written)
+
+
+def test_a_span_is_the_child_of_the_context_of_its_request() -> None:
+    scene = Scene()
+    exemplar = scene.finish(CONTEXT)
+    record = scene.record
+    assert (record.trace_id, record.parent_id, record.flags) == (TRACE, PARENT, 0x301)
+    assert exemplar == f"{TRACE}-{record.span_id}"
+    assert (record.start, record.seconds, record.size) == (100.0, 0.5, 10)
+    assert record.series.tool == "act"
+    assert record.links == []
+
+
+def test_without_a_context_a_trace_begins() -> None:
+    scene = Scene()
+    assert scene.finish() is not None
+    record = scene.record
+    assert (record.parent_id, record.flags, record.links) == ("", 0x103, [])
+    assert len(bytes.fromhex(record.trace_id)) == 16
+    assert len(bytes.fromhex(record.span_id)) == 8
+
+
+def test_the_client_decides_where_it_sent_a_context() -> None:
+    scene = Scene(replace(SETTINGS, sample=0.0))
+    assert scene.finish(UNSAMPLED, Outcome.TOOL_ERROR, seconds=100.0) is None
+    assert scene.finish(CONTEXT) is not None
+    assert scene.count == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "outcome", "seconds", "kept"),
+    [
+        (replace(SETTINGS, sample=0.0), Outcome.OK, 1.0, False),
+        (replace(SETTINGS, sample=0.0), Outcome.TOOL_ERROR, 1.0, True),
+        (replace(SETTINGS, sample=0.0, always=frozenset()), Outcome.TOOL_ERROR, 1.0, False),
+        (replace(SETTINGS, sample=0.0, slower_than=2.0), Outcome.OK, 2.5, True),
+        (replace(SETTINGS, sample=0.0, slower_than=2.0), Outcome.OK, 2.0, False),
+        (SETTINGS, Outcome.OK, 1.0, True),
+    ],
+)
+def test_without_a_context_the_outcome_decides(
+    settings: TracingSettings, outcome: Outcome, seconds: float, kept: bool
+) -> None:
+    scene = Scene(settings)
+    assert (scene.finish(None, outcome, seconds) is not None) is kept
+    assert scene.spans.recorded.value == kept
+
+
+def test_a_share_of_the_others_is_kept() -> None:
+    scene = Scene(replace(SETTINGS, sample=0.25))
+    kept = sum(scene.finish() is not None for _ in range(2000))
+    assert 400 < kept < 600
+    assert scene.count == kept
+
+
+def test_in_mode_link_a_trace_of_our_own_is_linked_to_the_client_s() -> None:
+    scene = Scene(replace(SETTINGS, context="link"))
+    scene.finish(UNSAMPLED)
+    record = scene.record
+    assert record.trace_id != TRACE
+    assert (record.parent_id, record.links) == ("", [UNSAMPLED])
+
+
+def test_in_mode_ignore_the_client_s_trace_is_not_named() -> None:
+    scene = Scene(replace(SETTINGS, context="ignore"))
+    scene.finish(CONTEXT, link=UNSAMPLED)
+    record = scene.record
+    assert record.trace_id != TRACE
+    assert (record.parent_id, record.links) == ("", [])
+
+
+def test_another_context_of_the_http_request_is_linked() -> None:
+    scene = Scene()
+    scene.finish(CONTEXT, link=UNSAMPLED, source="both")
+    assert scene.record.links == [UNSAMPLED]
+
+
+def test_no_more_spans_a_second_than_allowed_are_kept() -> None:
+    scene = Scene(replace(SETTINGS, per_second=3))
+    kept = [scene.finish(started=100.0 + number / 10) is not None for number in range(5)]
+    assert kept == [True, True, True, False, False]
+    assert scene.finish(started=101.0) is not None
+    assert scene.spans.dropped["rate"].value == 2
+    assert scene.spans.recorded.value == 6
+
+
+def test_with_a_full_queue_nothing_is_kept() -> None:
+    scene = Scene()
+    scene.queue.is_full = True
+    assert scene.finish(CONTEXT) is None
+    assert scene.spans.dropped["queue_full"].value == 1
+    assert scene.count == 0
+
+
+def test_spans_are_written_by_the_batch() -> None:
+    scene = Scene()
+    for _ in range(BATCH + 1):
+        scene.finish(CONTEXT)
+    assert scene.queue.counts == [BATCH]
+    scene.tracer.flush()
+    scene.tracer.flush()
+    assert scene.queue.counts == [BATCH, 1]
+
+
+def test_what_cannot_be_written_is_dropped_and_counted() -> None:
+    scene = Scene()
+    scene.is_broken = True
+    scene.finish(CONTEXT)
+    with pytest.raises(ValueError, match="cannot be written"):
+        scene.tracer.flush()
+    scene.tracer.flush()
+    assert scene.spans.dropped["unwritable"].value == scene.spans.recorded.value == 1
+
+
+def test_contexts_are_counted_by_where_they_came_from() -> None:
+    scene = Scene(replace(SETTINGS, sample=0.0))
+    for source in ("meta", "meta", "invalid"):
+        scene.finish(UNSAMPLED, source=source)
+    counts = {source: series.value for source, series in scene.spans.contexts.items()}
+    assert counts == {"meta": 2, "header": 0, "both": 0, "none": 0, "invalid": 1}
+
+
+def test_pings_and_what_began_before_leave_none() -> None:
+    scene = Scene()
+    ping = Call("ping", Outcome.OK, 0.1, details=TraceDetails(1.0))
+    before = Call("tools/call", Outcome.OK, 0.1)
+    assert not scene.tracer.keeps(ping)
+    assert not scene.tracer.keeps(before)
+    assert scene.tracer.record("files", "tools/call", None, None, before) is None
+    assert scene.spans.recorded.value == 0
+    assert sum(series.value for series in scene.spans.contexts.values()) == 0
