@@ -30,6 +30,7 @@ def board() -> dashboard.Dashboard:
     frame.section(found, "What a call pays", *_overhead())
     frame.section(found, "Process", *_process())
     frame.section(found, "Scrape", *_scrape())
+    frame.section(found, "Tracing", *_tracing())
     frame.section(found, "What went wrong", *_trouble())
     return found
 
@@ -138,6 +139,30 @@ def _line(
     title: str, question: str, expr: str, unit: str, size: tuple[int, int] = THIRD
 ) -> timeseries.Panel:
     return line_each(About(title, question, UNSEEN), expr, "instance", unit, size)
+
+
+def _tracing() -> list[Panel]:
+    off = "no spans"
+    return [
+        events(
+            About("Spans sent", "How many spans did the collector take?", off),
+            q.SPANS_SENT,
+            "{{instance}}",
+            THIRD,
+        ),
+        events(
+            About("Spans dropped", "Which spans were not sent, and why?", WELL),
+            q.SPANS_DROPPED,
+            "{{reason}}",
+            THIRD,
+        ),
+        events(
+            About("Trace contexts", "Do clients say which trace a request is of, and where?", off),
+            q.TRACE_CONTEXTS,
+            "{{source}}",
+            THIRD,
+        ),
+    ]
 
 
 def _trouble() -> list[Panel]:

@@ -501,3 +501,7 @@ OVERFLOW = per_step("mcp_exporter_label_overflow_total", TARGET, "label")
 UNPARSED = per_step("mcp_exporter_unparsed_messages_total", SERVER, "server, reason")
 REJECTED = per_step("mcp_exporter_rejected_requests_total", TARGET, "reason")
 INTERNAL_ERRORS = per_step("mcp_exporter_internal_errors_total", TARGET, "where")
+
+SPANS_SENT = per_step("mcp_exporter_spans_sent_total", TARGET, "instance")
+SPANS_DROPPED = per_step("mcp_exporter_spans_dropped_total", TARGET, "reason")
+TRACE_CONTEXTS = per_step("mcp_exporter_trace_contexts_total", TARGET, "source")

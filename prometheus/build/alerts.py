@@ -233,6 +233,7 @@ STARTED = select("process_start_time_seconds")
 RELOADED = select("mcp_exporter_config_last_reload_successful")
 FILES_FAILED = select("mcp_exporter_config_files_failed")
 INTERNAL_ERRORS = select("mcp_exporter_internal_errors_total")
+SPANS_DROPPED = select("mcp_exporter_spans_dropped_total")
 SCRAPE_SECONDS = select("scrape_duration_seconds")
 FOLDED = gained(f"{DEPLOYMENT}, label", "<window>", "mcp_exporter_label_overflow_total")
 REQUESTS = gained(DEPLOYMENT, "<window>", "mcp_requests_total")
@@ -351,6 +352,19 @@ EXPORTER = (
         " the last <window>: a client is set up wrongly, or someone is trying doors.",
         value="{{ $value | humanize }} requests in <window>",
         link=EXPORTERS,
+    ),
+    Alert(
+        "MCPExporterSpansLost",
+        "warning",
+        "exporter",
+        highest(f"{REPLICA}, reason", f"increase({SPANS_DROPPED}[<window>])") + " > 0",
+        summary="MCP exporter {{ $labels.instance }} loses spans",
+        description="{{ $value | humanize }} spans of {{ $labels.instance }} were dropped as"
+        " {{ $labels.reason }} in the last <window>, and some all the time: traces and exemplars"
+        " have gaps. Calls are not slower for it.",
+        value="{{ $value | humanize }} spans in <window>",
+        link=A_REPLICA,
+        hold="<for>",
     ),
     Alert(
         "MCPExporterScrapeSlow",
