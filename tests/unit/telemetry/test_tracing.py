@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.config.model import TracingSettings
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
+from exporter.telemetry.exchange import Exchange, Pending, outcome_of
 from exporter.telemetry.trace_details import TraceDetails
 from exporter.telemetry.tracing import BATCH, SpanRecord, Tracer
-from tests.support.fakes import Books
+from tests.support.fakes import Books, parsed, request
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -207,3 +212,44 @@ def test_pings_and_what_began_before_leave_none() -> None:
     assert scene.tracer.record("files", "tools/call", None, None, before) is None
     assert scene.spans.recorded.value == 0
     assert sum(series.value for series in scene.spans.contexts.values()) == 0
+
+
+REPLIES = st.sampled_from([{"result": {}}, {"result": {"isError": True}}, {"error": {}}])
+LOSSES = st.sampled_from([Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.UPSTREAM_ERROR])
+STEPS = st.one_of(
+    st.tuples(st.just("begin"), st.sampled_from(["tools/call", "tools/list"])),
+    st.tuples(st.just("reply"), REPLIES),
+    st.tuples(st.just("lose"), LOSSES),
+    st.tuples(st.just("switch"), st.booleans()),
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), STEPS), max_size=40))
+def test_each_request_that_is_counted_leaves_one_span_with_its_outcome(
+    steps: list[tuple[int, tuple[str, Any]]],
+) -> None:
+    scene = Scene()
+    tracing, exchange = scene.books.metrics.tracing, Exchange(scene.books.recorder)
+    tracing.tracer = scene.tracer
+    traced: list[Pending] = []
+    expected: Counter[str] = Counter()
+    for number, (step, what) in steps:
+        pending = exchange.find(number)
+        if step == "switch":
+            tracing.tracer = scene.tracer if what else None
+        elif step == "begin":
+            begun = exchange.begin(parsed(request(number, what)), 0.0)
+            traced += [begun] if tracing.tracer is not None else []
+        elif pending is not None:
+            outcome = what
+            if step == "lose":
+                exchange.settle(pending, outcome, 1.0)
+            else:
+                reply = parsed({"jsonrpc": "2.0", "id": number, **what})
+                outcome = outcome_of(reply)
+                exchange.finish(pending, reply, 1, 1.0)
+            is_kept = tracing.tracer is not None and any(each is pending for each in traced)
+            expected += Counter({outcome.value: int(is_kept)})
+    scene.tracer.flush()
+    assert Counter(record.series.outcome for record in scene.written) == expected
+    assert scene.spans.recorded.value == sum(expected.values())
