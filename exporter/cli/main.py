@@ -10,6 +10,7 @@ from pathlib import Path
 
 from exporter import __version__
 from exporter.cli import check, serve
+from exporter.cli.discover import command as discover
 from exporter.cli.flags import ENVIRONMENT, Flags, Parser, address, complete_files, positive
 from exporter.config.errors import ConfigError
 from exporter.wrap import unix_socket
@@ -39,6 +40,9 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "call": (
         """mcp-exporter call files read_file '{"path": "a.txt"}'""",
         """mcp-exporter call files read_file '{"path": "a.txt"}' --repeat 1000 --concurrency 8""",
+    ),
+    "discover": (
+        "mcp-exporter discover kubernetes --kubernetes.namespaces team-a --output servers.d/k.yml",
     ),
     "wrap": ("mcp-exporter wrap time -- uvx mcp-server-time",),
     "completion": (
@@ -253,5 +257,6 @@ _COMMANDS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] =
     "tools": ("list a server's tools, through the exporter", _add_tools),
     "call": ("call a tool through the exporter, once or often", _add_call),
     "wrap": ("run a stdio server for a client, and observe it", _add_wrap),
+    "discover": ("keep a file of the MCP servers of a Kubernetes cluster", discover.add),
     "completion": ("print a shell's completion", _add_completion),
 }

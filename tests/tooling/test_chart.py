@@ -81,7 +81,9 @@ def test_a_misspelt_key_would_be_noticed() -> None:
         kubernetes_validate.validate(service, "1.37", strict=True)
 
 
-@pytest.mark.parametrize("case", ["everything", "replicas", "gateway", "sidecar"])
+@pytest.mark.parametrize(
+    "case", ["everything", "replicas", "discovery", "everywhere", "gateway", "sidecar"]
+)
 def test_the_operator_knows_every_key(case: str) -> None:
     if not crds.CRDS.is_dir():
         pytest.skip(
@@ -132,6 +134,41 @@ def test_the_exporter_takes_every_flag(case: str) -> None:
     _, container = _exporter(_example(case))
     arguments = parser().parse_args(container["args"])
     assert arguments.run is serve.run
+
+
+@pytest.mark.parametrize("case", ["discovery", "everywhere"])
+def test_the_discovery_takes_every_flag_and_writes_where_the_exporter_reads(case: str) -> None:
+    pod, exporter = _exporter(_example(case))
+    (discovery,) = (each for each in pod["containers"] if each["name"] == "discovery")
+    found = vars(parser().parse_args(discovery["args"]))
+    serving = vars(parser().parse_args(exporter["args"]))
+    read, written = _mounts(exporter), _mounts(discovery)
+    assert read[serving["config.directory"]] == written[str(Path(found["output"]).parent)]
+    assert exporter["securityContext"] == discovery["securityContext"]
+
+
+def _mounts(container: Any) -> dict[str, str]:
+    return {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+
+
+def test_the_discovery_alone_holds_a_token() -> None:
+    pod, exporter = _exporter(_example("discovery"))
+    tokens = {each["name"] for each in pod["volumes"] if "projected" in each}
+    assert tokens == {"api"}
+    assert not tokens & set(_mounts(exporter).values())
+
+
+def test_the_discovery_may_list_and_watch_services_where_it_is_told_to() -> None:
+    roles = chart.of_kind("Role", _example("discovery"))
+    assert [each["metadata"]["namespace"] for each in roles] == ["team-a", "team-b"]
+    (everywhere,) = chart.of_kind("ClusterRole", _example("everywhere"))
+    for role in (*roles, everywhere):
+        assert role["rules"] == [
+            {"apiGroups": [""], "resources": ["services"], "verbs": ["list", "watch"]}
+        ]
+    assert not chart.of_kind("ClusterRole", _example("discovery"))
+    bound = chart.of_kind("RoleBinding", _example("discovery"))
+    assert {each["subjects"][0]["namespace"] for each in bound} == {"team-a"}
 
 
 @pytest.mark.parametrize("case", ["everything", "gateway", "stdio", "sidecar"])
@@ -273,6 +310,14 @@ def test_limits_are_the_exporters_own() -> None:
             "config: no servers; add config.servers",
         ),
         ({"tls": {"clientCa": True}}, "tls.clientCa: the certificates are in tls.existingSecret"),
+        (
+            {**TOKENS, "discovery": {"enabled": True}, "serversVolume": {"emptyDir": {}}},
+            "serversVolume: discovery writes into that directory; take one of them",
+        ),
+        (
+            {**TOKENS, "discovery": {"allNamespaces": True, "namespaces": ["a"]}},
+            "discovery.allNamespaces: namespaces are given as well; take one of them",
+        ),
         ({**TOKENS, "httpRoute": {"enabled": True}}, "httpRoute.parentRefs: no gateway; add one"),
     ],
 )

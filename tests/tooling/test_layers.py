@@ -27,6 +27,8 @@ MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 ONLY_IN = {
     "prometheus_client": {
         "app",
+        "cli.discover.command",
+        "cli.discover.metrics",
         "cli.status_source",
         "probe.explain",
         "telemetry.exposition",
@@ -41,7 +43,7 @@ ONLY_IN = {
     "bcrypt": {"web.passwords"},
     "mcp": {"cli.call"},
     "requests": {"cli.status_source"},
-    "httpx2": {"cli.call"},
+    "httpx2": {"cli.call", "cli.discover.api"},
     "opentelemetry": {"telemetry.otlp"},
     "google": {"telemetry.otlp"},
     "urllib3": {"telemetry.collector"},
@@ -50,6 +52,7 @@ ONLY_IN = {
 """Who may use which library. The SDK is for clients and demonstration servers: we carry bytes."""
 
 PURE = {
+    "cli.discover.services",
     "config.client_keys",
     "config.document",
     "config.tracing",

@@ -62,6 +62,11 @@ labels:
 {{- if or .Values.config .Values.existingConfigSecret -}}true{{- end -}}
 {{- end -}}
 
+{{/* With the namespace: two releases may look into the same one, and a ClusterRole is everywhere. */}}
+{{- define "mcp-exporter.discoveryRole" -}}
+{{- printf "%s-%s-discovery" .Release.Namespace (include "mcp-exporter.fullname" .) -}}
+{{- end -}}
+
 {{- define "mcp-exporter.check" -}}
 {{- $v := .Values -}}
 {{- $isGuarded := or $v.tokens $v.existingTokenSecret $v.tls.clientCa $v.allowUnauthenticated -}}
@@ -78,10 +83,16 @@ labels:
 {{- fail "existingConfigSecret: config is given as well; take one of them" -}}
 {{- end -}}
 {{- if and $v.config (not (or $v.config.servers $v.config.mcpServers)) -}}
-{{- fail "config: no servers; add config.servers, or leave config out and take serversVolume" -}}
+{{- fail "config: no servers; add config.servers, or leave config out and take serversVolume or discovery" -}}
 {{- end -}}
 {{- if and $v.tls.clientCa (not $v.tls.existingSecret) -}}
 {{- fail "tls.clientCa: the certificates are in tls.existingSecret; set it" -}}
+{{- end -}}
+{{- if and $v.discovery.enabled $v.serversVolume -}}
+{{- fail "serversVolume: discovery writes into that directory; take one of them" -}}
+{{- end -}}
+{{- if and $v.discovery.allNamespaces $v.discovery.namespaces -}}
+{{- fail "discovery.allNamespaces: namespaces are given as well; take one of them" -}}
 {{- end -}}
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs: no gateway; add one, such as [{name: gateway}]" -}}

@@ -1,0 +1,1 @@
+"""``mcp-exporter discover``: finds MCP servers and writes a file of them."""
