@@ -18,9 +18,21 @@ from exporter.config.errors import ConfigError
 from exporter.config.limits import DEFAULT_TIMEOUT, Timeout
 from exporter.config.model import Config, Limits, ProbeSettings, Server, Values
 from exporter.config.tracing import tracing
+from exporter.config.upstream_tls import UpstreamTls
 from exporter.config.variables import Variables, variables_of
 
-_SERVER_KEYS = ("command", "args", "env", "envFile", "cwd", "url", "headers", "type")
+_SERVER_KEYS = (
+    "command",
+    "args",
+    "env",
+    "envFile",
+    "cwd",
+    "url",
+    "headers",
+    "type",
+    "proxy",
+    "tls",
+)
 _STDIO_KEYS = ("args", "cwd", "envFile")
 _OWN_KEYS = ("probe", "timeout", "idle_timeout")
 
@@ -166,14 +178,16 @@ def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Se
     read = (
         _stdio_server(given, common, own)
         if address is None
-        else _http_server(given, address, common)
+        else _http_server(given, address, common, own)
     )
     return replace(read, secrets=frozenset(own.secrets))
 
 
 def _stdio_server(given: Mapping[str, Node], common: Server, variables: Variables) -> Server:
     _check_transport(given, stdio=True)
-    validators.refuse_filled(given, ("headers",), 'has no effect beside "command"; remove it')
+    validators.refuse_filled(
+        given, ("headers", "proxy", "tls"), 'has no effect beside "command"; remove it'
+    )
     cwd = validators.optional(given, "cwd", validators.filled, "")
     args = given["args"].items() if "args" in given else []
     return replace(
@@ -186,7 +200,9 @@ def _stdio_server(given: Mapping[str, Node], common: Server, variables: Variable
     )
 
 
-def _http_server(given: Mapping[str, Node], address: Node, common: Server) -> Server:
+def _http_server(
+    given: Mapping[str, Node], address: Node, common: Server, variables: Variables
+) -> Server:
     transport = _check_transport(given, stdio=False)
     validators.refuse_filled(
         given, _STDIO_KEYS, f"has no effect beside {quoted(validators.last(address))}; remove it"
@@ -197,7 +213,25 @@ def _http_server(given: Mapping[str, Node], address: Node, common: Server) -> Se
         transport=transport,
         url=validators.url(address),
         headers=Values(validators.headers(headers)),
+        proxy=validators.proxy(given["proxy"]) if "proxy" in given else None,
+        tls=_tls(given["tls"], variables) if "tls" in given else None,
     )
+
+
+def _tls(node: Node, variables: Variables) -> UpstreamTls:
+    given = validators.present(node)
+    validators.refuse_unknown(given, ("ca_file", "cert_file", "key_file", "server_name"), ())
+    if ("cert_file" in given) is not ("key_file" in given):
+        raise node.error('has one of "cert_file" and "key_file"; give both')
+    ca, cert, key = (
+        variables.workspace / validators.filled(given[name]) if name in given else None
+        for name in ("ca_file", "cert_file", "key_file")
+    )
+    name = validators.filled(given["server_name"]) if "server_name" in given else None
+    try:
+        return UpstreamTls(ca, cert, key, name).read()
+    except ConfigError as problem:
+        raise node.error(str(problem)) from None
 
 
 def _environment(given: Mapping[str, Node], variables: Variables) -> dict[str, str]:

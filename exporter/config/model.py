@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from exporter.config.client_keys import Transport
 from exporter.config.limits import DEFAULT_TIMEOUT, Bounds, Timeout
+from exporter.config.upstream_tls import UpstreamTls
 
 HIDDEN = "<secret>"
 """Stands for what is not shown."""
@@ -79,6 +80,9 @@ class Server:
     cwd: str | None = None
     url: str | None = None
     headers: Mapping[str, str] = field(default_factory=Values)
+    proxy: str | None = None
+    """The URL of an HTTP proxy, or ``direct``; ``None``: what the environment says."""
+    tls: UpstreamTls | None = None
     timeout: Timeout = DEFAULT_TIMEOUT
     idle_timeout: float = 1800.0
     probe: ProbeSettings = ProbeSettings()
@@ -97,6 +101,7 @@ class Server:
         shown["env"] = Values(self.env)
         shown["headers"] = Values(self.headers)
         shown["url"] = self.url and masked_url(self.url)
+        shown["proxy"] = self.proxy and masked_proxy(self.proxy)
         return f"Server({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
@@ -137,3 +142,8 @@ def masked_url(url: str) -> str:
     query = f"?{HIDDEN}" if parts.query else ""
     user = f"{HIDDEN}@" if "@" in parts.netloc else ""
     return f"{parts.scheme}://{user}{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
+
+
+def masked_proxy(proxy: str) -> str:
+    """A proxy without the user's name and password."""
+    return masked_url(proxy) if "://" in proxy else proxy

@@ -115,6 +115,7 @@ def _secrets(server: Server) -> Iterator[str]:
         yield value.partition(" ")[2].strip()  # "Bearer …" without the scheme
     yield from server.env.values()
     yield from _secrets_of_url(server.url or "")
+    yield from _secrets_of_url(server.proxy or "")
     yield from _secrets_of_arguments(server.args)
 
 

@@ -16,9 +16,11 @@ from exporter.config.model import (
     ProbeSettings,
     Server,
     TracingSettings,
+    masked_proxy,
     masked_url,
 )
 from exporter.config.redact import Redactor
+from exporter.config.upstream_tls import UpstreamTls
 from exporter.config.validators import format_duration
 
 
@@ -44,6 +46,8 @@ def _server(server: Server) -> dict[str, Any]:
     else:
         shown["url"] = mask(masked_url(server.url or ""))
         shown["headers"] = _hidden(server.headers)
+        shown["proxy"] = server.proxy and mask(masked_proxy(server.proxy))
+        shown["tls"] = server.tls and _tls(server.tls)
     shown["timeout"] = _timeout(server.timeout)
     shown["idle_timeout"] = format_duration(server.idle_timeout)
     shown["probe"] = _settings(server.probe)
@@ -71,6 +75,11 @@ def _tracing(tracing: TracingSettings) -> dict[str, Any]:
         "resource": _hidden(tracing.resource),
     }
     return {key: value for key, value in shown.items() if value != {}}
+
+
+def _tls(tls: UpstreamTls) -> dict[str, str]:
+    given = asdict(tls)
+    return {name: str(given[name]) for name in given if given[name] and name != "digest"}
 
 
 def _hidden(values: Mapping[str, str]) -> dict[str, str]:

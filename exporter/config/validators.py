@@ -135,6 +135,22 @@ def url(node: Node) -> str:
     return url
 
 
+def proxy(node: Node) -> str:
+    """The URL of an HTTP proxy, or ``direct`` for none."""
+    text = filled(node)
+    if text == "direct":
+        return text
+    mend = 'write it like "http://proxy.example.com:3128", or "direct" for none'
+    try:
+        parts = urlsplit(text)
+        is_right = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    if not is_right or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise node.error(f"is not the URL of an HTTP proxy; {mend}")
+    return text
+
+
 def _scheme(url: str) -> str:
     # What does not look like a scheme may be a secret that went to the wrong place.
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]{0,15})://", url)

@@ -25,6 +25,7 @@ from exporter.protocol import errors
 from exporter.protocol.failures import UpstreamError
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.spec import DISCOVER, LEGACY, MODERN
+from exporter.transport.http.connector import connector_of
 from exporter.transport.http.head import Headers
 from exporter.transport.http.pool import Pool
 
@@ -37,7 +38,7 @@ class HttpTarget(Target):
 
     def __init__(self, server: Server, events: ProbeEvents | None = None) -> None:
         super().__init__(server, events)
-        self._pool = Pool(server.url or "", asyncio.get_running_loop())
+        self._pool = Pool(server.url or "", asyncio.get_running_loop(), connector_of(server))
         self._client = ProbeClient(server, self._pool)
         self._session: bytes | None = None
         self._ignores_discover = False

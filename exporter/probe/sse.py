@@ -20,6 +20,7 @@ from exporter.probe.identity import read_offer
 from exporter.probe.target import INITIALIZED, Era, ProbeEvents, ReachedError, Replied, refusal_of
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.spec import LEGACY
+from exporter.transport.http.connector import connector_of
 from exporter.transport.http.pool import Pool
 
 MAX_STREAM_EVENTS = 10_000
@@ -32,8 +33,8 @@ class SseTarget(DuplexTarget):
     def __init__(self, server: Server, events: ProbeEvents | None = None) -> None:
         super().__init__(server, events)
         loop = asyncio.get_running_loop()
-        self._streams = ProbeClient(server, Pool(server.url or "", loop))
-        self._posts = ProbeClient(server, Pool(server.url or "", loop))
+        self._streams = ProbeClient(server, Pool(server.url or "", loop, connector_of(server)))
+        self._posts = ProbeClient(server, Pool(server.url or "", loop, connector_of(server)))
         self._stream: Stream | None = None
         self._endpoint = b""
         self._opening: Stream | None = None

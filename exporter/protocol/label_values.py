@@ -63,6 +63,7 @@ REJECTIONS = (
     "bad_origin",
     "bad_request",
     "body_too_large",
+    "discovery",
     "head_too_large",
     "id_in_use",
     "not_json",

@@ -17,7 +17,7 @@ from exporter.protocol.spec import INITIALIZE, LISTEN
 from exporter.relay import cors, rejection
 from exporter.relay.admission import Admission, Slots
 from exporter.relay.rejection import Rejection
-from exporter.relay.routes import Routes, is_metadata, locate
+from exporter.relay.routes import Routes, is_discovery, is_metadata, locate
 from exporter.relay.tokens import Tokens
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.transport.http.head import HeadRoute
@@ -258,10 +258,16 @@ class Gateway:
         message: Message | None,
     ) -> None:
         method = message.method if message else None
+        reason = "discovery" if _looks_around(request, rejected) else rejected.reason
         if upstream is None:
-            self._observer.rejected(method, rejected.reason)
+            self._observer.rejected(method, reason)
         else:
-            upstream.recorder.rejected(method, rejected.reason)
+            upstream.recorder.rejected(method, reason)
         identity = message.id if message is not None else None
         reply = errors.error(rejected.code, rejected.text, identity)
         request.respond(rejected.status, reply, errors.JSON, list(rejected.headers))
+
+
+def _looks_around(request: Request, rejected: Rejection) -> bool:
+    """Whether a client was told that there is nothing for it where it looked first."""
+    return rejected.status in (401, 404) and is_discovery(request.path)

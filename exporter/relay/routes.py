@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 from exporter.relay.oauth import WELL_KNOWN
 
-_PATH = re.compile(rb"/(.+)/(mcp|sse|message(?=/[0-9a-f]{32}$))(?:/[0-9a-f]{32})?")
+_PATH = re.compile(rb"/(.+)/(mcp|sse|message(?=/[0-9a-f]{32}$))(?:/[0-9a-f]{32}|/)?")
 _WELL_KNOWN = WELL_KNOWN.encode()
 
 
@@ -47,6 +47,11 @@ class Routes(Generic[Server]):
         name, place = locate(path) or ("", "")
         server = self.servers.get(name)
         return server if server is not None and place in server.places else None
+
+
+def is_discovery(path: bytes) -> bool:
+    """Whether a client looks for what it may find: at its start it asks for several such paths."""
+    return path.startswith(b"/.well-known/")
 
 
 def is_metadata(path: bytes) -> bool:

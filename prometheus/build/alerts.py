@@ -345,7 +345,13 @@ EXPORTER = (
         "MCPExporterRejectedRequests",
         "warning",
         "exporter",
-        gained(f"{DEPLOYMENT}, reason", "<window>", "mcp_exporter_rejected_requests_total")
+        # Clients ask for well-known paths at their start, whether there is anything or not.
+        gained(
+            f"{DEPLOYMENT}, reason",
+            "<window>",
+            "mcp_exporter_rejected_requests_total",
+            match("reason", "!=", "discovery"),
+        )
         + " > <requests>",
         summary="MCP exporter rejects many requests",
         description="{{ $value | humanize }} requests were rejected for {{ $labels.reason }} in"

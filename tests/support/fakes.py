@@ -11,6 +11,7 @@ import functools
 import importlib
 import pkgutil
 import selectors
+import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -82,6 +83,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.clock.now
+
+    async def getaddrinfo(self, host: Any, port: Any, **__: Any) -> Any:
+        del host
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
 
     async def create_connection(self, factory: Any, *_: Any, **__: Any) -> Any:  # type: ignore[override]
         assert self.dial is not None, "this test has no network"

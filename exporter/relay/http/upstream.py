@@ -21,6 +21,7 @@ from exporter.relay.http.sessions import HttpSession, HttpSessions
 from exporter.relay.oauth import OwnUrl, ProtectedResource
 from exporter.telemetry.observer import Observer
 from exporter.transport.deadlines import Deadlines, deadlines_of
+from exporter.transport.http.connector import connector_of
 from exporter.transport.http.head import named_hops, with_traceparent
 from exporter.transport.http.inflate import inflated
 from exporter.transport.http.pool import Pool
@@ -52,7 +53,7 @@ class HttpUpstream:
         self.budget = EventBudget()
         self.timeout = server.timeout
         self.deadlines = deadlines_of(server.timeout, Relay.expire, loop)
-        self.pool = Pool(server.url or "", loop)
+        self.pool = Pool(server.url or "", loop, connector_of(server))
         self.sessions = HttpSessions(
             observer.recorder,
             server.timeout.longest,

@@ -139,7 +139,7 @@ class ReplyHead:
             self.is_framed = self.is_sized = True
             self.length = int(value) if value.isdigit() else -1
         elif name == b"transfer-encoding":
-            self.is_framed = True
+            self.is_framed = self.is_framed or value.strip().lower().endswith(b"chunked")
         elif name == b"content-encoding":
             self.encoding = value.strip().lower()
         elif name == b"mcp-session-id":
@@ -224,5 +224,6 @@ def named_hops(headers: Headers) -> frozenset[bytes]:
 
 def onward(headers: Headers) -> Headers:
     """The headers of a reply that go on to the client."""
-    hops = HOP_BY_HOP | named_hops(headers)
+    # Whatever Connection says, a reply without its length would not end.
+    hops = (HOP_BY_HOP | named_hops(headers)) - {b"content-length"}
     return [field for field in headers if field[0].lower() not in hops]

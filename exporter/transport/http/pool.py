@@ -8,8 +8,7 @@ connection is given up before the common servers close theirs (five seconds).
 from __future__ import annotations
 
 import asyncio
-import functools
-import ssl
+import logging
 from time import monotonic
 from typing import Protocol, cast
 from urllib.parse import SplitResult, urlsplit
@@ -17,8 +16,11 @@ from urllib.parse import SplitResult, urlsplit
 import httptools
 
 from exporter.protocol.failures import Fault, UpstreamError
+from exporter.transport.http.connector import Connector
 from exporter.transport.http.head import BODYLESS, HeadCache, Headers, ReplyHead, head_of
 from exporter.transport.http.keepalive import keep_alive
+
+log = logging.getLogger(__name__)
 
 KEEP_IDLE = 4.0
 """Seconds that an unused connection is kept: uvicorn and Node.js close theirs after five."""
@@ -27,6 +29,10 @@ CONNECT_TIMEOUT = 10.0
 
 MAX_HEAD = 256 * 1024
 """Bytes of a reply's head or trailer; the parser itself would keep any number."""
+
+_OWN_FAILURE = "could not be heard: the exporter failed in itself, see its log"
+_MOST_HEADERS = 200
+_READABLE_CODINGS = frozenset({b"chunked", b"identity"})
 
 _KNOWN_HEADS = 64
 _FULL_READ = 128 * 1024  # bytes: there is more where so much came from
@@ -99,6 +105,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._flight: PendingRequest | None = None
         self._reason = b""
         self._headers: Headers = []
+        self._pieces: list[bytes] = []
         self._head: ReplyHead | None = None
         self._is_first = False
         self._unheard = 0
@@ -185,8 +192,9 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(f"sent what is not HTTP: {error}", Fault.PROTOCOL)
+            self._fail_reading(error)
             return
+        self._pass_pieces()
         if self._unheard > MAX_HEAD and self._consumer is not None:
             self._fail(f"sent a head of more than {MAX_HEAD} bytes", Fault.PROTOCOL)
             return
@@ -205,6 +213,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._until_close and exc is None:
             self._finish()
+        elif exc is not None and not isinstance(exc, OSError):
+            self._fail(_OWN_FAILURE)  # the loop has logged it
         else:
             self._fail(f"closed the connection before the reply was complete ({exc or 'EOF'})")
 
@@ -222,18 +232,21 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
+        """A header, or a trailer."""
+        if len(self._headers) >= _MOST_HEADERS:
+            raise ReplyError(f"more than {_MOST_HEADERS} headers")
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
         status = self._parser.get_status_code()
         if status < 100:
-            raise ValueError(f"the status {status}")
+            raise ReplyError(f"the status {status}")
         self._interim = status < 200
         if self._interim or self._consumer is None:
             return
         self._unheard = 0
+        _check_codings(self._headers)
         head = self._head = ReplyHead(status, self._reason, self._headers)
         self._keep = self._parser.should_keep_alive()
         self._until_close = not head.is_framed
@@ -243,14 +256,31 @@ class UpstreamConnection(asyncio.Protocol):
         """A part of the body."""
         self._unheard = 0
         if self._interim:
-            raise ValueError("an interim reply with a body")
-        if self._consumer is not None:
-            self._consumer.body(body)
+            raise ReplyError("an interim reply with a body")
+        self._pieces.append(body)
 
     def on_message_complete(self) -> None:
         """The reply is complete, unless it was an interim one."""
         if not self._interim and self._consumer is not None:
+            self._pass_pieces()
             self._finish()
+
+    def _pass_pieces(self) -> None:
+        """Pass on what one read brought of a body, in one: chunks may be very many."""
+        pieces = self._pieces
+        if pieces and self._consumer is not None:
+            self._consumer.body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if pieces:
+            self._pieces = []
+
+    def _fail_reading(self, error: Exception) -> None:
+        cause = error.__context__
+        self._pass_pieces()
+        if cause is None or isinstance(cause, ReplyError):
+            self._fail(f"sent what is not HTTP: {cause or error}", Fault.PROTOCOL)
+            return
+        log.error("a reply could not be passed on", exc_info=cause)
+        self._fail(_OWN_FAILURE)
 
     def _take_known(self, data: bytes) -> bool:
         """Pass on a whole reply whose head was seen before, past the parser."""
@@ -296,18 +326,31 @@ class UpstreamConnection(asyncio.Protocol):
             consumer.lost(UpstreamError(text, fault))
 
 
+class ReplyError(Exception):
+    """What a server sent is no reply. Raised inside the parser's callbacks."""
+
+
+def _check_codings(headers: Headers) -> None:
+    """No transfer coding but chunked can be undone, and none can be passed on."""
+    for name, value in headers:
+        if name.lower() == b"transfer-encoding":
+            codings = {coding.strip().lower() for coding in value.split(b",")}
+            if not codings <= _READABLE_CODINGS:
+                raise ReplyError(f"the transfer coding {value.decode('latin-1')[:40]!r}")
+
+
 class Pool:
     """Connections to the host of one URL, opened as needed and kept while they are used."""
 
-    def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, url: str, loop: asyncio.AbstractEventLoop, connector: Connector | None = None
+    ) -> None:
         parts = urlsplit(url)
         self.target = _target(parts)
         self.authority = parts.netloc.rpartition("@")[2].encode(
             "idna" if not parts.netloc.isascii() else "ascii"
         )
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = _trust() if parts.scheme == "https" else None
+        self._connector = connector or Connector(url)
         self.loop = loop
         self._idle: list[UpstreamConnection] = []
         self._opening: set[asyncio.Task[None]] = set()
@@ -317,6 +360,8 @@ class Pool:
     def send(self, payload: bytes, consumer: Consumer) -> PendingRequest:
         """Send a request over a kept connection, or over a new one."""
         flight = PendingRequest()
+        if self._connector.prefix:
+            payload = _for_proxy(payload, self._connector)
         connection = self._take()
         if connection is not None:
             connection.send(payload, consumer, flight)
@@ -368,13 +413,7 @@ class Pool:
     async def _open(self, payload: bytes, consumer: Consumer, flight: PendingRequest) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, connection = await self.loop.create_connection(
-                    lambda: UpstreamConnection(self),
-                    self._host,
-                    self._port,
-                    ssl=self._tls,
-                    server_hostname=self._host if self._tls else None,
-                )
+                connection = await self._connector.connect(lambda: UpstreamConnection(self))
         except (OSError, TimeoutError) as error:
             flight.done = True
             consumer.lost(UpstreamError(f"cannot be reached: {_reason(error)}"))
@@ -382,10 +421,12 @@ class Pool:
         connection.send(payload, consumer, flight)
 
 
-@functools.cache
-def _trust() -> ssl.SSLContext:
-    # One for all servers: each costs a megabyte of certificates, and a server has two pools.
-    return ssl.create_default_context()
+def _for_proxy(payload: bytes, connector: Connector) -> bytes:
+    """The request with a whole URL for its target (RFC 9112, section 3.2.2)."""
+    method, _, rest = payload.partition(b" ")
+    line, _, rest = rest.partition(b"\r\n")
+    head = b"%b %b%b\r\n%b" % (method, connector.prefix, line, connector.headers)
+    return head + rest
 
 
 def _target(parts: SplitResult) -> bytes:

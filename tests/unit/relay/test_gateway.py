@@ -118,6 +118,7 @@ async def test_each_server_is_at_its_own_path() -> None:
         ("ü", b"/%C3%BC/mcp"),
         ("mcp", b"/mcp/mcp"),
         ("plain", b"/%70lain/mcp"),
+        ("plain", b"/plain/mcp/"),
     ],
 )
 @on_fake_time
@@ -193,9 +194,8 @@ async def test_an_unknown_server_is_named_with_those_that_are_known() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *(b"/", b"/files", b"/mcp", b"//mcp", b"/files/mcp/", b"/files/mcp/x", b"*", b"/%FF/mcp"),
+        *(b"/", b"/files", b"/mcp", b"//mcp", b"/files/mcp//", b"/files/mcp/x", b"*", b"/%FF/mcp"),
         *(b"/files/MCP", b"/files/mcpx", b"/files/sse"),
-        b"/.well-known/oauth-protected-resource",
     ],
 )
 @on_fake_time
@@ -206,6 +206,25 @@ async def test_any_other_path_is_told_where_servers_are(path: bytes) -> None:
     assert reply.status == 404
     assert "/NAME/mcp" in reply.json["error"]["message"]
     assert scene.rejected("unknown_path") == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/.well-known/oauth-protected-resource",
+        b"/.well-known/oauth-protected-resource/nobody/mcp",
+        b"/.well-known/oauth-authorization-server",
+        b"/.well-known/openid-configuration/files/mcp",
+    ],
+)
+@on_fake_time
+async def test_a_client_that_looks_around_at_its_start_does_not_seem_to_try_doors(
+    path: bytes,
+) -> None:
+    for scene, status in ((Scene(), 404), (guarded(), 401)):
+        assert scene.ask(path).status == status
+        assert scene.rejected("discovery") == 1
+        assert scene.outcomes == {"rejected": 1}
 
 
 @pytest.mark.parametrize("method", [b"PUT", b"PATCH", b"OPTIONS", b"TRACE"])

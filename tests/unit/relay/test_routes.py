@@ -22,6 +22,8 @@ class Server:
         (b"/a/b/mcp", ("a/b", "mcp")),
         (b"/files/message/" + b"0" * 32, ("files", "message")),
         (METADATA + b"/files/mcp", ("files", "mcp")),
+        (b"/files/mcp/", ("files", "mcp")),
+        (b"/files/mcp//", None),
         (b"/files/message/0", None),
         (b"/%FF/mcp", None),
         (b"/files", None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from itertools import pairwise
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -617,6 +618,85 @@ async def test_a_connection_that_catches_up_after_its_reply_is_idle() -> None:
     client.connection.resume_writing()
     await wait(client, SMALL.idle_timeout + 2)
     assert client.is_closing()
+
+
+class Pump(Scribe):
+    """A server that sends as long as it may: 32 KiB at a time."""
+
+    PIECE = 32 * 1024
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accepted = 0
+        self.is_paused = False
+
+    def handle(self, request: Request) -> None:
+        super().handle(request)
+        self.is_paused = False
+        request.response.start(200, [])
+
+    def client_paused(self, paused: bool) -> None:
+        self.is_paused = paused
+
+    def push(self, *, is_last: bool) -> None:
+        open_ = [each.response for each in self.requests if not each.response.closed]
+        for response in open_:
+            if not self.is_paused:
+                response.write(b"x" * self.PIECE)
+                response.flush()
+                self.accepted += self.PIECE
+            if is_last:
+                response.end()
+
+
+class Reading(Downstream):
+    """A client that reads when it likes; its transport is full above 64 KiB, as asyncio's is."""
+
+    FULL = 64 * 1024
+    unread = 0
+    is_full = False
+
+    def write(self, data: Any) -> None:
+        super().write(data)
+        self.unread += len(data)
+        if self.unread > self.FULL and not self.is_full:
+            self.is_full = True
+            self.connection.pause_writing()
+
+    def read(self, size: int) -> None:
+        self.unread = max(0, self.unread - size)
+        if self.is_full and self.unread < self.FULL // 4:
+            self.is_full = False
+            self.connection.resume_writing()
+
+
+STEPS = st.one_of(
+    st.just("ask"),
+    st.just("push"),
+    st.just("last"),
+    st.integers(1, 200_000),
+)
+
+
+@given(st.lists(STEPS, max_size=60))
+def test_what_servers_sent_and_a_client_has_not_read_is_bounded(steps: list[str | int]) -> None:
+    @on_fake_time
+    async def run() -> None:
+        app = Pump()
+        client = Reading(app)
+        for step in steps:
+            if client.is_closing():
+                break
+            if isinstance(step, int):
+                client.read(step)
+            elif step == "ask":
+                client.say(GET * 20)
+            else:
+                app.push(is_last=step == "last")
+            await settle()
+            assert client.unread <= client.FULL + app.PIECE + 1000
+
+    run()
 
 
 # Replies

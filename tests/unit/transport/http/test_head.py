@@ -164,6 +164,12 @@ def test_where_a_reply_ends_is_in_its_head(
     assert (head.is_framed, head.is_sized, head.length) == (framed, sized, length)
 
 
+def test_a_reply_keeps_its_length_whatever_its_connection_header_names() -> None:
+    named = b"keep-alive, Content-Length, X-Hop"
+    fields = [(b"Connection", named), (b"Content-Length", b"2"), (b"X-Hop", b"1")]
+    assert ReplyHead(200, b"", fields).fields == [(b"Content-Length", b"2")]
+
+
 # In the listener
 
 

@@ -60,6 +60,13 @@ class Reader:
         return bool({"end", "lost"} & set(self.events))
 
 
+class Broken(Reader):
+    """Fails in itself."""
+
+    def head(self, head: ReplyHead) -> None:
+        raise AttributeError(head)
+
+
 class Upstream(Network):
     """A pool, and the server's side of its connections."""
 
@@ -655,3 +662,59 @@ async def test_a_body_never_comes_without_a_head(status: bytes) -> None:
     net.say(b"HTTP/1.1 %b\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n" % status)
     assert (reader.status, reader.text) == (0, b"")
     assert "sent what is not HTTP" in str(reader.error)
+
+
+@on_fake_time
+async def test_a_failure_of_our_own_is_not_said_to_be_the_servers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Upstream()
+    reader = Broken()
+    scene.pool.send(REQUEST, reader)
+    await settle()
+    scene.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok")
+    assert reader.error is not None
+    assert reader.error.fault is not Fault.PROTOCOL
+    assert "the exporter failed in itself" in str(reader.error)
+    assert [record.message for record in caplog.records] == ["a reply could not be passed on"]
+    other, _ = await scene.send()
+    scene.connections[-1].lose(AttributeError("our own"))  # as loops do with what a callback raises
+    await settle()
+    assert "the exporter failed in itself" in str(other.error)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"Transfer-Encoding: gzip, chunked", "the transfer coding 'gzip, chunked'"),
+        (b"Transfer-Encoding: gzip", "the transfer coding 'gzip'"),
+        (b"\r\n".join([b"a: b"] * 201), "more than 200 headers"),
+    ],
+)
+@on_fake_time
+async def test_what_cannot_be_passed_on_is_no_reply(head: bytes, words: str) -> None:
+    scene = Upstream()
+    reader, _ = await scene.send()
+    scene.say(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+    assert reader.error is not None
+    assert reader.error.fault is Fault.PROTOCOL
+    assert words in str(reader.error)
+
+
+@on_fake_time
+async def test_a_reply_whose_coding_is_identity_ends_with_its_connection() -> None:
+    scene = Upstream()
+    reader, _ = await scene.send()
+    scene.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nall of it")
+    scene.connections[-1].end()
+    await settle()
+    assert (reader.text, reader.error) == (b"all of it", None)
+
+
+@on_fake_time
+async def test_very_many_small_chunks_are_passed_on_in_one() -> None:
+    scene = Upstream()
+    reader, _ = await scene.send()
+    scene.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000)
+    assert reader.text == b"x" * 1000
+    assert reader.events.count("body") == 1
