@@ -174,8 +174,9 @@ def streams_of_full_exporter(scene: Scene) -> Answer:
 
 
 def one_child_too_many(scene: Scene) -> Answer:
-    for _ in range(2):
-        scene.session()
+    for _ in range(2):  # an idle one would make room
+        scene.start("/child/mcp", waiting(1), **scene.session())
+    time.sleep(0.3)
     return scene.ask("/child/mcp", raw_client.initialize(1))
 
 
@@ -250,6 +251,12 @@ ROWS = {
         "unknown_server", 404, INVALID, lambda s: s.ask("/nobody/mcp", ping())
     ),
     "an unknown path": Row("unknown_path", 404, INVALID, lambda s: s.ask("/child", ping())),
+    "a look for what there may be": Row(
+        "discovery",
+        404,
+        INVALID,
+        lambda s: s.ask("/.well-known/oauth-authorization-server", None, "GET"),
+    ),
     "an unknown method": Row(
         "bad_method", 405, INVALID, lambda s: s.ask("/child/mcp", None, "PUT")
     ),
@@ -417,7 +424,8 @@ def test_a_client_that_sends_too_far_ahead_is_cut_off(wide: Exporter) -> None:
     with scene.opened:
         connection = scene.start("/child/mcp", waiting(1), **scene.session())
         with contextlib.suppress(ConnectionError):
-            connection.sendall(b"x" * 200_000)
+            head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n"
+            connection.sendall(head + b"x" * 200_000)
         wait_for(lambda: scene.counted().get("pipeline_too_large"), 30, "the connection was cut")
         assert received(connection) == 0
 
@@ -441,6 +449,14 @@ def test_pages_want_a_password(wide: Exporter) -> None:
     before = scene.counted().get("web_unauthorized", 0)
     assert [page(wide, None), page(wide, "wrong"), page(wide, PASSWORD)] == [401, 401, 200]
     assert scene.counted()["web_unauthorized"] == before + 2
+
+
+def test_what_another_site_embeds_gets_no_page(wide: Exporter) -> None:
+    scene = Scene(wide)
+    before = scene.counted().get("web_bad_origin", 0)
+    headers = {**basic(PASSWORD), "Sec-Fetch-Site": "cross-site"}
+    assert raw_client.ask(f"{wide.web}/-/healthy", None, headers, "GET").status == 403
+    assert scene.counted()["web_bad_origin"] == before + 1
 
 
 def test_passwords_that_wait_to_be_checked_are_bounded(wide: Exporter) -> None:
@@ -472,6 +488,6 @@ def test_pages_can_be_rated(wide: Exporter) -> None:
 def test_every_reason_is_shown_here() -> None:
     elsewhere = {
         *("server_not_reading", "write_timeout", "pipeline_too_large"),
-        *("web_unauthorized", "web_busy", "web_rate_limited"),
+        *("web_unauthorized", "web_busy", "web_rate_limited", "web_bad_origin"),
     }
     assert {row.reason for row in ROWS.values()} | elsewhere == set(REJECTIONS)

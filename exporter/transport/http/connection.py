@@ -121,10 +121,7 @@ class Connection(asyncio.Protocol):
         if self._parser.is_done:
             return
         if self._serving is not None or self._backlog or self._is_busy:
-            self._backlog += data
-            if len(self._backlog) > _BACKLOG:
-                self._listener.application.cut("pipeline_too_large")
-                self.abort()
+            self._keep(data)
         elif self._parser.arriving is not None or not self._serve_known(data):
             self._parse(data)
 
@@ -234,8 +231,15 @@ class Connection(asyncio.Protocol):
                 self._learn(data)
             start += _SLICE
             self._serve_next()
-        if not parser.is_done:
-            self._backlog += view[start:]
+        if not parser.is_done and start < len(data):
+            self._keep(view[start:])
+
+    def _keep(self, data: bytes | memoryview) -> None:
+        """Keep what has come for later, up to a bound."""
+        self._backlog += data
+        if len(self._backlog) > _BACKLOG:
+            self._listener.application.cut("pipeline_too_large")
+            self.abort()
 
     def _serve_known(self, data: bytes) -> bool:
         """Serve a whole request whose head was seen before, past the parser."""
