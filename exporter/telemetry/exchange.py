@@ -83,19 +83,26 @@ def key_of(request_id: Id | UnsetType) -> object:
 
 
 def _pending(message: Message, now: float, to_server: bool, traceparent: str | None) -> Pending:
-    method, params = _clipped(message.method) or "", message.params
-    key = key_of(message.id)
+    request_id, method, params = message.id, message.method or "", message.params
+    # Every request passes here: what is as usual is looked at without a call.
+    key = request_id if type(request_id) is int else key_of(request_id)
+    if len(method) > LONGEST_TEXT:
+        method = _clipped(method)
     if params is None:
         return Pending(key, method, None, None, traceparent, now, to_server)
-    tool = _clipped(params.name) if method == CALL_TOOL else None
-    if params.meta is not None and params.meta.traceparent is not None:
-        traceparent = trace_context.valid(params.meta.traceparent) or traceparent
-    return Pending(key, method, tool, _clipped(params.cursor), traceparent, now, to_server)
+    tool = params.name if method == CALL_TOOL else None
+    if tool is not None and len(tool) > LONGEST_TEXT:
+        tool = _clipped(tool)
+    cursor = None if params.cursor is None else _clipped(params.cursor)
+    meta = params.meta
+    if meta is not None and meta.traceparent is not None:
+        traceparent = trace_context.valid(meta.traceparent) or traceparent
+    return Pending(key, method, tool, cursor, traceparent, now, to_server)
 
 
-def _clipped(text: str | None) -> str | None:
+def _clipped(text: str) -> str:
     # What is longer is never admitted as a label value; one more character says that it was.
-    return text if text is None or len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT + 1]
+    return text[: LONGEST_TEXT + 1]
 
 
 def outcome_of(reply: Message) -> Outcome:
@@ -141,7 +148,8 @@ class Exchange:
         """
         is_traced = self._recorder.tracing.tracer is not None and to_server
         if self._recorder.names_clients or is_traced:
-            self._client = _clipped(message.client) or self._client
+            client = message.client
+            self._client = _clipped(client) if client else self._client
         waiting = self._requests if to_server else self._questions
         if self._counts[to_server] >= (MOST_REQUESTS if to_server else MOST_QUESTIONS):
             self.settle(next(iter(waiting.values())), Outcome.TIMEOUT, now)
@@ -261,12 +269,17 @@ class Exchange:
         if pending.done:
             return
         pending.done = True
-        self._unlink(pending)
+        to_server = pending.to_server
+        self._counts[to_server] -= 1
+        if pending.older is None and pending.newer is None:
+            (self._requests if to_server else self._questions).pop(pending.key, None)
+        else:
+            self._unlink(pending)
         call = Call(
             pending.method,
             outcome,
             seconds,
-            pending.to_server,
+            to_server,
             pending.tool,
             code,
             size,
@@ -277,15 +290,12 @@ class Exchange:
         self._recorder.finished(call)
 
     def _unlink(self, pending: Pending) -> None:
-        waiting = self._requests if pending.to_server else self._questions
-        self._counts[pending.to_server] -= 1
+        """Take one out of those with the same id."""
         older, newer = pending.older, pending.newer
         if newer is not None:
             newer.older = older
         elif older is not None:
-            waiting[pending.key] = older
-        else:
-            waiting.pop(pending.key, None)
+            (self._requests if pending.to_server else self._questions)[pending.key] = older
         if older is not None:
             older.newer = newer
         pending.older = pending.newer = None

@@ -297,7 +297,9 @@ class ServerRecorder:
         key = (tool, call.outcome)
         series = self._calls.get(key) or self._call(*key)
         requests, request_durations, calls, durations, last, sizes = series
-        seconds, exemplar = call.seconds, self._exemplar(call, tool)
+        seconds, exemplar = call.seconds, None
+        if call.traceparent is not None or self.tracing.tracer is not None:
+            exemplar = self._exemplar(call, tool)
         requests.inc()
         request_durations.observe(seconds, exemplar)
         calls.inc()
