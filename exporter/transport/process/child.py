@@ -218,7 +218,8 @@ class Child(asyncio.SubprocessProtocol):
         if not self._exited.done():
             self._exited.set_result(None)
         self._kill_group(signal.SIGKILL)  # whatever it left behind
-        self._loop.call_later(_DRAIN_TIME, self._lose_when_read, text)
+        until = monotonic() + STOP_GRACE
+        self._loop.call_later(_DRAIN_TIME, self._lose_when_read, text, until)
 
     # Inside
 
@@ -268,11 +269,18 @@ class Child(asyncio.SubprocessProtocol):
             reader = cast("asyncio.ReadTransport", pipe)
             (reader.pause_reading if paused else reader.resume_reading)()
 
-    def _lose_when_read(self, text: str) -> None:
-        if self._is_behind and self._owner is not None:
-            self._loop.call_soon(self._lose_when_read, text)
+    def _lose_when_read(self, text: str, until: float) -> None:
+        """Give the child up once its last words are read; a pipe that somebody else keeps open
+        and goes on writing to is waited for ``until`` then."""
+        is_more = self._is_behind or (monotonic() < until and self._unread_output() > 0)
+        if is_more and self._owner is not None:
+            self._loop.call_later(_DRAIN_TIME, self._lose_when_read, text, until)
         else:
             self.lose(text, Fault.EXIT)
+
+    def _unread_output(self) -> int:
+        pipe = self._transport.get_pipe_transport(1) if self._transport is not None else None
+        return 0 if pipe is None or pipe.is_closing() else _unread_in(pipe)
 
     def _lose_stream(self, text: str) -> None:
         if not self._exited.done():  # else how it exited says more
@@ -316,7 +324,7 @@ def _describe_exit(code: int | None) -> str:
     return f"was ended by signal {-code}"
 
 
-def _unread_in(pipe: asyncio.WriteTransport) -> int:
+def _unread_in(pipe: asyncio.BaseTransport) -> int:
     """Bytes in the pipe itself; 0 where the system does not say."""
     file = pipe.get_extra_info("pipe")
     size = array("i", [0])
