@@ -105,7 +105,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._flight: PendingRequest | None = None
         self._reason = b""
         self._headers: Headers = []
-        self._pieces: list[bytes] = []
         self._head: ReplyHead | None = None
         self._is_first = False
         self._unheard = 0
@@ -194,7 +193,6 @@ class UpstreamConnection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail_reading(error)
             return
-        self._pass_pieces()
         if self._unheard > MAX_HEAD and self._consumer is not None:
             self._fail(f"sent a head of more than {MAX_HEAD} bytes", Fault.PROTOCOL)
             return
@@ -257,25 +255,16 @@ class UpstreamConnection(asyncio.Protocol):
         self._unheard = 0
         if self._interim:
             raise ReplyError("an interim reply with a body")
-        self._pieces.append(body)
+        if self._consumer is not None:
+            self._consumer.body(body)
 
     def on_message_complete(self) -> None:
         """The reply is complete, unless it was an interim one."""
         if not self._interim and self._consumer is not None:
-            self._pass_pieces()
             self._finish()
-
-    def _pass_pieces(self) -> None:
-        """Pass on what one read brought of a body, in one: chunks may be very many."""
-        pieces = self._pieces
-        if pieces and self._consumer is not None:
-            self._consumer.body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        if pieces:
-            self._pieces = []
 
     def _fail_reading(self, error: Exception) -> None:
         cause = error.__context__
-        self._pass_pieces()
         if cause is None or isinstance(cause, ReplyError):
             self._fail(f"sent what is not HTTP: {cause or error}", Fault.PROTOCOL)
             return

@@ -709,12 +709,3 @@ async def test_a_reply_whose_coding_is_identity_ends_with_its_connection() -> No
     scene.connections[-1].end()
     await settle()
     assert (reader.text, reader.error) == (b"all of it", None)
-
-
-@on_fake_time
-async def test_very_many_small_chunks_are_passed_on_in_one() -> None:
-    scene = Upstream()
-    reader, _ = await scene.send()
-    scene.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000)
-    assert reader.text == b"x" * 1000
-    assert reader.events.count("body") == 1
