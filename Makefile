@@ -92,6 +92,10 @@ soak: environment monitoring ## Mixed traffic, restarts and reloads for SOAK_MIN
 bench-smoke: environment ## One short round of the benchmark; fails on errors, never on time
 	@$(PYTHON) -m bench --smoke
 
+.PHONY: cluster
+cluster: environment ## The Helm chart and the discovery on a real kube-apiserver and etcd (Go; builds it once)
+	@$(PYTHON) -m tests.cluster
+
 FUZZ_EXECUTIONS := 1000000
 
 .PHONY: fuzz
