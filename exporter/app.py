@@ -26,11 +26,11 @@ from exporter.relay.gateway import Gateway
 from exporter.relay.oauth import OwnUrl
 from exporter.reload import Reloader
 from exporter.servers import ServerSet
-from exporter.span_export import LAST_SPANS_TIME, SpanExport
 from exporter.systemd import SystemdNotifier
 from exporter.telemetry.call_log import LoggedRejections, LoggingRecorder
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.recorder import ServerRecorder
+from exporter.telemetry.spans.export import LAST_SPANS_TIME, SpanExport
 from exporter.transport.http.origin import is_loopback_name
 from exporter.transport.http.server import HttpServer
 from exporter.transport.process.reaper import Reaper

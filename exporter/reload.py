@@ -14,9 +14,9 @@ from exporter.config.model import Config
 from exporter.config.source import ConfigSource, Loaded
 from exporter.listeners import Listeners
 from exporter.servers import Difference, ServerSet
-from exporter.span_export import SpanExport
 from exporter.systemd import SystemdNotifier
 from exporter.telemetry.metrics import Metrics
+from exporter.telemetry.spans.export import SpanExport
 
 SETTLE_TIME = 1.0
 """Seconds for which a file must stay as it is before it is read: it may be half written."""

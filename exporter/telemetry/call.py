@@ -7,7 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from exporter.protocol.label_values import Outcome
-from exporter.telemetry.trace_details import TraceDetails
+from exporter.telemetry.spans.details import TraceDetails
 
 
 class Call(Struct, frozen=True, gc=False):

@@ -19,7 +19,7 @@ from exporter.protocol.jsonrpc import Id, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import CALL_TOOL, INITIALIZE, UNTIMED
 from exporter.telemetry.call import Call, Tracing
-from exporter.telemetry.trace_details import TraceDetails, details_of, fit
+from exporter.telemetry.spans.details import TraceDetails, details_of, fit
 
 MOST_REQUESTS = 10_000
 MOST_QUESTIONS = 1000

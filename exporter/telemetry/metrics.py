@@ -23,7 +23,7 @@ from exporter.telemetry.guard import guarded
 from exporter.telemetry.labels import Clients, ToolBudget, Tools, method_label
 from exporter.telemetry.process_usage import Processes, ProcessUsage
 from exporter.telemetry.series import Counter, Family, Gauge, Histogram
-from exporter.telemetry.span_metrics import SpanMetrics
+from exporter.telemetry.spans.metrics import SpanMetrics
 
 DURATION_BUCKETS = (
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300,

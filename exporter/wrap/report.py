@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from exporter.protocol import trace_context
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
-from exporter.telemetry.trace_details import TraceDetails
+from exporter.telemetry.spans.details import TraceDetails
 
 ACKNOWLEDGED = b"\n"
 

@@ -14,7 +14,7 @@ from exporter.telemetry.call import Call
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
-from exporter.telemetry.trace_details import TraceDetails, fit
+from exporter.telemetry.spans.details import TraceDetails, fit
 from exporter.wrap.report import Finished, Report, Session
 
 MAX_NAMES = 50

@@ -28,7 +28,7 @@ TELLS_THE_TIME = {
     "telemetry/health_tracker.py",
     "telemetry/metrics.py",
     "telemetry/series.py",
-    "telemetry/tracing.py",
+    "telemetry/spans/tracer.py",
     "web/server.py",
     "wrap/buffer.py",
     "wrap/wrapped_server.py",

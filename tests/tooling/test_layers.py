@@ -44,9 +44,9 @@ ONLY_IN = {
     "mcp": {"cli.call"},
     "requests": {"cli.status_source"},
     "httpx2": {"cli.call", "cli.discover.api"},
-    "opentelemetry": {"telemetry.otlp"},
-    "google": {"telemetry.otlp"},
-    "urllib3": {"telemetry.collector"},
+    "opentelemetry": {"telemetry.spans.otlp"},
+    "google": {"telemetry.spans.otlp"},
+    "urllib3": {"telemetry.spans.collector"},
     "shtab": {"cli.main"},
 }
 """Who may use which library. The SDK is for clients and demonstration servers: we carry bytes."""
@@ -89,8 +89,8 @@ PURE = {
     "telemetry.health",
     "telemetry.labels",
     "telemetry.observer",
-    "telemetry.otlp",
-    "telemetry.trace_details",
+    "telemetry.spans.otlp",
+    "telemetry.spans.details",
     "transport.http.head",
     "transport.http.origin",
     "transport.http.request",
@@ -106,7 +106,7 @@ GUARDS = {
     "probe.prober",
     "telemetry.guard",
     "telemetry.recorder",
-    "telemetry.span_sender",
+    "telemetry.spans.sender",
     "web.scrape",
     "web.server",
     "wrap.process",
@@ -118,7 +118,7 @@ GUARDS = {
 TESTED_ELSEWHERE = {
     "protocol.failures": "unit/transport/http/test_pool.py",
     "telemetry.call": "unit/telemetry/test_exchange.py",
-    "telemetry.span_metrics": "unit/telemetry/test_span_sender.py",
+    "telemetry.spans.metrics": "unit/telemetry/spans/test_sender.py",
     "relay.cors": "unit/relay/test_gateway.py",
     "relay.rejection": "unit/relay/test_gateway.py",
     "transport.http.parser": "unit/transport/http/test_connection.py",
@@ -126,6 +126,10 @@ TESTED_ELSEWHERE = {
     "transport.http.inflate": "unit/relay/http/test_reply_reader.py",
 }
 """Modules without a test of their own, and the test that needs them."""
+
+MOST_ROOT_MODULES = 8
+MOST_MODULES = 20
+"""How many modules a reader can find his way among; what is more is a package of its own."""
 
 TESTS_OF_A_COMMAND = {"cli.completion"}
 """Unit tests of what is made of several modules."""
@@ -181,6 +185,12 @@ def test_no_module_changes_names_of_its_own(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is(module: str) -> None:
     assert ast.get_docstring(tree(module))
+
+
+def test_no_package_is_too_large_to_look_through() -> None:
+    sizes = {path: len(list(path.glob("*.py"))) for path in [PACKAGE, *PACKAGE.rglob("*")]}
+    assert sizes.pop(PACKAGE) <= MOST_ROOT_MODULES
+    assert max(sizes.values()) <= MOST_MODULES
 
 
 def test_no_class_name_stands_twice() -> None:

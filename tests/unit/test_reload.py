@@ -18,8 +18,8 @@ from exporter.config.source import ConfigSource
 from exporter.listeners import Listeners
 from exporter.reload import Reloader
 from exporter.servers import Difference, ServerSet
-from exporter.span_export import SpanExport
 from exporter.systemd import SystemdNotifier
+from exporter.telemetry.spans.export import SpanExport
 from tests.support.fakes import Books
 
 ONE = "servers: {one: {command: cat}}\n"

@@ -9,7 +9,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from exporter.config.model import TracingSettings
-from exporter.telemetry.span_sender import CollectorLostError, CollectorReply, gzipped
+from exporter.telemetry.spans.sender import CollectorLostError, CollectorReply, gzipped
 
 _LONGEST_REPLY = 64 * 1024
 _PIECE = 8 * 1024

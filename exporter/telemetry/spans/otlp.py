@@ -19,7 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 from exporter.protocol import trace_context
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import CALL_TOOL
-from exporter.telemetry.tracing import SpanRecord, SpanSeries
+from exporter.telemetry.spans.tracer import SpanRecord, SpanSeries
 
 SCOPE = "mcp-exporter"
 

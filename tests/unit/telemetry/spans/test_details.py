@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from exporter.protocol.jsonrpc import VERSION_KEY, Id
-from exporter.telemetry.trace_details import LONGEST, TraceDetails, details_of, fit
+from exporter.telemetry.spans.details import LONGEST, TraceDetails, details_of, fit
 from tests.support.fakes import parsed, request
 
 META = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -16,8 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from exporter.protocol.label_values import Outcome
-from exporter.telemetry.otlp import MOST_SERIES, OtlpEncoder, rejected
-from exporter.telemetry.tracing import SpanRecord, SpanSeries
+from exporter.telemetry.spans.otlp import MOST_SERIES, OtlpEncoder, rejected
+from exporter.telemetry.spans.tracer import SpanRecord, SpanSeries
 
 TRACE, OURS, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "0123456789abcdef", "00f067aa0ba902b7"
 SERIES = SpanSeries(

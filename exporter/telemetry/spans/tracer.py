@@ -16,8 +16,8 @@ from msgspec import Struct
 from exporter.config.model import TracingSettings
 from exporter.protocol import trace_context
 from exporter.telemetry.call import Call
-from exporter.telemetry.span_metrics import SpanMetrics
-from exporter.telemetry.trace_details import TraceDetails, fit
+from exporter.telemetry.spans.details import TraceDetails, fit
+from exporter.telemetry.spans.metrics import SpanMetrics
 
 BATCH = 32
 """Spans that are encoded at once: two calls' worth of time."""

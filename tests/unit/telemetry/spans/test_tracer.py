@@ -16,8 +16,8 @@ from exporter.config.model import TracingSettings
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
 from exporter.telemetry.exchange import Exchange, Pending, outcome_of
-from exporter.telemetry.trace_details import TraceDetails
-from exporter.telemetry.tracing import BATCH, SpanRecord, Tracer
+from exporter.telemetry.spans.details import TraceDetails
+from exporter.telemetry.spans.tracer import BATCH, SpanRecord, Tracer
 from tests.support.fakes import Books, parsed, request
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.telemetry.span_metrics import DROPPED
-from exporter.telemetry.span_sender import (
+from exporter.telemetry.spans.metrics import DROPPED
+from exporter.telemetry.spans.sender import (
     LONGEST_WAIT,
     MOST_SLICES,
     SLICES_A_POST,
@@ -204,7 +204,7 @@ def test_what_is_under_way_when_time_is_over_is_counted_once() -> None:
 
 
 def test_the_log_says_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "exporter.telemetry.span_sender")
+    caplog.set_level(logging.INFO, "exporter.telemetry.spans.sender")
     scene = Scene(*[LOST] * TRIES * 2)
     for _ in range(4):
         scene.put(b"a")

@@ -12,8 +12,8 @@ from uuid import uuid4
 from exporter import __version__
 from exporter.config.model import TracingSettings, masked_url
 from exporter.telemetry.metrics import Metrics
-from exporter.telemetry.span_sender import PATIENCE, SpanSender
-from exporter.telemetry.tracing import Tracer
+from exporter.telemetry.spans.sender import PATIENCE, SpanSender
+from exporter.telemetry.spans.tracer import Tracer
 
 LAST_SPANS_TIME = 2.0
 """Seconds that a collector is given for what is left."""
@@ -63,8 +63,8 @@ class SpanExport:
         await asyncio.gather(*self._ending)
 
     def _begin(self, settings: TracingSettings) -> None:
-        from exporter.telemetry.collector import HttpCollector
-        from exporter.telemetry.otlp import OtlpEncoder, rejected
+        from exporter.telemetry.spans.collector import HttpCollector
+        from exporter.telemetry.spans.otlp import OtlpEncoder, rejected
 
         spans = self._metrics.spans
         collector = HttpCollector(settings, AGENT, rejected)

@@ -16,7 +16,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Protocol
 
-from exporter.telemetry.span_metrics import SpanMetrics
+from exporter.telemetry.spans.metrics import SpanMetrics
 
 MOST_SLICES = 64
 """Slices that wait; 32 spans each."""

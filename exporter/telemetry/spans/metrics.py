@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from exporter.telemetry.series import Counter, Gauge, Histogram
-from exporter.telemetry.trace_details import SOURCES
+from exporter.telemetry.spans.details import SOURCES
 
 DROPPED = ("queue_full", "rate", "rejected", "unreachable", "stopping", "unwritable")
 """Why a span was not sent."""

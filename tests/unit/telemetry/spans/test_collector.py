@@ -11,11 +11,11 @@ from time import monotonic
 import pytest
 
 from exporter.config.model import TracingSettings, Values
-from exporter.telemetry.collector import HttpCollector
-from exporter.telemetry.otlp import OtlpEncoder, rejected
-from exporter.telemetry.span_sender import CollectorLostError, CollectorReply
+from exporter.telemetry.spans.collector import HttpCollector
+from exporter.telemetry.spans.otlp import OtlpEncoder, rejected
+from exporter.telemetry.spans.sender import CollectorLostError, CollectorReply
 from tests.support.trace_receiver import TraceReceiver, receiving
-from tests.unit.telemetry.test_otlp import RECORD
+from tests.unit.telemetry.spans.test_otlp import RECORD
 
 
 def body() -> bytes:

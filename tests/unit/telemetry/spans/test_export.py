@@ -6,9 +6,9 @@ import asyncio
 
 from exporter.config.model import TracingSettings, Values
 from exporter.protocol.label_values import Outcome
-from exporter.span_export import SpanExport
 from exporter.telemetry.call import Call
-from exporter.telemetry.trace_details import TraceDetails
+from exporter.telemetry.spans.details import TraceDetails
+from exporter.telemetry.spans.export import SpanExport
 from tests.support.fakes import Books
 from tests.support.trace_receiver import TraceReceiver, receiving
 

@@ -1,0 +1,1 @@
+"""Spans of finished requests, and the way of them to a collector."""
