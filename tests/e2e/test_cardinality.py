@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.support.exporting import Exporter, exporter
+
+pytestmark = pytest.mark.alone
 
 NAMES = 100_000
 """Of each kind: tools, methods, clients, protocol versions, error codes, values of headers."""

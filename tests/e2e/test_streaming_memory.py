@@ -17,6 +17,8 @@ from tests.support.raw_client import ACCEPTED, PATIENCE, Reply, ask, open_reply
 from tests.support.raw_server import Received, head
 from tests.support.running import wait_for
 
+pytestmark = pytest.mark.alone
+
 MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE
 MOST_IN_MEMORY = 32 * MEBIBYTE

@@ -78,6 +78,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield Scene(running_exporter, file, authority, client)
 
 
+@pytest.mark.alone
 def test_prometheus_scrapes_with_its_password_and_certificate(scene: Scene, tmp_path: Path) -> None:
     target = scene.exporter.web.removeprefix("https://")
     job: dict[str, Any] = {

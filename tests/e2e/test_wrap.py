@@ -204,6 +204,7 @@ def steady(socket: Path) -> Iterator[Steady]:
             raise
 
 
+@pytest.mark.alone
 def test_no_call_is_lost_or_late_whatever_becomes_of_the_exporter(tmp_path: Path) -> None:
     socket = tmp_path / "s"
     flags = ("--wrap.socket", str(socket))
@@ -273,6 +274,7 @@ async def convert_times(command: list[str]) -> list[str]:
     return said
 
 
+@pytest.mark.alone
 def test_twenty_wrapped_servers_are_small(tmp_path: Path) -> None:
     socket = tmp_path / "s"
     with exporter(tmp_path, OTHER, "--wrap.socket", str(socket)) as running, ExitStack() as stack:
