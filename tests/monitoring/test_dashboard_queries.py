@@ -43,6 +43,7 @@ from tests.support.paths import ROOT
 from tests.support.running import free_address, running
 from tests.support.scripted_server import Scripted
 from tests.support.tools import tool
+from tests.support.trace_receiver import receiving
 
 pytestmark = pytest.mark.e2e
 
@@ -120,12 +121,15 @@ RIGHTLY_EMPTY = {
     "mcp-tools: Invented names A": "no name was invented",
     "mcp-tools: Most failing A": "no call failed",
     "mcp-objectives: Failed calls by tool A": "no call failed",
-    **{f"mcp-exporter: {title} A": "nothing went wrong" for title in TROUBLE},
+    **{f"mcp-exporter: {title} A": "nothing went wrong" for title in (*TROUBLE, "Spans dropped")},
 }
 """The queries without an answer while all is well, each with the reason."""
 
-EMPTY_IN_TROUBLE = {f"{place} {'A' if 'Availability' in place else 'B'}" for place in ATTAINED}
-"""What was attained where it is missed, and the other way round: the trouble is not a slow one."""
+EMPTY_IN_TROUBLE = {f"{place} {'A' if 'Availability' in place else 'B'}" for place in ATTAINED} | {
+    "mcp-exporter: Spans dropped A"
+}
+"""What was attained where it is missed, and the other way round: the trouble is not a slow one.
+And the collector takes every span."""
 
 STARTS = "annotation Exporter starts"
 ALERTS_STARTED = ("annotation Critical alerts", "annotation Warning alerts")
@@ -215,7 +219,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     mcp, web, address = free_address(), free_address(), free_address()
     with ExitStack() as rest:
         scripted = rest.enter_context(scripted_server.serving())
-        config = _written(folder / "exporter.yml", _exporter_config(scripted))
+        collector = rest.enter_context(receiving())
+        tracing = {"tracing": {"endpoint": collector.url}}
+        config = _written(folder / "exporter.yml", _exporter_config(scripted) | tracing)
         command = [sys.executable, "-m", "tests.support.stumbling_exporter", "serve"]
         command += [f"--config.file={config}"]
         command += [f"--mcp.listen-address={mcp}", f"--web.listen-address={web}"]
