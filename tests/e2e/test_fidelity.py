@@ -323,7 +323,7 @@ def test_a_request_keeps_its_bytes(bench: Bench, body: bytes) -> None:
 
 def test_a_request_in_chunks_keeps_its_bytes(bench: Bench) -> None:
     body = REQUESTS["escapes"]
-    bench.server.script = lambda _: [*whole(202, b""), raw_server.HANG_UP]
+    bench.server.script = lambda _: [*whole(202, b"", "Connection: close"), raw_server.HANG_UP]
     text = b"POST /raw/mcp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     pieces = [text + b"Transfer-Encoding: chunked\r\n\r\n", *chunks(cut(body, 12, 9))]
     with dial(bench.exporter.host) as connection:
