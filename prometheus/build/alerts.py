@@ -18,7 +18,7 @@ from prometheus.build.promql import (
     select,
     total,
 )
-from prometheus.build.recording import MEAN_MEMORY, REPLICAS
+from prometheus.build.recording import MEAN_MEMORY
 from prometheus.build.rules import Alert, Group, Link
 
 A_SERVER = Link("mcp-servers", SERVER)
@@ -26,8 +26,19 @@ A_TOOL = Link("mcp-tools", TOOL)
 A_REPLICA = Link("mcp-exporter", REPLICA)
 EXPORTERS = Link("mcp-exporter", DEPLOYMENT)
 
-IN_ERROR = f'{REPLICAS}{{state="error"}}'
-REACHED = f'{REPLICAS}{{state=~"ok|degraded"}} > 0'
+
+def _saying(state: str) -> str:
+    """How many replicas see a server in these states.
+
+    A failed scrape takes no vote away, and one that left has none for long. Nothing recorded is
+    read: groups are evaluated in any order, and what pages would come an evaluation later.
+    """
+    matcher = match("state", "=~", state)
+    return total(SERVER, once("last_over_time", "2m", "mcp_server_health_state", matcher))
+
+
+IN_ERROR = f"{_saying('error')} > 0"
+REACHED = f"{_saying('ok|degraded')} > 0"
 """A replica that has just begun says ``unknown``, which is no vote."""
 
 DEGRADED = select("mcp_server_health_state", state="degraded")
@@ -46,7 +57,7 @@ SERVERS = (
         "critical",
         "server",
         highest(SERVER, f"last_over_time({select('mcp_server_consecutive_failures')}[2m])")
-        + f"\nand on ({SERVER})\n{IN_ERROR} > 0\nunless on ({SERVER})\n{REACHED}",
+        + f"\nand on ({SERVER})\n{IN_ERROR}\nunless on ({SERVER})\n{REACHED}",
         summary="MCP server {{ $labels.server }} is down",
         description="Nobody reaches {{ $labels.server }}: it has failed {{ $value | humanize }}"
         " times in a row. Calls to its tools fail.",
@@ -59,7 +70,7 @@ SERVERS = (
         "MCPServerDownInPart",
         "warning",
         "server",
-        f"{total(SERVER, IN_ERROR)} > 0\nand on ({SERVER})\n{REACHED}",
+        f"{IN_ERROR}\nand on ({SERVER})\n{REACHED}",
         summary="MCP server {{ $labels.server }} is down for some exporters",
         description="{{ $labels.server }} is out of reach for {{ $value | humanize }} of the"
         " exporters, and not for the others: a part of the calls to its tools fails.",

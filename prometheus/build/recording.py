@@ -18,7 +18,6 @@ from prometheus.build.rules import Group, Record
 
 QUANTILES = ("0.5", "0.9", "0.99")
 WINDOWS = ("5m", "15m")
-REPLICAS = "server_state:mcp_server_replicas:count"
 MEAN_MEMORY = "instance_server:mcp_server_process_resident_memory_bytes:mean"
 
 
@@ -26,7 +25,6 @@ def groups() -> list[Group]:
     """What dashboards and alerts read instead of every series of every tool."""
     return [
         Group("mcp-traffic", [*_rates(), *_tool_success()]),
-        Group("mcp-replicas", [_replicas()]),
         # The dearest by far, as every bucket of every tool is read.
         Group("mcp-latency", _quantiles(), interval="1m"),
         Group("mcp-processes", [_memory()], interval="1m"),
@@ -79,17 +77,6 @@ def _error_ratio(level: str, window: str) -> Record:
     completed = f"{level}:mcp_tool_calls_completed:rate{window}"
     return Record(
         f"{level}:mcp_tool_call_errors:ratio_rate{window}", f"{errors} / ({completed} > 0)"
-    )
-
-
-def _replicas() -> Record:
-    """How many replicas see a server in each state.
-
-    A failed scrape takes no vote away, and one that left has none for long.
-    """
-    return Record(
-        REPLICAS,
-        total(f"{SERVER}, state", once("last_over_time", "2m", "mcp_server_health_state")),
     )
 
 
