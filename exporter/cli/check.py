@@ -23,7 +23,9 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``check``."""
     text = "the configuration, or a directory of files with servers"
     complete_files(parser.add_argument("file", type=Path, metavar="FILE", help=text))
-    access_flags.add(Flags(parser))
+    flag = Flags(parser)
+    flag("--config.directory", "", "the directory of servers that is read beside FILE", "DIR")
+    access_flags.add(flag)
     parser.set_defaults(run=check)
 
 
@@ -41,8 +43,8 @@ def check(arguments: argparse.Namespace) -> int:
 
     Raises ``ConfigError`` where a single file is wrong.
     """
-    path = arguments.file
-    file, directory = (None, path) if path.is_dir() else (path, None)
+    path, beside = arguments.file, vars(arguments)["config.directory"]
+    file, directory = (None, path) if path.is_dir() else (path, Path(beside) if beside else None)
     loaded = ConfigSource(file, directory, os.environ).read()
     access_flags.read(vars(arguments)).read()
     access_flags.names(vars(arguments))

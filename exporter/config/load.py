@@ -47,9 +47,12 @@ def parse_config(
     source: str,
     environ: Mapping[str, str],
     read_file: Callable[[Path], str] | None = None,
+    *,
+    needs_servers: bool = True,
 ) -> Config:
     """The configuration that `text` says. `source` names the file in complaints and is where
-    relative paths start; `read_file` serves `envFile` and `${file:…}`. Raises ConfigError."""
+    relative paths start; `read_file` serves `envFile` and `${file:…}`; without `needs_servers` it
+    may have none, for others come from a directory. Raises ConfigError."""
     variables = variables_of(Path(source).absolute(), environ, read_file or _no_file)
     root = document.read(text, source, variables.expand)
     top = root.mapping()
@@ -67,14 +70,13 @@ def parse_config(
         probe=_probe(top.get("probe"), ProbeSettings()),
     )
     limits = _limits(top.get("limits"))
-    listed = _listed(root, top)
-    servers = _servers(listed, defaults, variables)
-    if not servers:
-        is_empty = listed.kind == "null" or not listed.mapping()
-        problem = "no servers; add" if is_empty else "every server is disabled; enable"
-        raise listed.error(f"{problem} at least one")
+    listed = _listed(top)
+    if needs_servers:
+        servers = _some_servers(root, listed, defaults, variables)
+    else:
+        servers = _any_servers(listed, defaults, variables) if listed is not None else {}
     if len(servers) > limits.servers:
-        raise listed.error(
+        raise (listed or root).error(
             f"{len(servers)} servers are more than limits.servers ({limits.servers}); "
             "raise that, or remove some"
         )
@@ -97,19 +99,39 @@ def parse_servers(
             raise top[key].error("only servers are read here; write it into --config.file")
     ignored = client_keys.FILE_KEYS | client_keys.LISTING_KEYS
     validators.refuse_unknown(top, ("mcpServers", "servers"), ignored)
-    listed = _listed(root, top)
+    listed = _listed(top)
+    if listed is None:
+        raise _not_listed(root)
+    return _any_servers(listed, defaults, variables)
+
+
+def _listed(top: Mapping[str, Node]) -> Node | None:
+    if "mcpServers" in top and "servers" in top:
+        raise top["servers"].error('"mcpServers" is there too; keep one of the two')
+    return validators.only_one(_listings(top), ("mcpServers", "servers", "mcp.servers", "mcp"))
+
+
+def _not_listed(root: Node) -> ConfigError:
+    return root.error('no servers; add a "servers" mapping of names to servers')
+
+
+def _some_servers(
+    root: Node, listed: Node | None, defaults: Server, variables: Variables
+) -> dict[str, Server]:
+    if listed is None:
+        raise _not_listed(root)
+    servers = _servers(listed, defaults, variables)
+    if not servers:
+        is_empty = listed.kind == "null" or not listed.mapping()
+        problem = "no servers; add" if is_empty else "every server is disabled; enable"
+        raise listed.error(f"{problem} at least one")
+    return servers
+
+
+def _any_servers(listed: Node, defaults: Server, variables: Variables) -> dict[str, Server]:
     if listed.kind == "null":  # perhaps the beginning of a file that is cut off
         raise listed.error("no servers; add at least one, or write {} for none")
     return _servers(listed, defaults, variables)
-
-
-def _listed(root: Node, top: Mapping[str, Node]) -> Node:
-    if "mcpServers" in top and "servers" in top:
-        raise top["servers"].error('"mcpServers" is there too; keep one of the two')
-    listed = validators.only_one(_listings(top), ("mcpServers", "servers", "mcp.servers", "mcp"))
-    if listed is None:
-        raise root.error('no servers; add a "servers" mapping of names to servers')
-    return listed
 
 
 def _servers(listed: Node, defaults: Server, variables: Variables) -> dict[str, Server]:

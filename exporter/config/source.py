@@ -78,7 +78,13 @@ class ConfigSource:
         reader = FileReader()
         try:
             text = reader(self._file)
-            self._config = parse_config(text, str(self._file), self._environ, reader)
+            self._config = parse_config(
+                text,
+                str(self._file),
+                self._environ,
+                reader,
+                needs_servers=self._directory is None,
+            )
             self._error = None
         except ConfigError as error:
             self._error = error

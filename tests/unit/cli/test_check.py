@@ -82,3 +82,16 @@ def test_check_takes_a_directory_and_names_everything_that_is_wrong(
     assert second == (
         f"mcp-exporter: {tmp_path / 'c.json'}: two: {tmp_path / 'b.toml'} has a server of this name"
     )
+
+
+def test_check_takes_a_file_of_settings_with_the_directory_of_its_servers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = tmp_path / "mcp.yml", tmp_path / "servers.d"
+    file.write_text("limits: {servers: 2}\n")
+    folder.mkdir()
+    (folder / "a.yml").write_text("servers: {one: {command: cat}}\n")
+    assert main(["check", str(file), "--config.directory", str(folder)]) == 0
+    assert capsys.readouterr().out == f"{file}: 1 server, all valid\n  one: stdio\n"
+    assert main(["check", str(file)]) == 2
+    assert "no servers; add" in capsys.readouterr().err

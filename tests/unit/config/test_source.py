@@ -74,6 +74,31 @@ def test_a_directory_alone_will_do_and_may_be_empty(tmp_path: Path) -> None:
     assert list(source.read().config.servers) == ["main"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["limits: {servers: 2}\n", "servers: {}\n", "servers: {off: {command: x, disabled: true}}"],
+)
+def test_beside_a_directory_a_file_needs_no_servers(scene: Scene, text: str) -> None:
+    scene.file.write_text(text)
+    assert scene.names() == []
+    scene.add("a.yml", "one")
+    assert scene.names() == ["one"]
+    with pytest.raises(ConfigError, match=r"no servers|every server"):
+        ConfigSource(scene.file, None, {}).read()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("servers:\n", "no servers; add at least one, or write {} for none"), ("", "is empty")],
+)
+def test_beside_a_directory_a_file_that_is_cut_off_is_still_wrong(
+    scene: Scene, text: str, reason: str
+) -> None:
+    scene.file.write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        scene.source.read()
+
+
 def test_without_a_good_file_at_the_start_there_is_none(scene: Scene) -> None:
     scene.file.write_text("{")
     with pytest.raises(ConfigError, match=r"mcp\.yml"):
