@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,19 +140,22 @@ async def _run(source: ConfigSource, settings: Settings) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     app = build(source, settings, os.environ.get(ENVIRONMENT + "REVISION", ""))
-
-    def stop() -> None:
-        if stopped.is_set():
-            app.abort()
-        stopped.set()
-
-    handlers = {"SIGINT": stop, "SIGTERM": stop, "SIGHUP": app.hang_up}
-    for name, handler in handlers.items():
-        # Windows has none of this: there Ctrl-C cancels this task.
-        with contextlib.suppress(AttributeError, NotImplementedError):
-            loop.add_signal_handler(getattr(signal, name), handler)
+    _heed_stops(lambda: loop.call_soon_threadsafe(stopped.set), app.abort)
+    # Windows has no such signal.
+    with contextlib.suppress(AttributeError, NotImplementedError):
+        loop.add_signal_handler(signal.SIGHUP, app.hang_up)
     try:
         await app.start()
         await stopped.wait()
     finally:
         await app.stop()
+
+
+def _heed_stops(stop: Callable[[], object], abort: Callable[[], object]) -> None:
+    """The first SIGTERM or SIGINT stops, and any later one aborts.
+
+    Not by the loop's own handlers: an exporter whose loop hangs must end at the second one, too.
+    """
+    steps = chain([stop], repeat(abort))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: next(steps)())

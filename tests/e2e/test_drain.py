@@ -145,3 +145,17 @@ def test_an_exporter_whose_loop_hangs_is_unhealthy_until_it_turns_again(tmp_path
         wait_for(lambda: says(503), HANGS_FOR, "it is neither healthy nor ready")
         assert "has not turned for" in get(running, "/-/healthy").text
         wait_for(lambda: says(200), SOON, "it is healthy again")
+
+
+def test_an_exporter_whose_loop_hangs_heeds_the_second_signal(tmp_path: Path) -> None:
+    servers = {SERVER: obedient()}
+    with exporter(tmp_path, servers, module="tests.support.hanging_exporter") as running:
+        open_session(running.url(SERVER))
+        children = running.descendants()
+        os.kill(running.pid, signal.SIGUSR2)
+        wait_for(lambda: get(running, "/-/healthy").status_code == 503, SOON, "it hangs")
+        os.kill(running.pid, signal.SIGTERM)
+        os.kill(running.pid, signal.SIGINT)
+        assert running.process.wait(timeout=SOON) == 1
+        assert running.says("told to stop again")
+        wait_for(lambda: not any(map(is_running, children)), SOON, "its children are gone")

@@ -1,4 +1,5 @@
-"""The exporter, whose relaying loop hangs for a while on SIGUSR1, and counts as stalled soon."""
+"""The exporter, whose relaying loop hangs for a while on SIGUSR1 and for good on SIGUSR2, and
+counts as stalled soon."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from exporter.web import liveness
 
 STALLED_AFTER = 2.0
 HANGS_FOR = 6.0
+FOR_GOOD = 3600.0
 
 _start = App.start
 
@@ -22,6 +24,7 @@ async def start(self: App) -> None:
     await _start(self)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, time.sleep, HANGS_FOR)
+    loop.add_signal_handler(signal.SIGUSR2, time.sleep, FOR_GOOD)
 
 
 if __name__ == "__main__":

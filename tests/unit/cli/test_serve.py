@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def test_a_system_without_signals_stops_the_exporter_by_cancelling_it(
 
     class App:
         def __init__(self, *_: object) -> None:
-            self.hang_up = None
+            self.hang_up = self.abort = None
 
         async def start(self) -> None:
             course.append("start")
@@ -119,8 +119,21 @@ def test_a_system_without_signals_stops_the_exporter_by_cancelling_it(
             await running
 
     monkeypatch.setattr(app, "build", App)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     asyncio.run(run())
     assert course == ["start", "stop"]
+
+
+def test_the_first_signal_stops_and_every_later_one_aborts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handlers: dict[int, Callable[..., object]] = {}
+    course: list[str] = []
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    serve._heed_stops(lambda: course.append("stop"), lambda: course.append("abort"))
+    for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        handlers[sign](sign, None)
+    assert course == ["stop", "abort", "abort"]
 
 
 @pytest.fixture
