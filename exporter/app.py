@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from exporter.telemetry.call_log import LoggedRejections, LoggingRecorder
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.telemetry.spans.export import LAST_SPANS_TIME, SpanExport
+from exporter.transport.garbage import FrozenObjects
 from exporter.transport.http.origin import is_loopback_name
 from exporter.transport.http.server import HttpServer
 from exporter.transport.process.reaper import Reaper
@@ -52,6 +54,9 @@ POLL = 0.05
 
 LAST_REPLY_TIME = 0.5
 """Seconds that the last replies are given to be read."""
+
+LAST_WORDS_TIME = 1.0
+"""Seconds that the last line of the log may take where a stop is not waited for."""
 
 EXIT_ABORTED = 1
 
@@ -114,7 +119,8 @@ def build(source: ConfigSource, settings: Settings, revision: str = "") -> App:
     )
     listeners = Listeners(gateway, mcp, web, settings.access, credentials)
     spans = SpanExport(metrics)
-    reloader = Reloader(source, metrics, servers, listeners, notifier, spans)
+    frozen = FrozenObjects()
+    reloader = Reloader(source, metrics, servers, listeners, notifier, spans, frozen)
     heartbeat = Heartbeat(metrics.loop_lag.observe, notifier.alive)
     liveness = Liveness(heartbeat, lambda: mcp.is_listening)
     names = Names(metrics, servers.observer, servers.wrapped)
@@ -137,6 +143,11 @@ def build(source: ConfigSource, settings: Settings, revision: str = "") -> App:
         notifier=notifier,
         reaper=reaper,
     )
+
+
+def _say_aborted() -> None:
+    log.warning("mcp-exporter was told to stop again: it ends at once")
+    logging.shutdown()
 
 
 def _metrics(limits: Limits, revision: str) -> Metrics:
@@ -261,9 +272,11 @@ class App:
         log.info("mcp-exporter has stopped")
 
     def abort(self) -> None:
-        """End this process now. The reaper ends the children, for its input is closed with us."""
-        log.warning("mcp-exporter was told to stop again: it ends at once")
-        logging.shutdown()
+        """End this process now, wherever it hangs. The reaper ends the children, for its input is
+        closed with us."""
+        last = threading.Thread(target=_say_aborted, daemon=True)
+        last.start()
+        last.join(LAST_WORDS_TIME)  # perhaps it hangs because nobody reads the log
         os._exit(EXIT_ABORTED)
 
     def hang_up(self) -> None:

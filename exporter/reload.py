@@ -17,6 +17,7 @@ from exporter.servers import Difference, ServerSet
 from exporter.systemd import SystemdNotifier
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.spans.export import SpanExport
+from exporter.transport.garbage import FrozenObjects
 
 SETTLE_TIME = 1.0
 """Seconds for which a file must stay as it is before it is read: it may be half written."""
@@ -39,6 +40,7 @@ class Reloader:
         listeners: Listeners,
         notifier: SystemdNotifier,
         spans: SpanExport,
+        frozen: FrozenObjects,
     ) -> None:
         self._source = source
         self._metrics = metrics
@@ -49,6 +51,7 @@ class Reloader:
         self._access_digests: digests.Digests = {}
         self._errors: Mapping[str, str] = {}
         self._left_out: Mapping[str, str] = {}
+        self._frozen = frozen
         self._lock = asyncio.Lock()
         self._is_closed = False
         self._watching: asyncio.Task[None] | None = None
@@ -145,6 +148,7 @@ class Reloader:
         self._metrics.reload_timestamp.set(self._metrics.clock())
         self._metrics.config_files_failed.set(len(loaded.errors))
         self._log_news(loaded)
+        self._frozen.settle()
         changes = {
             "added": len(difference.added),
             "changed": len(difference.changed),

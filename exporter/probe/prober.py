@@ -60,10 +60,14 @@ class Prober:
 
     async def close(self) -> None:
         """Stop, and leave nothing behind."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
         await self._target.close()
+        # Both know the prober: without these cycles, what is replaced is freed at once.
+        self._target.forget_events()
+        self.health.recheck = None
 
     def probe_soon(self) -> None:
         """Probe before it is due: real calls contradict the state."""

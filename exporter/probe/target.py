@@ -184,6 +184,10 @@ class Target(ABC):
         """End the probe: what comes from now on is in no transcript that is kept."""
         self._transcript = Transcript(self.redact)
 
+    def forget_events(self) -> None:
+        """Tell nobody any more what happens."""
+        self._events = None
+
     @abstractmethod
     async def close(self) -> None:
         """Leave nothing behind at the server."""

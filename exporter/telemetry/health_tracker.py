@@ -41,7 +41,7 @@ class HealthTracker:
         self._health = Health(failures_to_error)
         self._is_probed = is_probed
         self._is_logged = is_logged
-        self._recheck = recheck
+        self.recheck = recheck
         self._next_success = 0.0
         self._next_failure = 0.0
         self._well_again_at = 0.0
@@ -79,8 +79,8 @@ class HealthTracker:
         is_over = not self._is_probed and now >= self._well_again_at
         transition = self._health.succeed() if is_over else self._health.succeed_once()
         self._note(transition, "")
-        if transition is not None and self._recheck is not None:
-            self._recheck()
+        if transition is not None and self.recheck is not None:
+            self.recheck()
 
     def call_failed(self, reason: str) -> None:
         """A call found the server unreachable, or lost it before the reply."""
@@ -90,8 +90,8 @@ class HealthTracker:
             return
         self._next_failure = now + CALL_INTERVAL
         self.fail(reason)
-        if self.state is not State.ERROR and self._recheck is not None:
-            self._recheck()
+        if self.state is not State.ERROR and self.recheck is not None:
+            self.recheck()
 
     @property
     def _is_well(self) -> bool:

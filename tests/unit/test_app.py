@@ -22,6 +22,7 @@ from exporter.app import App, Settings, build
 from exporter.config.errors import ConfigError
 from exporter.config.source import ConfigSource
 from exporter.listeners import taken
+from exporter.transport.garbage import FrozenObjects
 from tests.support.fakes import Reply, parse_replies, post, request
 
 CONFIG = """
@@ -59,6 +60,12 @@ class Running:
         finally:
             writer.close()
         return reply
+
+
+@pytest.fixture(autouse=True)
+def _unfrozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The garbage collector goes on looking at the objects of all these tests."""
+    monkeypatch.setattr(FrozenObjects, "settle", lambda _: None)
 
 
 @pytest.fixture

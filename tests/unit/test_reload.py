@@ -20,6 +20,7 @@ from exporter.reload import Reloader
 from exporter.servers import Difference, ServerSet
 from exporter.systemd import SystemdNotifier
 from exporter.telemetry.spans.export import SpanExport
+from exporter.transport.garbage import FrozenObjects
 from tests.support.fakes import Books
 
 ONE = "servers: {one: {command: cat}}\n"
@@ -92,6 +93,16 @@ class FakeSpanExport:
         self.applied.append(settings)
 
 
+class FakeFrozenObjects:
+    """Counts how often they are settled."""
+
+    def __init__(self) -> None:
+        self.settled = 0
+
+    def settle(self) -> None:
+        self.settled += 1
+
+
 class Scene:
     """A file, and the exporter that reads it."""
 
@@ -103,6 +114,7 @@ class Scene:
         self.notifier = FakeNotifier()
         self.source = ConfigSource(path, directory, {"COMMAND": "dog"})
         self.spans = FakeSpanExport()
+        self.frozen = FakeFrozenObjects()
         self.reloader = Reloader(
             self.source,
             self.books.metrics,
@@ -110,6 +122,7 @@ class Scene:
             cast(Listeners, self.listeners),
             cast(SystemdNotifier, self.notifier),
             cast(SpanExport, self.spans),
+            cast(FrozenObjects, self.frozen),
         )
         path.write_text(ONE)
         self.reloader.start(self.source.read(), 0)
@@ -147,6 +160,12 @@ def scene(tmp_path: Path) -> Scene:
 def test_the_first_configuration_counts_as_loaded(scene: Scene) -> None:
     assert scene.servers.served == [["one"]]
     assert scene.gauges == (1, 1000)
+
+
+def test_what_came_into_force_is_frozen(scene: Scene) -> None:
+    assert scene.frozen.settled == 1
+    scene.reload(TWO)
+    assert scene.frozen.settled == 2
 
 
 def test_a_new_configuration_is_in_force_at_once(scene: Scene) -> None:

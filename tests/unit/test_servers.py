@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -127,6 +131,42 @@ async def test_a_server_that_changed_is_replaced(children: list[FakeChild]) -> N
     assert scene.has_series("shell")
     scene.open()
     assert scene.books.value("mcp_sessions") == 1
+    await scene.fleet.close()
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Only reference counts free what is dropped."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "shell: {command: cat, args: [%s]}",
+        "shell: {url: 'http://up:8000/mcp', headers: {X: %s}}",
+        "shell: {url: 'http://up:8000/sse', type: sse, headers: {X: %s}}",
+    ],
+)
+@on_fake_time
+async def test_what_was_replaced_is_freed_without_the_garbage_collector(
+    children: list[FakeChild], server: str
+) -> None:
+    scene = Scene(children)
+    scene.apply(server % "old")
+    runtime = scene.fleet._runtimes["shell"]
+    parts = (runtime.upstream, runtime.prober, runtime.recorder, runtime.prober.health)
+    freed = [weakref.ref(part) for part in parts]
+    del runtime, parts
+    with without_collections():
+        scene.apply(server % "new")
+        await asyncio.sleep(DRAIN_TIME)
+        assert [part() for part in freed] == [None] * len(freed)
     await scene.fleet.close()
 
 

@@ -1,0 +1,75 @@
+"""What lives long is frozen, and what was frozen and dropped in a cycle is found at last."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.transport.garbage import GROWTH, FrozenObjects
+
+
+class Part:
+    """One of two that know each other."""
+
+    other: Part
+
+
+def pair() -> Part:
+    first, second = Part(), Part()
+    first.other, second.other = second, first
+    return first
+
+
+@pytest.fixture(autouse=True)
+def _thawed() -> Iterator[None]:
+    """No collection but those of the test, and nothing stays frozen after it."""
+    gc.disable()
+    yield
+    gc.enable()
+    gc.unfreeze()
+
+
+@pytest.fixture
+def frozen() -> FrozenObjects:
+    found = FrozenObjects()
+    found.settle()
+    return found
+
+
+def test_what_lives_is_not_visited_again(frozen: FrozenObjects) -> None:
+    kept = pair()
+    frozen.settle()
+    assert kept not in gc.get_objects()
+    assert len(gc.get_objects()) < gc.get_freeze_count() / 10
+
+
+def test_what_is_young_and_dropped_is_not_frozen(frozen: FrozenObjects) -> None:
+    dropped = weakref.ref(pair())
+    frozen.settle()
+    assert dropped() is None
+
+
+def test_frozen_objects_are_freed_by_their_reference_count(frozen: FrozenObjects) -> None:
+    kept = [Part() for _ in range(3)]
+    frozen.settle()
+    watched = [weakref.ref(part) for part in kept]
+    kept.clear()
+    assert [part() for part in watched] == [None] * 3
+
+
+def test_frozen_cycles_that_are_dropped_stay_until_the_frozen_objects_have_doubled(
+    frozen: FrozenObjects,
+) -> None:
+    kept = pair()
+    frozen.settle()
+    dropped = weakref.ref(kept)
+    del kept
+    frozen.settle()
+    assert dropped() is not None
+    many = [[] for _ in range(GROWTH * gc.get_freeze_count())]  # type: ignore[var-annotated]
+    frozen.settle()
+    assert dropped() is None
+    assert len(many) < gc.get_freeze_count()
