@@ -18,6 +18,9 @@ SLOW_START = 1.5
 
 FOREVER = 3600.0
 
+LARGE = 9 * 1024 * 1024
+"""More than what is kept of a message for reading."""
+
 
 def say(message: Json) -> None:
     """Send one message."""
@@ -87,6 +90,27 @@ def asks_back(message: Json) -> None:
         legacy(message)
 
 
+def text_ids(message: Json) -> None:
+    """Replies with ids as text."""
+    if "id" in message:
+        say({**talk.legacy(message), "id": str(message["id"])})
+
+
+def large(message: Json) -> None:
+    """Replies to calls with more than is kept for reading."""
+    if message.get("method") != "tools/call":
+        return legacy(message)
+    return say(talk.result(message, content=[{"type": "text", "text": "x" * LARGE}]))
+
+
+def loud(message: Json) -> None:
+    """Writes 4 MB to its standard error before it replies to a call."""
+    if message.get("method") == "tools/call":
+        for _ in range(40_000):
+            os.write(2, b"x" * 99 + b"\n")
+    legacy(message)
+
+
 waiting: list[Json] = []
 
 
@@ -138,6 +162,9 @@ MODES: dict[str, tuple[Callable[[], None] | None, Answer]] = {
     "garbage": (None, garbage),
     "noisy": (None, noisy),
     "asks_back": (None, asks_back),
+    "text_ids": (None, text_ids),
+    "large": (None, large),
+    "loud": (None, loud),
 }
 
 

@@ -19,6 +19,7 @@ MOST = 32
 """Endpoint events in one read from the network that are looked at; each costs microseconds."""
 
 _NAME = b"endpoint"
+_MARK = b"\xef\xbb\xbf"
 _END = rb"(?>\r\n|\n|\r)"
 _BLANK = re.compile(_END + _END + rb"+")
 _FIELD = re.compile(rb"(?<![^\r\n])event: ?endpoint(?=[\r\n])")
@@ -35,9 +36,12 @@ class EndpointRewriter:
         self._rewrite = rewrite
         self._rest = bytearray()
         self._is_passing = False
+        self._has_begun = False
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return those that may go on."""
+        if not self._has_begun:
+            return self._begin(data)
         rest, before = self._rest, len(self._rest)
         rest += data
         end = last_end(rest, max(0, before - 3))
@@ -55,6 +59,16 @@ class EndpointRewriter:
         rest = bytes(self._rest)
         self._rest.clear()
         return rest
+
+    def _begin(self, data: bytes) -> bytes:
+        """Let the mark of the encoding go on by itself: it belongs to no event."""
+        start = self.rest() + data
+        if len(start) < len(_MARK) and _MARK.startswith(start):
+            self._rest += start  # it may still become one
+            return b""
+        self._has_begun = True
+        mark = _MARK if start.startswith(_MARK) else b""
+        return mark + self.feed(start.removeprefix(_MARK))
 
     def _take(self, events: bytes) -> bytes:
         """Rewrite whole events, but for one whose beginning has passed."""

@@ -89,3 +89,11 @@ def test_what_comes_at_once_is_bounded_work(unit: bytes) -> None:
         return calls(lambda: rewriter.feed(unit * count))
 
     assert work(20_000) <= work(1000) + 10
+
+
+@pytest.mark.parametrize("step", [1, 2, 1_000_000])
+@pytest.mark.parametrize("begin", [b"\xef\xbb\xbf", b"\xef\xbb\xbf: hello\n\n", b"\xef\xbb"])
+def test_the_mark_of_the_encoding_belongs_to_no_event(begin: bytes, step: int) -> None:
+    is_whole = begin.startswith(b"\xef\xbb\xbf")
+    assert rewritten(begin + ENDPOINT, step) == begin + (OWN if is_whole else ENDPOINT)
+    assert rewritten(begin, step) == begin
