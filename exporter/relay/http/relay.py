@@ -395,6 +395,7 @@ class Relay:
     def _finish(self) -> None:
         # No circle is left behind: what a call used is free at once, without the collector.
         self._response.watcher = None
+        self._reader = None
         self._upstream.deadlines.discard(self)
         if self._upstream.deadlines.is_renewable:
             for token in self._progress_tokens():

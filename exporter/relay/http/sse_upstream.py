@@ -20,6 +20,7 @@ from exporter.protocol.jsonrpc import Message
 from exporter.protocol.label_values import Outcome
 from exporter.relay.http.endpoint import EndpointRewriter
 from exporter.relay.http.relay import Relay
+from exporter.relay.http.reply_reader import MOST_INFLATED
 from exporter.relay.http.sessions import HttpSession
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl, origin_of
@@ -173,8 +174,13 @@ class StreamRelay(Relay):
     def _inflated(self, data: bytes, inflater: Inflater) -> bytes:
         if self._broken:
             return b""
+        whole = bytearray()
         try:
-            return b"".join(inflater.feed(data))
+            for piece in inflater.feed(data):
+                whole += piece
+                if len(whole) > MOST_INFLATED:
+                    raise _too_large()
+            return bytes(whole)
         except InflateError as error:
             self._broken = f"sent a stream that {error}"
             self._sse_upstream.soon(self._break)  # not in the midst of what is being read
@@ -198,8 +204,14 @@ class StreamRelay(Relay):
 
     def _finish(self) -> None:
         self._is_over = True
+        self._rewriter = None  # it knows this object: no circle is left behind
         self._sse_upstream.close_mailbox(self._token, self._ending)
         super()._finish()
+
+
+def _too_large() -> InflateError:
+    text = f"becomes more than {MOST_INFLATED // 1048576} MiB at once"
+    return InflateError(text, is_too_large=True)
 
 
 def _token(request: Request) -> str:

@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
         """The connection is closed, by whichever side."""
         self._listener.connections.discard(self)
         self._transport = None
-        self._parser.whole.clear()
+        self._parser.close()
         self._backlog.clear()
         if self._serving is not None:
             self._serving.gone()

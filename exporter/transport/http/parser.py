@@ -98,6 +98,13 @@ class RequestParser:
         """Read no more: what is arriving breaks the rules of HTTP or a limit."""
         self._refuse(self.arriving or self._new_request(), RequestError(status, reason))
 
+    def close(self) -> None:
+        """Forget what has come: nobody waits for it any more."""
+        self.arriving = None
+        self._body = bytearray()
+        self.whole.clear()
+        self.is_done = True
+
     def _feed(self, data: bytes | memoryview) -> Sequence[bytes | memoryview]:
         """What is to be read next: after an upgrade was declined, some of the data once more."""
         self._unheard += len(data)

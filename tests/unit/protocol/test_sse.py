@@ -153,6 +153,24 @@ def test_what_comes_at_once_is_bounded_work(unit: bytes) -> None:
     assert work(400_000) <= work(100_000) + 10
 
 
+@pytest.mark.parametrize("line", [b"data:1\n", b"id\r", b"x\n", b"data: {}\r\n", b":\n"])
+def test_an_event_of_too_many_lines_is_skipped_whole_and_counted(line: bytes) -> None:
+    def read() -> None:
+        events = reader.feed(line * 100_000 + b"\n\ndata: next\n\n")
+        assert events == [Event(b"next")]
+
+    reader = EventReader(1 << 30)
+    assert calls(read) < 100
+    assert reader.oversized == 1
+
+
+def test_an_event_of_many_lines_is_read() -> None:
+    text = [b"%d" % number for number in range(9_000)]
+    for end in (b"\n", b"\r\n"):
+        stream = b"".join(b"data: " + line + end for line in text) + end
+        assert EventReader(1 << 30).feed(stream) == [Event(b"\n".join(text))]
+
+
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
 def test_events_beyond_the_limit_are_skipped_together(end: bytes) -> None:
     reader = EventReader(1000)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
+import weakref
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -141,6 +143,14 @@ class Scene(Network):
 
     def unparsed(self, reason: str) -> float | None:
         return self.books.value("mcp_exporter_unparsed_messages_total", reason=reason)
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """Nothing is freed but what nobody refers to any more."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 # Bytes
@@ -291,6 +301,27 @@ async def test_a_larger_reply_than_is_kept_passes_whole_and_is_counted() -> None
     assert scene.unparsed("too_large") == 1
     assert scene.outcomes == {"ok": 1}
     assert scene.books.events.losses == []
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("end", ["whole", "lost", "overdue", "client gone"])
+@pytest.mark.parametrize("kind", [b"X-Kind: JSON", STREAM, b"Content-Encoding: gzip"])
+@on_fake_time
+async def test_a_reply_in_pieces_is_free_as_soon_as_it_has_ended(kind: bytes, end: str) -> None:
+    scene = Scene(timeout=1.0)
+    client = await scene.call(http(b" " * 5000, kind, length=False))
+    relays = [weakref.ref(relay) for relay in scene.upstream._relays]
+    assert len(relays) == 1
+    if end == "whole":
+        scene.say(END)
+    elif end == "lost":
+        scene.connections[0].lose(None)
+    elif end == "overdue":
+        await asyncio.sleep(2)
+    else:
+        client.close()
+    await settle()
+    assert [relay() for relay in relays] == [None]
 
 
 @on_fake_time

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import random
 import re
 import zlib
 
@@ -181,11 +183,19 @@ async def test_a_stream_that_is_compressed_unasked_is_inflated_as_it_comes() -> 
     assert stream.reply.events == [notification("x")]
 
 
+NOISE = random.Random(1).randbytes(100_000)
+"""Cannot be compressed: beside it, much else may be."""
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [b"no gzip", gzip.compress(b"\n" * 5_000_000), gzip.compress(NOISE + b"\n" * 9_000_000)],
+)
 @on_fake_time
-async def test_a_stream_whose_compression_is_damaged_is_cut_and_counted() -> None:
+async def test_a_stream_whose_compression_is_damaged_or_a_bomb_is_cut(packed: bytes) -> None:
     scene = Scene()
     stream = await scene.send(b"GET /files/sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    scene.say(HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + chunk(b"no gzip"))
+    scene.say(HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + chunk(packed))
     await settle()
     assert not stream.reply.is_complete
     assert scene.connections[0].is_aborted

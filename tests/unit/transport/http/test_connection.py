@@ -410,6 +410,17 @@ async def test_a_body_that_is_not_whole_yet_costs_its_size() -> None:
 
 
 @on_fake_time
+async def test_a_client_that_leaves_takes_what_it_sent_along() -> None:
+    client = Downstream(Scribe())
+    client.say(POST + b"Content-Length: 1000000\r\n\r\n" + b"x" * 900_000)
+    parser = client.connection._parser
+    assert len(parser._body) == 900_000
+    client.lose(None)
+    await settle()
+    assert (len(parser._body), parser.arriving) == (0, None)
+
+
+@on_fake_time
 async def test_headers_are_counted() -> None:
     app = Scribe()
     Downstream(app).say(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 99 + b"\r\n")
