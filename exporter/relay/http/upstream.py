@@ -79,7 +79,9 @@ class HttpUpstream:
             messages = self._unpacked(request)
         relay = Relay(self, request, messages)
         self._relays.add(relay)
-        relay.send(self._encode(request))
+        payload = self._encode(request)
+        request.body = b""  # it is on its way: once is enough to hold it
+        relay.send(payload)
 
     def describe(self, request: Request) -> None:
         """Relay the server's protected-resource metadata (RFC 9728)."""

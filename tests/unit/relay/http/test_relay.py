@@ -303,6 +303,17 @@ async def test_a_larger_reply_than_is_kept_passes_whole_and_is_counted() -> None
     assert scene.books.events.losses == []
 
 
+@on_fake_time
+async def test_a_body_that_is_on_its_way_is_held_once() -> None:
+    scene = Scene()
+    client = await scene.post(request(1, "tools/call", text="x" * 5000))
+    assert b"x" * 5000 in scene.connections[0].sent
+    (relay,) = scene.upstream._relays
+    assert relay._request.body == b""  # the server's connection has it
+    scene.say(http(result(1)))
+    assert client.reply.json == result(1)
+
+
 @pytest.mark.usefixtures("without_collector")
 @pytest.mark.parametrize("end", ["whole", "lost", "overdue", "client gone"])
 @pytest.mark.parametrize("kind", [b"X-Kind: JSON", STREAM, b"Content-Encoding: gzip"])
