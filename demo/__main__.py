@@ -14,7 +14,7 @@ from pathlib import Path
 
 import requests
 
-from demo import addresses, report
+from demo import addresses, call_trace, report
 from demo.interrupt import EndAskedError, Interrupt
 from demo.processes import Part, PartError, Processes
 from demo.stack import DAY_MINUTES, ROOT, Stack, find_grafana
@@ -26,6 +26,8 @@ from scripts.debian import UnavailableError
 SECONDS_FOR_TRAFFIC = 60.0
 SECONDS_TO_REPORT = 30.0
 SECONDS_BETWEEN_QUESTIONS = 0.5
+TRACED = "read_file"
+"""The tool of whose calls one trace is shown."""
 
 
 class Demo:
@@ -38,6 +40,8 @@ class Demo:
 
     def run(self, products: set[str]) -> list[str]:
         """Start all, make the calls and report; returns what was not as it should be."""
+        began = time.time()
+        self._start(self._stack.traces())
         self._start(self._stack.echo())
         self._start(self._stack.exporter())
         if "Alertmanager" in products:
@@ -46,7 +50,7 @@ class Demo:
         self._start(self._stack.prometheus())
         self._start_grafana()
         self._drive()
-        return self._report()
+        return self._report(began)
 
     def stay(self) -> None:
         """Keep everything up and tell what ends; only EndAskedError leads out."""
@@ -76,36 +80,40 @@ class Demo:
         say(f"  calls          {calls}, through {self._stack.url('mcp', '/files/mcp')}")
         self._processes.run(self._stack.traffic(), within=SECONDS_FOR_TRAFFIC)
 
-    def _report(self) -> list[str]:
+    def _report(self, began: float) -> list[str]:
         made = time.time()
         say("  scrape         waiting for Prometheus to see them")
         prometheus = report.Prometheus(self._stack.url("prometheus"))
         instance = self._stack.addresses["exporter"]
         found = ["Prometheus has not scraped the exporter since the calls"]
-        seen = report.Report()
+        seen, trace = report.Report(), call_trace.CallTrace(TRACED)
         given_up = time.monotonic() + SECONDS_TO_REPORT
         while found and time.monotonic() < given_up:
             self._interrupt.wait(SECONDS_BETWEEN_QUESTIONS)
             if report.has_scraped_since(prometheus, instance, made):
                 seen = report.ask(prometheus, instance)
-                found = report.shortcomings(seen, CALLS)
+                traces = self._stack.url("traces")
+                trace = call_trace.find(prometheus, instance, TRACED, began, traces)
+                found = report.shortcomings(seen, CALLS) + call_trace.shortcomings(trace)
         say(f"\nPrometheus says, asked at {prometheus.url}:\n\n{report.shown(seen)}\n")
-        self._tell_where_to_look()
+        self._tell_where_to_look(trace)
         return found
 
-    def _tell_where_to_look(self) -> None:
+    def _tell_where_to_look(self, trace: call_trace.CallTrace) -> None:
         pages = {
             "exporter": ("exporter", "/"),
             "its metrics": ("exporter", "/metrics"),
             "Prometheus": ("prometheus", "/"),
             "Alertmanager": ("alertmanager", "/"),
             "Grafana": ("grafana", "/"),
+            "traces": ("traces", "/"),
         }
         rows = [
             [title, self._stack.url(name, path)]
             for title, (name, path) in pages.items()
             if name in self._stack.addresses
         ]
+        rows.append(["trace of a call", trace.url or "none arrived"])
         rows.append(["MCP, for clients", self._stack.url("mcp", "/files/mcp")])
         say(table(["open", ""], rows))
 

@@ -15,6 +15,7 @@ USUAL_PORTS = {
     "grafana": 3000,
     "echo": 8081,
     "inbox": 1025,
+    "traces": 4318,
 }
 
 

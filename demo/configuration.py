@@ -55,21 +55,54 @@ def alertmanager(source: Document, inbox: str) -> Document:
     return made
 
 
-def exporter(python: str, root: Path, echo: str, mode_file: Path) -> Document:
+def exporter(python: str, root: Path, addresses: Mapping[str, str], mode_file: Path) -> Document:
     """Return the exporter's configuration: two servers that it starts, and one that it calls.
 
-    The mode of the server `flaky` is what stands in `mode_file`.
+    The server `files` makes spans of its own. The mode of `flaky` is what stands in `mode_file`.
     """
-    files = ["-m", "mcp_servers.files", "--root", str(root / "demo" / "library")]
+    library = str(root / "demo" / "library")
+    files = ["-m", "demo.instrument", "files", "mcp_servers.files", "--root", library]
     flaky = ["-m", "mcp_servers.flaky", "--mode-file", str(mode_file)]
     return {
         "mcpServers": {
-            "files": {"command": python, "args": files, "cwd": str(root)},
-            "echo": {"url": f"http://{echo}/mcp"},
+            "files": {
+                "command": python,
+                "args": files,
+                "cwd": str(root),
+                "env": spans_to(addresses["traces"]),
+            },
+            "echo": {"url": f"http://{addresses['echo']}/mcp"},
             "flaky": {"command": python, "args": flaky, "cwd": str(root), "timeout": "10s"},
         },
         "probe": {"interval": "5s", "timeout": "2s"},
+        "tracing": {"endpoint": f"http://{addresses['traces']}"},
     }
+
+
+def spans_to(traces: str) -> dict[str, str]:
+    """Return the environment of a process that makes spans of its own."""
+    return {
+        # Before what the person's own environment may say.
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://{traces}/v1/traces",
+        "OTEL_SDK_DISABLED": "false",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+def data_sources(source: Document, traces: str) -> Document:
+    """Return Grafana's data sources for the demo: an exemplar leads to the demo's own page."""
+    made = copy.deepcopy(source)
+    made["datasources"] = [each for each in made["datasources"] if each["uid"] != "jaeger"]
+    page = {
+        "name": "trace_id",
+        # Grafana expands variables in its files; a dollar is written as two.
+        "url": f"http://{traces}/trace/$${{__value.raw}}",
+        "urlDisplayLabel": "Open the trace",
+    }
+    for each in made["datasources"]:
+        if each["uid"] == "prometheus":
+            each["jsonData"]["exemplarTraceIdDestinations"] = [page]
+    return made
 
 
 def grafana(root: Path, state: Path, addresses: Mapping[str, str]) -> dict[str, str]:
@@ -83,7 +116,7 @@ def grafana(root: Path, state: Path, addresses: Mapping[str, str]) -> dict[str, 
         "GF_PATHS_DATA": str(data),
         "GF_PATHS_LOGS": str(data / "log"),
         "GF_PATHS_PLUGINS": str(data / "plugins"),
-        "GF_PATHS_PROVISIONING": str(root / "grafana" / "provisioning"),
+        "GF_PATHS_PROVISIONING": str(state / "provisioning"),
         "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(dashboards / "mcp-overview.json"),
         "GF_AUTH_ANONYMOUS_ENABLED": "true",
         "GF_ANALYTICS_REPORTING_ENABLED": "false",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import requests
 
@@ -18,7 +20,7 @@ SERVERS = ("echo", "files")
 
 @dataclass(frozen=True)
 class Sample:
-    """One series of an instant query: its labels and its value."""
+    """One series of an instant query, or one exemplar: its labels and its value."""
 
     labels: Mapping[str, str]
     value: float
@@ -63,12 +65,24 @@ class Prometheus:
 
     def query(self, expression: str) -> list[Sample]:
         """Evaluate an instant query; raises requests.RequestException where that fails."""
-        reply = self._session.get(
-            f"{self.url}/api/v1/query", params={"query": expression}, timeout=SECONDS_TO_ANSWER
-        )
-        reply.raise_for_status()
-        result = reply.json()["data"]["result"]
+        result = self._ask("query", {"query": expression})["result"]
         return [Sample(each["metric"], float(each["value"][1])) for each in result]
+
+    def exemplars(self, series: str, since: float) -> list[Sample]:
+        """Return the exemplars of these series since then (Unix seconds), the newest last.
+
+        Raises requests.RequestException where that fails.
+        """
+        words = {"query": series, "start": f"{since:.3f}", "end": f"{time.time():.3f}"}
+        found = [each for one in self._ask("query_exemplars", words) for each in one["exemplars"]]
+        found.sort(key=lambda each: float(each["timestamp"]))
+        return [Sample(each["labels"], float(each["value"])) for each in found]
+
+    def _ask(self, what: str, words: Mapping[str, str]) -> Any:
+        url = f"{self.url}/api/v1/{what}"
+        reply = self._session.get(url, params=dict(words), timeout=SECONDS_TO_ANSWER)
+        reply.raise_for_status()
+        return reply.json()["data"]
 
 
 def has_scraped_since(prometheus: Prometheus, instance: str, moment: float) -> bool:
@@ -76,13 +90,13 @@ def has_scraped_since(prometheus: Prometheus, instance: str, moment: float) -> b
 
     Without this, what an earlier run left at the same address would pass for this one's.
     """
-    up = f"up{{{_of(instance)}}}"
+    up = f"up{{{of_exporter(instance)}}}"
     return any(each.value > moment for each in prometheus.query(f"timestamp({up} == 1)"))
 
 
 def ask(prometheus: Prometheus, instance: str) -> Report:
     """Ask for everything that one exporter counted since it started."""
-    own = _of(instance)
+    own = of_exporter(instance)
     calls = f"mcp_tool_calls_total{{{own}}}"
     good = f'mcp_tool_calls_total{{{own},outcome="ok"}}'
     totals = _by_tool(prometheus, f"sum by (server, tool) ({calls})")
@@ -144,7 +158,7 @@ def shown(report: Report) -> str:
     )
 
 
-def _of(instance: str) -> str:
+def of_exporter(instance: str) -> str:
     return f'job="mcp-exporter",instance="{instance}"'
 
 

@@ -41,22 +41,26 @@ class Stack:
         command += ["--keep", str(self.state / "mail")]
         return Part("inbox", command, _accepts(address), to_terminal=True)
 
+    def traces(self) -> Part:
+        address = self.addresses["traces"]
+        command = [sys.executable, "-m", "demo.traces", "--listen", address]
+        return Part("trace store", command, _accepts(address))
+
     def echo(self) -> Part:
         address = self.addresses["echo"]
         command = [sys.executable, "-m", "mcp_servers.echo", "--http", address]
         return Part("echo server", command, _accepts(address))
 
     def exporter(self) -> Part:
-        document = configuration.exporter(
-            sys.executable, ROOT, self.addresses["echo"], self._mode_file
-        )
+        document = configuration.exporter(sys.executable, ROOT, self.addresses, self._mode_file)
         # What an earlier run left in it would hold here.
         self._mode_file.write_text("ok\n")
         program = Path(sys.executable).with_name("mcp-exporter")
         command = [str(program), "serve", "--config.file", self._write("exporter.yml", document)]
         command += ["--mcp.listen-address", self.addresses["mcp"]]
         command += ["--web.listen-address", self.addresses["exporter"]]
-        return Part("exporter", command, _answers(self.url("exporter", "/-/ready")))
+        environment = configuration.spans_to(self.addresses["traces"])
+        return Part("exporter", command, _answers(self.url("exporter", "/-/ready")), environment)
 
     def alertmanager(self) -> Part:
         source = self._with_receivers()
@@ -91,13 +95,15 @@ class Stack:
         verb = ["server"] if program.name == "grafana" else []
         command = [str(program), *verb, "--homepath", str(_grafana_home(program))]
         environment = configuration.grafana(ROOT, self.state, self.addresses)
+        self._provision_grafana()
         ready = _answers(self.url("grafana", "/api/health"))
         # At its first start it lays out its database.
         return Part("Grafana", command, ready, environment, seconds_to_start=120)
 
     def traffic(self) -> Part:
         command = [sys.executable, "-m", "demo.traffic", self.url("mcp", "/files/mcp")]
-        return Part("traffic", command, lambda: True)
+        environment = configuration.spans_to(self.addresses["traces"])
+        return Part("traffic", command, lambda: True, environment)
 
     def day(self) -> Part:
         command = [sys.executable, "-m", "demo.day", self.url("mcp")]
@@ -108,6 +114,16 @@ class Stack:
     @property
     def _mode_file(self) -> Path:
         return self.state / "flaky-mode"
+
+    def _provision_grafana(self) -> None:
+        """Write the project's provisioning with links to the demo's own traces."""
+        source = ROOT / "grafana" / "provisioning"
+        made = self.state / "provisioning"
+        shutil.copytree(source, made, dirs_exist_ok=True)
+        sources = configuration.data_sources(
+            _read(source / "datasources" / "datasources.yml"), self.addresses["traces"]
+        )
+        self._write("provisioning/datasources/datasources.yml", sources)
 
     def _with_receivers(self) -> configuration.Document:
         """Return Alertmanager's configuration with the receivers whose secrets exist."""

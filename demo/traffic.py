@@ -11,6 +11,8 @@ from typing import Any
 
 from mcp import Client
 
+from demo import instrument
+
 CALLS: dict[str, int] = {"read_file": 10, "list_files": 5}
 """Tool to the number of calls."""
 BOOKS = ("welcome.txt", "signals.txt", "alerts.txt")
@@ -32,4 +34,5 @@ async def _call(client: Client, tool: str, arguments: dict[str, Any], number: in
 
 
 if __name__ == "__main__":
+    instrument.set_up("assistant")
     asyncio.run(drive(sys.argv[1]))

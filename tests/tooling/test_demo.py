@@ -172,6 +172,7 @@ def test_once_makes_the_calls_finds_all_well_and_leaves_nothing(start: Start) ->
     assert any(line.startswith("all 15 100.0 %") for line in lines)
     assert "echo ok up" in lines
     assert "files ok up" in lines
+    assert any(re.fullmatch(r"trace of a call http://\S+/trace/[0-9a-f]{32}", ln) for ln in lines)
     assert run.alive() == []
 
 
@@ -283,6 +284,13 @@ def test_the_runbook_that_alerts_name_is_served(up: Run) -> None:
     assert "MCPServerDown" in requests.get(page, timeout=10).text
 
 
+def test_the_trace_of_a_call_has_the_spans_of_client_exporter_and_server(up: Run) -> None:
+    (page,) = re.findall(r"^  trace of a call +(http://\S+)$", up.said, re.MULTILINE)
+    wait_for(lambda: "files</bdi>" in requests.get(page, timeout=10).text, 30, "its server's span")
+    text = requests.get(page, timeout=10).text
+    assert all(f"{name}</bdi></b>" in text for name in ("assistant", "mcp-exporter", "files"))
+
+
 def test_grafana_is_started_where_it_is_installed_with_our_dashboards(up: Run) -> None:
     (page,) = re.findall(r"^  Grafana +(http://\S+)$", up.said, re.MULTILINE)
     started_with = requests.get(page, timeout=10).text
@@ -298,7 +306,7 @@ def test_a_grafana_that_does_not_start_is_told_and_the_rest_goes_on(
     monkeypatch.setenv("PATH", str(tmp_path))
     interrupt = Uninterrupted()
     with Processes(ROOT, tmp_path / "logs", interrupt) as processes:
-        stack = Stack(addresses.choose({"grafana": 0, "prometheus": 0}), tmp_path)
+        stack = Stack(addresses.choose({"grafana": 0, "prometheus": 0, "traces": 0}), tmp_path)
         Demo(stack, processes, interrupt)._start_grafana()
     said = capsys.readouterr().out
     assert "without Grafana: Grafana ended at its start, with exit code 1" in said

@@ -19,6 +19,8 @@ ADDRESSES = {
     "prometheus": "127.0.0.1:1002",
     "alertmanager": "127.0.0.1:1003",
     "grafana": "127.0.0.1:1004",
+    "traces": "127.0.0.1:1005",
+    "echo": "127.0.0.1:1006",
 }
 
 
@@ -119,9 +121,11 @@ def test_the_sources_are_left_as_they_were(
 
 def test_the_exporter_accepts_its_configuration(tmp_path: Path) -> None:
     file = tmp_path / "exporter.yml"
-    made = configuration.exporter("python", ROOT, "127.0.0.1:1006", tmp_path / "mode")
+    made = configuration.exporter("python", ROOT, ADDRESSES, tmp_path / "mode")
     file.write_text(yaml.safe_dump(made))
     loaded = load_config(file, {})
+    assert loaded.tracing is not None
+    assert loaded.tracing.endpoint == "http://127.0.0.1:1005/v1/traces"
     assert sorted(loaded.servers) == ["echo", "files", "flaky"]
 
 
@@ -131,4 +135,15 @@ def test_grafana_listens_on_loopback_and_reads_the_projects_dashboards(tmp_path:
     assert settings["GF_SERVER_HTTP_PORT"] == "1004"
     assert settings["PROMETHEUS_URL"] == "http://127.0.0.1:1002"
     assert Path(settings["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]).is_file()
-    assert Path(settings["GF_PATHS_PROVISIONING"]).is_dir()
+    assert settings["GF_PATHS_PROVISIONING"] == str(tmp_path / "provisioning")
+
+
+def test_an_exemplar_in_grafana_leads_to_the_demos_own_page() -> None:
+    source = yaml.safe_load((ROOT / "grafana/provisioning/datasources/datasources.yml").read_text())
+    made = configuration.data_sources(source, "127.0.0.1:1005")["datasources"]
+    by_uid = {each["uid"]: each for each in made}
+    (page,) = by_uid["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    assert page["name"] == "trace_id"
+    # Grafana makes one dollar of two.
+    assert page["url"] == "http://127.0.0.1:1005/trace/$${__value.raw}"
+    assert by_uid.keys() == {"prometheus", "alertmanager"}
