@@ -1,10 +1,11 @@
 """Tries docker-compose.yml on a real engine: `python3 -m scripts.compose_check`.
 
 Builds and starts it, looks at every container and every port, calls a tool through the exporter,
-sends an alert to the inbox, takes all down and up again and looks whether anything was lost. It is
-a project of its own: a stack that already runs keeps its containers and its data. At the end only
-the images are left. Needs a Docker engine with `docker compose` or docker-compose 1.29, and nothing
-outside Python's standard library. Exit code 0 means that everything held.
+follows its exemplar to its trace, sends an alert to the inbox, takes all down and up again and
+looks whether anything was lost. It is a project of its own: a stack that already runs keeps its
+containers and its data. At the end only the images are left. Needs a Docker engine with `docker
+compose` or docker-compose 1.29, and nothing outside Python's standard library. Exit code 0 means
+that everything held.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from urllib.parse import urlencode
 from scripts.compose_stack import CheckError, Stack, found, say, see
 
 PROJECT = "mcp-exporter-check"
-SERVICES = ("exporter", "prometheus", "alertmanager", "grafana", "mailpit")
+SERVICES = ("exporter", "prometheus", "alertmanager", "grafana", "mailpit", "jaeger")
 PORTS = {
     "MCP_PORT": 6279,
     "MCP_WEB_PORT": 6280,
@@ -32,6 +33,7 @@ PORTS = {
     "ALERTMANAGER_PORT": 9093,
     "GRAFANA_PORT": 3000,
     "MAILPIT_PORT": 8025,
+    "JAEGER_PORT": 16686,
 }
 MCP_SERVERS = {"echo", "files", "flaky"}
 FIRST_CALL: tuple[str, dict[str, str]] = ("list_files", {})
@@ -91,11 +93,15 @@ def _check(stack: Stack, *, build: bool) -> None:
     see("MCP servers that are up", partial(_servers, stack), SECONDS_TO_SEE)
     calls = _call(stack, *FIRST_CALL)
     now = time.time()
+    if "jaeger" in stack.services:
+        see("trace of a call in Jaeger", partial(_trace, stack), SECONDS_TO_SEE)
     subject = _alert(stack)
     silence = _silence(stack)
     if "grafana" in stack.services:
         see("dashboards in Grafana", partial(_dashboards, stack), SECONDS_TO_SEE)
-        see("Prometheus in Grafana", partial(_data_source, stack), SECONDS_TO_SEE)
+        for uid in ("prometheus", "jaeger"):
+            if uid in stack.services:
+                see(f"{uid} in Grafana", partial(_data_source, stack, uid), SECONDS_TO_SEE)
     _ends_well(stack)
     stack.run("down")
     _start(stack)
@@ -189,6 +195,20 @@ def _query(stack: Stack, query: str, at: float | None = None) -> list[dict[str, 
     return series
 
 
+def _trace(stack: Stack) -> str:
+    """The span that the exemplar of the first call leads to."""
+    series = f'mcp_tool_call_duration_seconds_bucket{{server="files",tool="{FIRST_CALL[0]}"}}'
+    now = time.time()
+    words = {"query": series, "start": f"{now - SECONDS_TO_SEE:.3f}", "end": f"{now:.3f}"}
+    reply = stack.ask("PROMETHEUS_PORT", f"/api/v1/query_exemplars?{urlencode(words)}")
+    labels = [e["labels"] for one in reply["data"] for e in one["exemplars"]]
+    if not labels:
+        raise CheckError("Prometheus has no exemplar of the call")
+    traces = stack.ask("JAEGER_PORT", f"/api/traces/{labels[-1]['trace_id']}")["data"]
+    named = {s["spanID"]: str(s["operationName"]) for trace in traces for s in trace["spans"]}
+    return named.get(labels[-1]["span_id"], "")
+
+
 def _alert(stack: Stack) -> str:
     labels = {"alertname": ALERT, "severity": "critical", "job": "mcp-exporter", "server": "files"}
     notes = {"summary": SUMMARY, "description": "Nothing is wrong."}
@@ -224,16 +244,13 @@ def _dashboards(stack: Stack) -> list[str]:
     return [d["title"] for d in stack.ask("GRAFANA_PORT", "/api/search?type=dash-db")]
 
 
-def _data_source(stack: Stack) -> str:
+def _data_source(stack: Stack, uid: str) -> str:
     """What the plugin itself says: it may be gone while the dashboards are still there."""
     password = os.environ["GRAFANA_ADMIN_PASSWORD"]
     login = b64encode(f"admin:{password}".encode()).decode()
     headers = {"Authorization": f"Basic {login}"}
-    return str(
-        stack.ask("GRAFANA_PORT", "/api/datasources/uid/prometheus/health", headers=headers)[
-            "status"
-        ]
-    )
+    path = f"/api/datasources/uid/{uid}/health"
+    return str(stack.ask("GRAFANA_PORT", path, headers=headers)["status"])
 
 
 def _ends_well(stack: Stack) -> None:

@@ -71,7 +71,14 @@ def addresses_of_alertmanager() -> set[str]:
 
 def addresses_of_grafana() -> set[str]:
     told = SERVICES["grafana"]["environment"]
-    return {urlsplit(told[name]).netloc for name in ("PROMETHEUS_URL", "ALERTMANAGER_URL")}
+    names = ("PROMETHEUS_URL", "ALERTMANAGER_URL", "JAEGER_URL")
+    return {urlsplit(told[name]).netloc for name in names}
+
+
+def addresses_of_exporter() -> set[str]:
+    tracing = load_config(ROOT / "deploy/compose.exporter.yml", {}).tracing
+    assert tracing is not None
+    return {urlsplit(tracing.endpoint).netloc}
 
 
 @EVERY_SERVICE
@@ -97,8 +104,9 @@ def reachable_from(name: str) -> set[str]:
     return {other for other, service in SERVICES.items() if own & set(service["networks"])} - {name}
 
 
-def test_only_prometheus_reaches_the_exporter_and_every_service_whom_it_talks_to() -> None:
-    assert reachable_from("exporter") == {"prometheus"}
+def test_only_those_reach_the_exporter_whom_it_talks_to_and_so_everywhere() -> None:
+    assert reachable_from("exporter") == {"prometheus", "jaeger"}
+    assert reachable_from("jaeger") == {"exporter", "grafana"}
     assert reachable_from("prometheus") == {"exporter", "alertmanager", "grafana"}
     assert reachable_from("mailpit") == {"alertmanager"}
     named = [network for service in SERVICES.values() for network in service["networks"]]
@@ -212,6 +220,18 @@ def test_grafana_is_told_every_variable_that_its_provisioning_names() -> None:
     assert named <= SERVICES["grafana"]["environment"].keys()
 
 
+def test_the_dot_of_a_call_leads_to_the_store_that_has_its_span() -> None:
+    path = ROOT / "grafana/provisioning/datasources/datasources.yml"
+    sources = {each["uid"]: each for each in yaml.safe_load(path.read_text())["datasources"]}
+    (link,) = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    store = sources[link["datasourceUid"]]
+    (exporters,) = addresses_of_exporter()
+    asked = urlsplit(SERVICES["grafana"]["environment"][store["url"].strip("${}")])
+    assert asked.hostname == exporters.partition(":")[0]
+    assert link["name"] == "trace_id"
+    assert "--enable-feature=exemplar-storage" in SERVICES["prometheus"]["command"]
+
+
 def test_grafana_keeps_the_plugins_that_its_image_brings() -> None:
     told = SERVICES["grafana"]["environment"]
     assert told["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
@@ -225,8 +245,13 @@ def test_grafana_finds_the_dashboards_where_its_provider_looks() -> None:
 
 @pytest.mark.parametrize(
     "addresses",
-    [addresses_of_prometheus(), addresses_of_alertmanager(), addresses_of_grafana()],
-    ids=["prometheus", "alertmanager", "grafana"],
+    [
+        addresses_of_prometheus(),
+        addresses_of_alertmanager(),
+        addresses_of_grafana(),
+        addresses_of_exporter(),
+    ],
+    ids=["prometheus", "alertmanager", "grafana", "exporter"],
 )
 def test_every_address_in_a_configuration_is_a_service(addresses: set[str]) -> None:
     hosts = {address.partition(":")[0] for address in addresses} - {"localhost"}
