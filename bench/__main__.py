@@ -24,17 +24,17 @@ from bench.load.usage import memory_of, peak_memory_of, pin
 from bench.page import Footprint, Run
 from bench.peers import version
 from bench.plan import ERAS, PAYLOADS, SESSIONS, Traits, plan
-from bench.report.bars import verdicts
+from bench.report.bars import tracing_verdicts, verdicts
 from bench.report.machine import describe, nginx_version
 from bench.report.tables import Book, tables
 from bench.rounds import Rounds
-from bench.scenarios import figures, slopes
+from bench.scenarios import figures, slopes, tracing
 from bench.scenarios.figures import MILLION, Figures
 from bench.testbed import Testbed, TestbedError
 from scripts.debian import UnavailableError
 from scripts.environment import say
 
-PARTS = ("rounds", "figures", "slopes")
+PARTS = ("rounds", "figures", "slopes", "tracing")
 SECONDS_FOR_A_MILLION = 300.0
 
 
@@ -73,7 +73,7 @@ def arguments() -> argparse.Namespace:
 def smoke(given: argparse.Namespace) -> argparse.Namespace:
     """One short round, without other people's proxies: whether everything still works."""
     given.rounds, given.seconds, given.sessions = 1, 0.1, [1, 16]
-    given.parts = ["rounds", "figures"]
+    given.parts = ["rounds", "figures", "tracing"]
     given.only = [kind.name for kind in ALL if not issubclass(kind, Peer)]
     return given
 
@@ -94,6 +94,8 @@ class Bench:
             self._figures()
         if "slopes" in self._given.parts:
             self._slopes()
+        if "tracing" in self._given.parts:
+            self._try("tracing", self._tracing)
 
     def _rounds(self) -> None:
         given = self._given
@@ -177,6 +179,13 @@ class Bench:
         measure = slopes.SLOPES[name]
         self.run.slopes[name] = measure(testbed, self._given.rounds, self._given.seconds)
 
+    def _tracing(self, testbed: Testbed) -> None:
+        given = self._given
+        settling = 0.0 if given.smoke else figures.SETTLING
+        rounds = given.rounds if given.smoke else given.rounds + 2
+        self.run.machine["nginx"] = nginx_version(nginx.provide())
+        self.run.tracing = tracing.measure(testbed, rounds, given.seconds, settling)
+
     def _try(self, name: str, step: Callable[[Testbed], None]) -> None:
         say(f"measuring {name}")
         try:
@@ -206,7 +215,9 @@ def memory(proxy: Proxy, measure: Callable[[int], float]) -> float:
 def told(run: Run) -> str:
     """The tables of a run in Markdown."""
     book = Book(run.rows)
-    return "\n".join([*verdicts(book, run.figures), "", tables(book)])
+    return "\n".join(
+        [*verdicts(book, run.figures), "", *tracing_verdicts(run.tracing), "", tables(book)]
+    )
 
 
 def main() -> int:

@@ -13,11 +13,12 @@ from pathlib import Path
 import msgspec
 
 from bench.plan import ERAS, PAYLOADS, Row
-from bench.report.bars import verdicts
+from bench.report.bars import tracing_verdicts, verdicts
 from bench.report.machine import load
 from bench.report.tables import TIMES, Book, cpu, micro, other, rate, table, tables, times, whole
 from bench.scenarios.figures import Figures
 from bench.scenarios.slopes import Held, Slope
+from bench.scenarios.tracing import TracingCost
 from bench.servers.answers import LEGACY
 from tests.support.paths import ROOT
 
@@ -52,6 +53,7 @@ class Run(msgspec.Struct):
     held: dict[str, Held]
     skipped: dict[str, str]
     failures: list[str]
+    tracing: TracingCost | None = None
 
 
 def parts(run: Run) -> Mapping[str, str]:
@@ -67,6 +69,13 @@ def parts(run: Run) -> Mapping[str, str]:
         "sessions": sessions(run),
         "cells": tables(book),
     }
+
+
+def traced(run: Run) -> Mapping[str, str]:
+    """The same for what tracing costs, from a run of its own."""
+    found = run.tracing
+    meanwhile = "" if found is None else f"Meanwhile: {load(found.busy)}.\n\n"
+    return {"tracing": meanwhile + "\n".join(tracing_verdicts(found))}
 
 
 def machine(run: Run) -> str:
@@ -178,7 +187,8 @@ def read(path: Path) -> Run:
 
 def main() -> int:
     run = read(RESULTS / "rows.json")
-    PAGE.write_text(written(PAGE.read_text(), parts(run)))
+    found = {**parts(run), **traced(read(RESULTS / "tracing" / "rows.json"))}
+    PAGE.write_text(written(PAGE.read_text(), found))
     from bench.report.plots import draw  # draws with a library that is slow to load
 
     draw(run.slopes, PAGE.parent / "pictures")

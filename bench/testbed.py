@@ -75,10 +75,21 @@ class Testbed:
     def backend(self, processor: int | None, tools: int = 10) -> tuple[str, int]:
         """Start a server over HTTP; its address and its process."""
         command = [sys.executable, "-m", "bench.servers.http_server", f"--tools={tools}"]
-        process = self.start("backend", command, processor, speaks=True)
+        return self._listening("backend", command, processor)
+
+    def collector(self) -> str:
+        """Start what takes spans, beside what is measured; its address."""
+        command = [sys.executable, "-m", "bench.servers.collector"]
+        return self._listening("collector", command, self.rest)[0]
+
+    def _listening(
+        self, name: str, command: Sequence[str], processor: int | None
+    ) -> tuple[str, int]:
+        """Start a server that says its port; its address and its process."""
+        process = self.start(name, command, processor, speaks=True)
         line = process.stdout.readline() if process.stdout else b""
         if not line:
-            raise TestbedError(f"the backend did not start:\n{self.log('backend').read_text()}")
+            raise TestbedError(f"the {name} did not start:\n{self.log(name).read_text()}")
         return f"127.0.0.1:{json.loads(line)['port']}", process.pid
 
     def child(self, tools: int = 10) -> list[str]:

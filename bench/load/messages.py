@@ -21,6 +21,8 @@ _FIELDS = (
     "POST {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench/1\r\n"
     "Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
 )
+_PLACE = b"#########"
+"""Where a call's id goes in a header: it has as many digits."""
 _META = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -55,6 +57,11 @@ class Talk(msgspec.Struct, frozen=True):
     size: int = 0
     is_streamed: bool = False
     tools: int = 1
+    trace_flags: str = ""
+    """Of the trace context in ``_meta``: "00" where the client does not keep the trace, "01" where
+    it does. Without, there is none."""
+    has_trace_header: bool = False
+    """Whether each request has a header ``traceparent`` of its own."""
 
     @property
     def names(self) -> list[str]:
@@ -70,6 +77,8 @@ class Talk(msgspec.Struct, frozen=True):
         meta: dict[str, Any] = dict(_META) if self.era == MODERN else {}
         if self.is_streamed:
             meta["progressToken"] = TOKEN
+        if self.trace_flags:
+            meta["traceparent"] = f"00-{'a' * 32}-{'b' * 16}-{self.trace_flags}"
         params = {"name": name, "arguments": self._arguments()} | ({"_meta": meta} if meta else {})
         text = json.dumps(params, separators=(",", ":")).encode()
         return b'{"jsonrpc":"2.0","id":', b',"method":"tools/call","params":%b}' % text
@@ -132,6 +141,8 @@ class Http(msgspec.Struct, frozen=True):
         turns = itertools.cycle([*self._shapes(session)])
         for number in itertools.count(FIRST_ID):
             head, tail = next(turns)
+            if self.talk.has_trace_header:
+                head = head.replace(_PLACE, b"%d" % number)
             yield number, b"%b%d%b" % (head, number, tail)
 
     def _shapes(self, session: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -151,6 +162,10 @@ class Http(msgspec.Struct, frozen=True):
         return b"MCP-Protocol-Version: %b\r\n%b" % (LEGACY.encode(), named)
 
     def _fields(self, session: bytes, name: str) -> bytes:
+        trace = b"traceparent: 00-%b%b-%b-00\r\n" % (b"a" * 23, _PLACE, b"b" * 16)
+        return self._era_fields(session, name) + trace * self.talk.has_trace_header
+
+    def _era_fields(self, session: bytes, name: str) -> bytes:
         if self.talk.era == LEGACY:
             return self._session_fields(session)
         lines = f"MCP-Protocol-Version: {MODERN}\r\nMcp-Method: tools/call\r\nMcp-Name: {name}\r\n"

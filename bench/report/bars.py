@@ -8,6 +8,7 @@ import msgspec
 
 from bench.report.tables import TIMES, Book, cpu, table
 from bench.scenarios.figures import MILLION, Figures
+from bench.scenarios.tracing import EVERYTHING, HEADER, NOTHING, UNSAMPLED, TracingCost
 from bench.servers.answers import LEGACY
 
 HEADINGS = ("figure", "measured", "bar", "stretch", "verdict")
@@ -18,7 +19,7 @@ class Bar(msgspec.Struct, frozen=True):
 
     name: str
     value: float | None
-    bar: float
+    bar: float | None
     stretch: float | None
     unit: str = f"{TIMES} nginx"
     is_least: bool = False
@@ -28,6 +29,8 @@ class Bar(msgspec.Struct, frozen=True):
     def verdict(self) -> str:
         if self.value is None:
             return "not measured"
+        if self.bar is None:
+            return ""
         if self.stretch is not None and self._clears(self.stretch):
             return "stretch"
         return "met" if self._clears(self.bar) else "**missed**"
@@ -39,13 +42,15 @@ class Bar(msgspec.Struct, frozen=True):
     def line(self) -> list[str]:
         sign = "≥" if self.is_least else "≤"
         measured = "" if self.value is None else f"{self._said(self.value)}{self.note}"
-        stretch = "" if self.stretch is None else f"{sign} {self._said(self.stretch)}"
-        return [self.name, measured, f"{sign} {self._said(self.bar)}", stretch, self.verdict]
+        bars = [
+            "" if bar is None else f"{sign} {self._said(bar)}" for bar in (self.bar, self.stretch)
+        ]
+        return [self.name, measured, *bars, self.verdict]
 
     def _said(self, value: float) -> str:
         if self.unit == "1/":
             return f"1/{1 / value:.0f}" if value else "0"
-        return f"{value:.3g} {self.unit}"
+        return f"{value:.3g} {self.unit}".rstrip()
 
 
 def bars(book: Book, figures: Figures) -> Iterator[Bar]:
@@ -81,6 +86,24 @@ def bars(book: Book, figures: Figures) -> Iterator[Bar]:
         yield Bar(name, ratio, 1.2, None, f"{TIMES} without scrapes")
 
 
+def tracing_bars(found: TracingCost) -> Iterator[Bar]:
+    """What tracing costs. The relaying thread's own time is what it takes more than with it off."""
+    off = f"{TIMES} tracing off"
+    for name, bar, stretch in (("no context", 0.2, 0.0), ("unsampled", 1, 0.3), ("sampled", 8, 5)):
+        value = scaled(found.relaying[name], 1e6)
+        yield Bar(f"relaying thread, a call: {name}", value, bar, stretch, "µs more")
+    sampled = scaled(found.sampled, 1e6)
+    yield Bar("whole process, every call kept and sent", sampled, 20, 12, "µs more")
+    yield Bar("p99, 16 sessions, every call kept", found.p99[EVERYTHING], 2, 1.3, off)
+    yield Bar("CPU, each call with a header `traceparent`", found.cpu[HEADER], 1.1, None, off)
+    yield Bar("CPU, 16 sessions, nothing kept", found.of_nginx, 2.0, 1.5)
+    yield Bar("memory idle", found.memory, 6, None, "MiB more")
+    yield Bar("spans that were sent, of those recorded", found.sent, 1, None, "", is_least=True)
+    # No bars: what whoever switches it on wants to know.
+    for name in (NOTHING, UNSAMPLED, EVERYTHING):
+        yield Bar(f"CPU, 16 sessions, {name}", found.cpu[name], None, None, off)
+
+
 def against(book: Book, payload: str, sessions: int) -> float | None:
     """Processor time as a multiple of nginx's."""
     mine = book.find("exporter", payload, sessions, LEGACY, "http")
@@ -110,3 +133,10 @@ def scaled(value: float | None, factor: float) -> float | None:
 def verdicts(book: Book, figures: Figures) -> list[str]:
     """The table of all bars."""
     return table(HEADINGS, [bar.line() for bar in bars(book, figures)])
+
+
+def tracing_verdicts(found: TracingCost | None) -> list[str]:
+    """The table of what tracing costs; nothing where that was not measured."""
+    if found is None:
+        return []
+    return table(HEADINGS, [bar.line() for bar in tracing_bars(found)])

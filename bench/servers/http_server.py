@@ -11,6 +11,7 @@ import asyncio
 import functools
 import json
 import sys
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -84,9 +85,9 @@ class Connection(asyncio.Protocol):
             self._loop.call_soon(self._send_event, messages, number + 1)
 
 
-async def main(tools: int) -> None:
+async def serve(build: Callable[[], asyncio.Protocol]) -> None:
+    """Say the port, and take connections until the standard input ends."""
     loop = asyncio.get_running_loop()
-    build = functools.partial(Connection, tools)
     server = await loop.create_server(build, "127.0.0.1", 0, backlog=1024)
     sys.stdout.write(json.dumps({"port": server.sockets[0].getsockname()[1]}) + "\n")
     sys.stdout.flush()
@@ -99,4 +100,4 @@ if __name__ == "__main__":
     arguments.add_argument("--cpu", type=int)
     given = arguments.parse_args()
     pin(given.cpu)
-    uvloop.run(main(given.tools))
+    uvloop.run(serve(functools.partial(Connection, given.tools)))

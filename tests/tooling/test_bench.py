@@ -14,19 +14,22 @@ from bench import nginx
 from bench.load.generator import Measured, last_event, quantile
 from bench.load.messages import FIRST_ID, TOKEN, Http, Talk, WrongReplyError
 from bench.load.usage import Cpu, difference
-from bench.page import PAGE, RESULTS, parts, written
+from bench.page import PAGE, RESULTS, parts, traced, written
 from bench.page import read as load_run
 from bench.peers import LOCKS, RENEWAL, version
 from bench.plan import Cell, Row, Traits, plan, takes_part, turns
-from bench.report.bars import Bar, bars, verdicts
+from bench.report.bars import Bar, bars, tracing_bars, tracing_verdicts, verdicts
 from bench.report.plots import plot
 from bench.report.tables import TIMES, Book, cpu, micro, p50, table, tables
 from bench.scenarios.figures import Figures
 from bench.scenarios.slopes import Slope
+from bench.scenarios.tracing import EVERYTHING, HEADER, NOTHING, UNSAMPLED, TracingCost
 from bench.servers.answers import EVENTS, LARGE, LEGACY, MODERN, answer
+from exporter.protocol import trace_context
 from exporter.protocol.jsonrpc import read
 
 TALKS = [Talk(), Talk(size=LARGE), Talk(is_streamed=True), Talk(tools=3)]
+TALKS += [Talk(trace_flags="01"), Talk(has_trace_header=True)]
 TALKS += [msgspec.structs.replace(talk, era=MODERN) for talk in TALKS]
 
 
@@ -231,6 +234,33 @@ def test_bars_look_at_the_right_cells() -> None:
     }
 
 
+def test_the_bars_of_tracing_are_held_against_what_was_measured() -> None:
+    found = TracingCost(
+        cpu=dict.fromkeys((HEADER, NOTHING, UNSAMPLED, EVERYTHING), 1.2),
+        p99={EVERYTHING: 1.25},
+        sampled=13e-6,
+        of_nginx=1.9,
+        memory=7.0,
+        relaying={"no context": 0.1e-6, "unsampled": 0.2e-6, "sampled": 9e-6},
+        sent=1.0,
+        busy=[0.0],
+    )
+    assert [bar.verdict for bar in tracing_bars(found)] == [
+        "met", "stretch", "**missed**", "met", "stretch", "**missed**", "met", "**missed**", "met",
+        "", "", "",
+    ]  # fmt: skip
+    assert len(tracing_verdicts(found)) == 2 + 12
+    assert tracing_verdicts(None) == []
+
+
+def test_each_request_has_a_trace_header_of_its_own_where_that_is_wanted() -> None:
+    calls = Http(Talk(has_trace_header=True), "localhost:1", "/mcp").calls(b"")
+    headers = [re.findall(rb"traceparent: (\S+)\r\n", next(calls)[1]) for _ in range(2)]
+    assert headers[0] != headers[1]
+    for (header,) in headers:
+        assert trace_context.valid(header.decode()) == header.decode()
+
+
 def test_tables_have_a_line_for_each_cell() -> None:
     text = tables(Book([row("exporter", 0, 61e-6), row("nginx", 0, 40e-6)]))
     assert "### small, 2025-11-25, in front of an HTTP server" in text
@@ -280,8 +310,9 @@ def test_the_page_and_its_plots_are_what_the_rows_say() -> None:
     run = load_run(RESULTS / "rows.json")
     page = PAGE.read_text()
     assert re.findall("<!-- measured: (.*) -->", page) == re.findall("<!-- end: (.*) -->", page)
-    assert set(re.findall("<!-- measured: (.*) -->", page)) == set(parts(run))
-    assert written(page, parts(run)) == page
+    found = {**parts(run), **traced(load_run(RESULTS / "tracing" / "rows.json"))}
+    assert set(re.findall("<!-- measured: (.*) -->", page)) == set(found)
+    assert written(page, found) == page
     assert {f"cost-{name}.svg" for name in run.slopes} <= {
         picture.name for picture in (PAGE.parent / "pictures").iterdir()
     }
