@@ -20,7 +20,7 @@ class Credentials:
     """What the files said."""
 
     tokens: Tokens | None = None
-    """``None``: everybody may come in."""
+    """``None``: no token is demanded."""
     mcp_tls: ssl.SSLContext | None = None
     web: WebConfig | None = None
     web_tls: ssl.SSLContext | None = None
@@ -28,7 +28,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class AccessFiles:
-    """Which files say who may come in."""
+    """The files with tokens, certificates and passwords."""
 
     tokens: Path | None = None
     mcp_tls: ServerTls | None = None
@@ -72,7 +72,7 @@ class AllowedNames:
     web_hosts: frozenset[str] = frozenset()
 
     def mcp_policy(self, host: str, external_url: str | None, *, is_guarded: bool) -> OriginPolicy:
-        """What the MCP listener, bound to ``host``, lets in."""
+        """Which hosts and origins the MCP listener, bound to ``host``, accepts."""
         return OriginPolicy(
             is_loopback=is_loopback_name(host),
             is_guarded=is_guarded,
@@ -81,7 +81,7 @@ class AllowedNames:
         )
 
     def web_policy(self, host: str, external_url: str | None) -> OriginPolicy:
-        """What the scrape listener, bound to ``host``, lets in where no password is demanded."""
+        """The same of the scrape listener, where no password is demanded."""
         return OriginPolicy(
             is_loopback=is_loopback_name(host),
             hosts=self.web_hosts | _own(external_url),
@@ -99,4 +99,4 @@ def _context(tls: ServerTls | None) -> ssl.SSLContext | None:
 
 
 UNRESTRICTED = AccessFiles()
-"""Everybody may come in, without TLS."""
+"""No authentication, no TLS."""

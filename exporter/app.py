@@ -65,7 +65,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line says: where to listen, whom to let in, how to stop."""
+    """What the command line says: where to listen, which clients to accept, how to stop."""
 
     mcp_host: str
     mcp_port: int
@@ -115,7 +115,7 @@ def build(source: ConfigSource, settings: Settings, revision: str = "") -> App:
     )
     mcp = HttpServer(gateway, asyncio.get_running_loop(), listener_limits(limits))
     web = WebThread(
-        metrics.turned_away, settings.names.web_policy(settings.web_host, settings.external_url)
+        metrics.count_rejection, settings.names.web_policy(settings.web_host, settings.external_url)
     )
     listeners = Listeners(gateway, mcp, web, settings.access, credentials)
     spans = SpanExport(metrics)
@@ -308,7 +308,7 @@ class App:
         await drained
 
     async def _be_scraped(self, delay: float) -> None:
-        """Wait until the last counts were read, where somebody reads them at all."""
+        """Wait until the last counts were scraped, where there are scrapes at all."""
         now = monotonic()
         deadline = now + delay
         since = now

@@ -1,4 +1,4 @@
-"""Both listeners, MCP's and the scrape's: where they listen, what they bound, who may come in."""
+"""Both listeners, MCP's and the scrape's: where they listen, their limits, whom they accept."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ class Listeners:
         self._gateway.admission.apply(limits)
 
     def paths(self) -> tuple[Path, ...]:
-        """The files that say who may come in."""
+        """The files with tokens, certificates and passwords."""
         return self._files.paths(self._credentials.web)
 
     def prepare(self) -> Callable[[], None]:
-        """Read the files that say who may come in; what is returned puts that into force.
+        """Read the files of authentication; what is returned applies them.
 
         Raises ``ConfigError``.
         """

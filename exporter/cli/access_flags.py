@@ -1,4 +1,4 @@
-"""The flags that say who may come in."""
+"""The flags of authentication: tokens, certificates, allowed hosts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add(flag: Flags) -> None:
     """Add them to a command."""
-    flag.file("--mcp.token-file", "the bearer tokens that let clients in: lines of NAME: TOKEN")
+    flag.file("--mcp.token-file", "the bearer tokens of clients: lines of NAME: TOKEN")
     flag.file("--mcp.tls-cert-file", "the certificate of the MCP listener, which then speaks TLS")
     flag.file("--mcp.tls-key-file", "the key of that certificate")
     flag.file("--mcp.tls-client-ca-file", "whose certificates clients must present")
@@ -94,7 +94,7 @@ def _items(text: str) -> frozenset[str]:
 
 
 def check(host: str, *, is_loopback: bool, is_guarded: bool) -> None:
-    """Refuse to listen where strangers could call every tool. Raises ``ConfigError``."""
+    """Raise ``ConfigError`` for an address where anybody could call every tool."""
     if not is_loopback and not is_guarded:
         raise ConfigError(
             f"--mcp.listen-address: {host} can be reached from other machines, which could then "

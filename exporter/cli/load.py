@@ -93,7 +93,7 @@ class Load:
         self._result = result
 
     async def run(self, calls: int, concurrency: int, show: Callable[[int], None]) -> None:
-        """Make the calls, so many at once; ``show`` hears how many there were so far."""
+        """Make the calls, so many at once; ``show`` is called with the number so far."""
         left = iter(range(_FIRST_ID, _FIRST_ID + calls))
         try:
             await asyncio.gather(*(self._work(left, show) for _ in range(concurrency)))

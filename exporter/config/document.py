@@ -79,7 +79,7 @@ class Node:
         ]
 
     def text(self) -> str:
-        """A string, with its variables expanded. Numbers and booleans are refused: YAML would
+        """A string, with its variables expanded. Numbers and booleans are rejected: YAML would
         already have changed what was written (`on`, `0755`, `1e3`)."""
         if self.kind in ("a number", "a boolean", "a date"):
             raise self.error(f"must be a string, not {self.kind}; put it in quotes")

@@ -63,7 +63,7 @@ class Value:
 
 
 def read(text: str, *, strict: bool = False) -> Value:
-    """The value of a whole text; ``strict`` refuses control characters in strings, which editors
+    """The value of a whole text; ``strict`` rejects control characters in strings, which editors
     accept. Raises ``JsonError``."""
     reader = _Reader(text, strict)
     value = reader.value(0)

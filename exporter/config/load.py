@@ -57,7 +57,7 @@ def parse_config(
     root = document.read(text, source, variables.expand)
     top = root.mapping()
     if Path(source).name not in client_keys.FILES_OF_MORE:
-        validators.refuse_unknown(
+        validators.reject_unknown(
             top,
             ("mcpServers", "servers", "limits", "tracing", *_OWN_KEYS),
             client_keys.FILE_KEYS | client_keys.LISTING_KEYS,
@@ -98,7 +98,7 @@ def parse_servers(
         if key in top:
             raise top[key].error("only servers are read here; write it into --config.file")
     ignored = client_keys.FILE_KEYS | client_keys.LISTING_KEYS
-    validators.refuse_unknown(top, ("mcpServers", "servers"), ignored)
+    validators.reject_unknown(top, ("mcpServers", "servers"), ignored)
     listed = _listed(top)
     if listed is None:
         raise _not_listed(root)
@@ -178,7 +178,7 @@ def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Se
     validators.check_name(name, node)
     own = replace(variables, secrets=set())
     given = _flattened(validators.present(replace(node, expand=own.expand)))
-    validators.refuse_unknown(
+    validators.reject_unknown(
         given, (*_SERVER_KEYS, *_OWN_KEYS), client_keys.ALIASES | client_keys.SERVER_KEYS
     )
     common = replace(
@@ -207,7 +207,7 @@ def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Se
 
 def _stdio_server(given: Mapping[str, Node], common: Server, variables: Variables) -> Server:
     _check_transport(given, stdio=True)
-    validators.refuse_filled(
+    validators.reject_filled(
         given, ("headers", "proxy", "tls"), 'has no effect beside "command"; remove it'
     )
     cwd = validators.optional(given, "cwd", validators.filled, "")
@@ -226,7 +226,7 @@ def _http_server(
     given: Mapping[str, Node], address: Node, common: Server, variables: Variables
 ) -> Server:
     transport = _check_transport(given, stdio=False)
-    validators.refuse_filled(
+    validators.reject_filled(
         given, _STDIO_KEYS, f"has no effect beside {quoted(validators.last(address))}; remove it"
     )
     headers = given["headers"].mapping() if "headers" in given else {}
@@ -242,7 +242,7 @@ def _http_server(
 
 def _tls(node: Node, variables: Variables) -> UpstreamTls:
     given = validators.present(node)
-    validators.refuse_unknown(given, ("ca_file", "cert_file", "key_file", "server_name"), ())
+    validators.reject_unknown(given, ("ca_file", "cert_file", "key_file", "server_name"), ())
     if ("cert_file" in given) is not ("key_file" in given):
         raise node.error('has one of "cert_file" and "key_file"; give both')
     ca, cert, key = (
@@ -305,7 +305,7 @@ def _timeout(node: Node, plain: Callable[[Node], float] = validators.duration) -
     if node.kind != "a mapping":
         return Timeout(plain(node))
     given = validators.present(node)
-    validators.refuse_unknown(given, ("idle", "total"), ())
+    validators.reject_unknown(given, ("idle", "total"), ())
     for key in ("idle", "total"):
         if key not in given:
             raise node.error(f'"{key}" is missing; write it like "{{idle: 60s, total: 30m}}"')
@@ -328,7 +328,7 @@ def _limits(node: Node | None) -> Limits:
 
 def _settings(node: Node | None, readers: Mapping[str, Callable[[Node], Any]]) -> dict[str, Any]:
     given = {} if node is None or node.kind == "null" else validators.present(node)
-    validators.refuse_unknown(given, readers, ())
+    validators.reject_unknown(given, readers, ())
     return {key: read(given[key]) for key, read in readers.items() if key in given}
 
 

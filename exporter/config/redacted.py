@@ -36,17 +36,17 @@ def render(config: Config) -> str:
 
 
 def _server(server: Server) -> dict[str, Any]:
-    mask = Redactor(server)
+    redact = Redactor(server)
     shown: dict[str, Any] = {"type": server.transport}
     if server.transport == "stdio":
-        shown["command"] = mask(server.command or "")
-        shown["args"] = [mask(argument) for argument in server.masked_args or server.args]
+        shown["command"] = redact(server.command or "")
+        shown["args"] = [redact(argument) for argument in server.masked_args or server.args]
         shown["env"] = _hidden(server.env)
-        shown["cwd"] = server.cwd and mask(server.cwd)
+        shown["cwd"] = server.cwd and redact(server.cwd)
     else:
-        shown["url"] = mask(masked_url(server.url or ""))
+        shown["url"] = redact(masked_url(server.url or ""))
         shown["headers"] = _hidden(server.headers)
-        shown["proxy"] = server.proxy and mask(masked_proxy(server.proxy))
+        shown["proxy"] = server.proxy and redact(masked_proxy(server.proxy))
         shown["tls"] = server.tls and _tls(server.tls)
     shown["timeout"] = _timeout(server.timeout)
     shown["idle_timeout"] = format_duration(server.idle_timeout)

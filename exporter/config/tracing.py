@@ -38,7 +38,7 @@ def tracing(given: Mapping[str, Node], environ: Mapping[str, str]) -> TracingSet
             "run: pip install 'mcp-exporter[tracing]', or remove tracing"
         )
     named = {} if node.kind == "null" else validators.present(node)
-    validators.refuse_unknown(named, ("endpoint", "headers", "resource", *_READERS), ())
+    validators.reject_unknown(named, ("endpoint", "headers", "resource", *_READERS), ())
     own = {key: read(named[key]) for key, read in _READERS.items() if key in named}
     own = {**_from_variables(environ), **own}
     endpoint = _endpoint(node, named, environ)

@@ -213,7 +213,7 @@ def only_one(given: Mapping[str, Node], keys: Iterable[str]) -> Node | None:
     return found[0] if found else None
 
 
-def refuse_unknown(
+def reject_unknown(
     given: Mapping[str, Node], known: Iterable[str], tolerated: Iterable[str]
 ) -> None:
     allowed = {*known, *tolerated}
@@ -225,7 +225,7 @@ def refuse_unknown(
             raise node.error(f"unknown key; {mend}{listed}")
 
 
-def refuse_filled(given: Mapping[str, Node], keys: Iterable[str], problem: str) -> None:
+def reject_filled(given: Mapping[str, Node], keys: Iterable[str], problem: str) -> None:
     for key in keys:
         if key in given and given[key].raw.value:
             raise given[key].error(problem)

@@ -18,7 +18,7 @@ _EDITOR_FOLDERS = frozenset(
     {".vscode", ".cursor", ".windsurf", ".roo", ".kiro", ".amazonq", _GEMINI}
 )
 
-HARMLESS = frozenset(
+NOT_SECRET = frozenset(
     {"HOME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TMPDIR", "TZ", "USER", "USERPROFILE"}
 )
 """Variables that every process has; whatever else one holds may be a secret."""
@@ -112,7 +112,7 @@ class Variables:
         value = self.environ.get(name, "") or default
         if value is None and name not in self.environ:
             raise ConfigError(f"${{{name}}} is not set; set it, or write ${{{name}:-default}}")
-        if name not in HARMLESS and self.environ.get(name):
+        if name not in NOT_SECRET and self.environ.get(name):
             self._secret(self.environ[name])
         return value or ""
 

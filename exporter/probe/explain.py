@@ -59,7 +59,7 @@ async def explain(server: Server, reaper: Reaper, limit: float | None = None) ->
         record = await probe(
             target,
             recorder,
-            # This probe decides alone: nobody sees the state that a second one would find.
+            # This probe decides alone: there is no second one to confirm it.
             HealthTracker(recorder, is_logged=False, failures_to_error=1),
             ToolTracker(server, recorder, target.redact, is_logged=False),
             timeout=min(limit, server.probe.timeout),
@@ -114,14 +114,14 @@ def _render_step(step: Step) -> str:
 
 def describe(server: Server) -> str:
     """The server's configuration, without secrets."""
-    settings, mask = server.probe, Redactor(server)
+    settings, redact = server.probe, Redactor(server)
     lines = [f"Configuration of {server.name}:", "", f"transport: {server.transport}"]
     if server.command is not None:
-        lines += [f"command: {mask(server.command)}", f"arguments: {len(server.args)}"]
+        lines += [f"command: {redact(server.command)}", f"arguments: {len(server.args)}"]
         lines.append(f"env: {', '.join(server.env) or 'none'}")
     if server.url is not None:
         lines += [
-            f"url: {mask(masked_url(server.url))}",
+            f"url: {redact(masked_url(server.url))}",
             f"headers: {', '.join(server.headers) or 'none'}",
         ]
     interval, timeout = format_duration(settings.interval), format_duration(settings.timeout)

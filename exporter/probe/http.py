@@ -19,7 +19,7 @@ from exporter.probe.target import (
     ReachedError,
     Replied,
     Target,
-    refusal_of,
+    error_text,
 )
 from exporter.protocol import errors
 from exporter.protocol.failures import UpstreamError
@@ -105,7 +105,7 @@ class HttpTarget(Target):
             reply = await self._initialize(offer)
             message = _message_of(reply)
         if message.error is not UNSET:
-            raise ReachedError(refusal_of("initialize", message))
+            raise ReachedError(error_text("initialize", message))
         self._session = reply.session
         self._initialized(reply.data)
         await self._post(INITIALIZED, None, self._legacy_headers())
@@ -131,13 +131,13 @@ class HttpTarget(Target):
             raise reply.failure()
 
     async def _do_without_ping(self, message: Message) -> None:
-        """The server lives, and knows no ``ping``: perhaps it is of the newest era now.
+        """The server is alive, and knows no ``ping``: perhaps it is of the newest era now.
 
         It keeps its session otherwise: another one would be no better.
         """
         discovery = None if self._ignores_discover else await self._try_discover()
         if discovery is None or not self._discovered(discovery.data):
-            raise ReachedError(refusal_of("ping", message))
+            raise ReachedError(error_text("ping", message))
 
     async def _ask(self, method: str, params: Mapping[str, object]) -> Replied:
         number, body = self._compose(method, params)

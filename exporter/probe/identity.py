@@ -41,7 +41,7 @@ def read_offer(data: bytes) -> str | None:
 
     The specification has it in ``error.data.supported``; some only name it in the message.
     """
-    error = _read(data, _RefusalReply).error
+    error = _read(data, _ErrorReply).error
     supported = _read(bytes(error.data), _Supported).supported
     named = [version for version in PROTOCOL_VERSIONS if version in error.message]
     offered = [version for version in supported if _is_sound(version)] or named
@@ -104,13 +104,13 @@ class _Supported(msgspec.Struct):
     supported: list[str] = msgspec.field(default_factory=list)
 
 
-class _Refusal(msgspec.Struct):
+class _ErrorObject(msgspec.Struct):
     message: str = ""
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class _RefusalReply(msgspec.Struct):
-    error: _Refusal = msgspec.field(default_factory=_Refusal)
+class _ErrorReply(msgspec.Struct):
+    error: _ErrorObject = msgspec.field(default_factory=_ErrorObject)
 
 
 def _read(data: bytes, kind: type[Kind]) -> Kind:

@@ -100,7 +100,7 @@ class Prober:
             try:
                 await self._do_what_is_due()
             except Exception:  # a fault of ours must not end the schedule
-                log.exception("probe failed in itself", extra={"server": self._recorder.name})
+                log.exception("probe itself failed", extra={"server": self._recorder.name})
                 self._recorder.failed("probe")
                 self._schedule.probed(monotonic(), monotonic(), is_settled=True)
 

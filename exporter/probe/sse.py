@@ -17,7 +17,7 @@ from exporter.config.model import Server
 from exporter.probe.duplex import DuplexTarget
 from exporter.probe.http_client import ProbeClient, Reply
 from exporter.probe.identity import read_offer
-from exporter.probe.target import INITIALIZED, Era, ProbeEvents, ReachedError, Replied, refusal_of
+from exporter.probe.target import INITIALIZED, Era, ProbeEvents, ReachedError, Replied, error_text
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.spec import LEGACY
 from exporter.transport.http.connector import connector_of
@@ -72,7 +72,7 @@ class SseTarget(DuplexTarget):
     async def _check(self) -> None:
         message, _ = await self._ask("ping", {})
         if message.error is not UNSET:
-            raise ReachedError(refusal_of("ping", message))
+            raise ReachedError(error_text("ping", message))
 
     def _timed_out(self) -> str:
         if self._opening is not None and self._opening.events:
@@ -99,7 +99,7 @@ class SseTarget(DuplexTarget):
             self._transcript.note("note", f"asking in {offer}, which the server offers")
             message, data = await self._initialize(offer)
         if message.error is not UNSET:
-            raise ReachedError(refusal_of("initialize", message))
+            raise ReachedError(error_text("initialize", message))
         self._initialized(data)
         self._send_noted(INITIALIZED)
 

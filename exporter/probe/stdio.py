@@ -21,7 +21,7 @@ from exporter.probe.target import (
     ProbeEvents,
     ReachedError,
     Replied,
-    refusal_of,
+    error_text,
 )
 from exporter.protocol import errors
 from exporter.protocol.failures import Fault, UpstreamError
@@ -104,7 +104,7 @@ class StdioTarget(DuplexTarget):
             return
         if self.era is Era.MODERN or message.error.code != errors.METHOD_NOT_FOUND:
             self.era = Era.UNKNOWN  # as a server says whose wrapper has started it anew
-        raise ReachedError(refusal_of(method, message))
+        raise ReachedError(error_text(method, message))
 
     def _start(self) -> None:
         self._transcript.note("note", f"starting {self.server.command}")
@@ -167,7 +167,7 @@ class StdioTarget(DuplexTarget):
             open_ones = [reply for reply in (discovery, initialization) if not reply.done()]
             if not open_ones:
                 self._forget_negotiation()
-                raise ReachedError(refusal_of("initialize", initialization.result()[0]))
+                raise ReachedError(error_text("initialize", initialization.result()[0]))
             await asyncio.wait(open_ones, return_when=asyncio.FIRST_COMPLETED)
 
     def _has_discovered(self, discovery: asyncio.Future[Replied]) -> bool:

@@ -161,9 +161,9 @@ class Target(ABC):
             message, data = await self._ask(LIST_TOOLS, {"cursor": cursor} if cursor else {})
             page = read_tools(data)
             if page is None and (tools or not self._has_tools):
-                return Listing(tools, refusal_of(LIST_TOOLS, message) if tools else "")
+                return Listing(tools, error_text(LIST_TOOLS, message) if tools else "")
             if page is None:
-                raise UpstreamError(refusal_of(LIST_TOOLS, message), Fault.PROTOCOL)
+                raise UpstreamError(error_text(LIST_TOOLS, message), Fault.PROTOCOL)
             tools.update(page.tools)
             cursor = page.next_cursor
             size += len(data)
@@ -240,7 +240,7 @@ class Target(ABC):
         self.era, self.identity = Era.LEGACY, read_initialization(data)
 
 
-def refusal_of(method: str, message: Message) -> str:
+def error_text(method: str, message: Message) -> str:
     """What a reply says that is not what was asked for, for a person."""
     if message.error is UNSET:
         return f"replied to {method} with something else"

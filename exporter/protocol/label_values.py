@@ -87,7 +87,7 @@ REJECTIONS = (
     "web_unauthorized",
     "write_timeout",
 )
-"""Why the exporter itself refused a request."""
+"""Why the exporter itself rejected a request."""
 
 _SIGKILL = 9
 

@@ -1,1 +1,1 @@
-"""Who may come in, and the way to a server and back."""
+"""Which requests are accepted, and their way to a server and back."""

@@ -1,7 +1,7 @@
-"""How much may be under way at once: what is over a limit is refused, never queued.
+"""How much may be in progress at once: what is over a limit is rejected, never queued.
 
-Every request that is let in holds a lease until its reply is complete or its client gone. Streams,
-which last as long as somebody listens, are counted apart: they must not crowd out the calls.
+Every admitted request holds a slot until its reply is complete or its client gone. Streams, which
+last as long as their client listens, are counted apart: they must not take the slots of calls.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from exporter.config.limits import Bounds
 
 
 class Slots:
-    """Places for so many."""
+    """A limit, named by its setting, and how much of it is in use."""
 
     __slots__ = ("limit", "setting", "taken")
 
@@ -21,7 +21,7 @@ class Slots:
 
 
 class SlotPair:
-    """The way into a server: a place there, and one of those of all servers together."""
+    """A slot of one server, and one of those that all servers share."""
 
     __slots__ = ("own", "total")
 
@@ -29,8 +29,8 @@ class SlotPair:
         self.own = own
         self.total = total
 
-    def enter(self) -> Slots | None:
-        """Take a place; answers what is full where there is none."""
+    def acquire(self) -> Slots | None:
+        """Take both; return the limit that is reached where one is."""
         own, total = self.own, self.total
         if own.taken >= own.limit:
             return own
@@ -40,8 +40,7 @@ class SlotPair:
         total.taken += 1
         return None
 
-    def leave(self) -> None:
-        """Give the place back."""
+    def release(self) -> None:
         self.own.taken -= 1
         self.total.taken -= 1
 
@@ -57,34 +56,34 @@ class ServerSlots:
 
 
 class Admission:
-    """The places of all servers."""
+    """The slots of all servers."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self._requests = Slots("requests_total", bounds.requests_total)
         self._streams = Slots("streams_total", bounds.streams_total)
-        self._gates: dict[str, ServerSlots] = {}
+        self._servers: dict[str, ServerSlots] = {}
 
     def of(self, server: str) -> ServerSlots:
-        """The gates of a server, the same ones for each of that name."""
-        gates = self._gates.get(server)
-        if gates is None:
+        """Return the slots of a server, the same ones for each caller."""
+        slots = self._servers.get(server)
+        if slots is None:
             bounds = self.bounds
-            gates = self._gates[server] = ServerSlots(
+            slots = self._servers[server] = ServerSlots(
                 SlotPair(Slots("requests_per_server", bounds.requests_per_server), self._requests),
                 SlotPair(Slots("streams_per_server", bounds.streams_per_server), self._streams),
             )
-        return gates
+        return slots
 
     def forget(self, server: str) -> None:
-        """The server is gone; who is on the way out still gives back what they hold."""
-        self._gates.pop(server, None)
+        """The server is gone; its last requests still release what they hold."""
+        self._servers.pop(server, None)
 
     def apply(self, bounds: Bounds) -> None:
-        """Other limits from now on. Nobody who is in has to leave."""
+        """Other limits from now on. Requests in progress keep their slots."""
         self.bounds = bounds
         self._requests.limit = bounds.requests_total
         self._streams.limit = bounds.streams_total
-        for gates in self._gates.values():
-            gates.requests.own.limit = bounds.requests_per_server
-            gates.streams.own.limit = bounds.streams_per_server
+        for slots in self._servers.values():
+            slots.requests.own.limit = bounds.requests_per_server
+            slots.streams.own.limit = bounds.streams_per_server

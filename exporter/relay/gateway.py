@@ -61,7 +61,7 @@ class RejectionObserver(Protocol):
     def rejected(self, method: str | None, reason: str) -> None:
         """A request was rejected, and was for no known server."""
 
-    def turned_away(self, reason: str) -> None:
+    def count_rejection(self, reason: str) -> None:
         """A connection was cut in the middle of a response."""
 
 
@@ -108,14 +108,14 @@ class Gateway:
         return True
 
     def screen(self, request: Request) -> tuple[int, str] | None:
-        """Whether a stranger is about to send a large body, which then is not waited for."""
+        """Whether to reject a request before its large body is received."""
         if not self._origins.allows(request):
             return rejection.FOREIGN.status, rejection.FOREIGN.reason
         if not self._is_admitted(request):
             return rejection.UNAUTHORIZED.status, rejection.UNAUTHORIZED.reason
         return None
 
-    def refuse(self, request: Request, status: int, reason: str) -> None:
+    def reject(self, request: Request, status: int, reason: str) -> None:
         """Respond to what broke the rules of HTTP or a limit."""
         if self._origins.allows(request):
             request.response.extra_headers = cors.response_headers(request)
@@ -124,7 +124,7 @@ class Gateway:
 
     def cut(self, reason: str) -> None:
         """Count a connection that was cut in the middle of a response."""
-        self._observer.turned_away(reason)
+        self._observer.count_rejection(reason)
 
     def handle(self, request: Request) -> None:
         """Relay a request, or say why not."""
@@ -173,11 +173,11 @@ class Gateway:
             self._relay(request, upstream)
 
     def _describe(self, request: Request, upstream: ServerHandler) -> None:
-        """Serve a server's metadata, which takes a place like any other request."""
+        """Serve a server's metadata, which takes a slot like any other request."""
         slots = self.admission.of(upstream.recorder.name).requests
-        full = slots.enter()
+        full = slots.acquire()
         if full is None:
-            request.response.lease = slots
+            request.response.slot = slots
             upstream.describe(request)
         else:
             self._reject(request, rejection.of_full(full), upstream, None)
@@ -196,13 +196,13 @@ class Gateway:
         method = messages[0].method if messages else None
         is_stream = request.method == b"GET" or method == LISTEN
         slots = of_server.streams if is_stream else of_server.requests
-        full = slots.enter()
+        full = slots.acquire()
         if full is None and method == INITIALIZE:
             full = self._full_for_session(upstream)
             if full is not None:
-                slots.leave()
+                slots.release()
         if full is None:
-            request.response.lease = slots
+            request.response.slot = slots
             upstream.handle(request, messages)
         else:
             message = messages[0] if messages else None

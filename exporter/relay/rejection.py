@@ -69,7 +69,8 @@ def of_http(status: int, reason: str) -> Rejection:
 def of_body(body: bytes) -> Rejection:
     """Why a body is no message."""
     try:
-        msgspec.json.decode(body, type=msgspec.Raw)  # built, a body of trifles costs dear
+        # Raw: to build a body of many small values would be slow.
+        msgspec.json.decode(body, type=msgspec.Raw)
     except jsonrpc.UNREADABLE as error:
         text = f"the body is not JSON: {error}"
         return Rejection(400, "not_json", text, errors.PARSE_ERROR)
@@ -77,8 +78,8 @@ def of_body(body: bytes) -> Rejection:
 
 
 def of_full(slots: Slots) -> Rejection:
-    """What is used up."""
-    text = f"too much is under way: limits.{slots.setting} is {slots.limit}; try again later"
+    """A limit that is reached."""
+    text = f"too much is in progress: limits.{slots.setting} is {slots.limit}; try again later"
     reason = f"too_many_{slots.setting.partition('_')[0]}"
     return Rejection(503, reason, text, errors.CONNECTION_LOST, _LATER)
 

@@ -1,4 +1,4 @@
-"""The bearer tokens that let clients in (RFC 6750): names and secrets from a file.
+"""The bearer tokens of clients (RFC 6750): names and secrets from a file.
 
 What is kept are digests. A presented token is compared with every one of them, each time in the
 same time, so that neither how much of it is right nor whose it is can be measured.
@@ -22,11 +22,11 @@ SHORTEST = 16
 _LONGEST = 4096
 _NAME_LENGTH = 64
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
-_MEND = "a token's name with its token, such as laptop: 6bb1…"
+_HINT = "a token's name with its token, such as laptop: 6bb1…"
 
 
 class Tokens:
-    """Who may come in: names by tokens."""
+    """The accepted tokens, each with the name of its holder."""
 
     def __init__(self, tokens: Mapping[str, str]) -> None:
         self._known = [(name, _digest(token.encode())) for name, token in tokens.items()]
@@ -58,16 +58,16 @@ def secrets(path: Path) -> dict[str, str]:
 
 def parse(text: str, source: str) -> dict[str, str]:
     """Names and tokens of a YAML or JSON mapping. Raises ``ConfigError``."""
-    root = document.read(text, source, str, _MEND)
+    root = document.read(text, source, str, _HINT)
     found: dict[str, str] = {}
     for name, entry in root.mapping().items():
-        node = replace(entry, path="")  # the line alone: whoever swaps the two wrote a secret there
+        node = replace(entry, path="")  # the line alone: swapped, the name is the secret
         token = _token(name, node)
         if token in found.values():
             raise node.error("has the same token as another name; make one for each")
         found[name] = token
     if not found:
-        raise root.error(f"no tokens; add {_MEND}")
+        raise root.error(f"no tokens; add {_HINT}")
     return found
 
 

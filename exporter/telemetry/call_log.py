@@ -1,7 +1,7 @@
 """One line a request in the log, for those who ask for it (``--log.calls``).
 
-A line says who asked whom for what, how it ended and how long it took; what was said, arguments
-and results, is never in it.
+A line says which client called what on which server, how it ended and how long it took. Arguments
+and results are never in it.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class LoggingRecorder(ServerRecorder):
         log.info("call", extra=extra)
 
     def rejected(self, method: str | None, reason: str) -> None:
-        """The exporter refused a request to this server."""
+        """The exporter rejected a request to this server."""
         super().rejected(method, reason)
-        refused(self.name, method, reason)
+        log_rejection(self.name, method, reason)
 
 
 class LoggedRejections:
@@ -53,17 +53,17 @@ class LoggedRejections:
         self._metrics = metrics
 
     def rejected(self, method: str | None, reason: str) -> None:
-        """The exporter refused a request."""
+        """The exporter rejected a request."""
         self._metrics.rejected(method, reason)
-        refused(None, method, reason)
+        log_rejection(None, method, reason)
 
-    def turned_away(self, reason: str) -> None:
-        """A connection was cut, or a request refused that is no MCP."""
-        self._metrics.turned_away(reason)
+    def count_rejection(self, reason: str) -> None:
+        """A connection was cut, or a request rejected that is no MCP."""
+        self._metrics.count_rejection(reason)
 
 
-def refused(server: str | None, method: str | None, reason: str) -> None:
-    """Write the line of a request that the exporter refused."""
+def log_rejection(server: str | None, method: str | None, reason: str) -> None:
+    """Write the line of a request that the exporter rejected."""
     extra = {"outcome": str(Outcome.REJECTED), "reason": reason}
     if method is not None:
         extra = {"method": _short(method), **extra}

@@ -33,7 +33,7 @@ Encoder = Callable[[Any], bytes]
 def encoder(accept: str) -> tuple[Encoder, str]:
     """What writes a registry in the format that a client accepts, and that format's media type.
 
-    The text format is for everybody, also where the header makes no sense. OpenMetrics is
+    The text format is the default, also where the header makes no sense. OpenMetrics is
     version 1.0.0 whatever version is asked for: the library would announce that one, and our
     own families are written in no other.
     """

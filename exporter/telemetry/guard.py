@@ -22,7 +22,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def guarded(method: Method) -> Method:
-    """Make a method harmless for its caller: a failure is counted, and it returns ``None``."""
+    """Let a method never raise: a failure is counted, and it returns ``None``."""
     name = method.__name__
 
     @functools.wraps(method)

@@ -101,8 +101,8 @@ class Tools:
         self._admitted.clear()
 
     def _has_room(self, name: str) -> bool:
-        room = self._budget.left > 0 and len(self._admitted) < self._limit
-        if not room or not _is_encodable(name):
+        fits = self._budget.left > 0 and len(self._admitted) < self._limit
+        if not fits or not _is_encodable(name):
             self._overflow("tool")
             return False
         return True

@@ -121,13 +121,13 @@ class Metrics:
         self.internal_errors.labels(where).inc()
 
     @guarded
-    def turned_away(self, reason: str) -> None:
-        """Count a request to the scrape listener that was refused; MCP knows nothing of it."""
+    def count_rejection(self, reason: str) -> None:
+        """Count a request to the scrape listener that was rejected; MCP knows nothing of it."""
         self.rejected_requests.labels(reason).inc()
 
     @guarded
     def rejected(self, method: str | None, reason: str, server: str = OTHER) -> None:
-        """Count a request that the exporter itself refused."""
+        """Count a request that the exporter itself rejected."""
         self.rejected_requests.labels(reason).inc()
         self.requests.labels(server, method_label(method), Outcome.REJECTED).inc()
 
@@ -304,7 +304,7 @@ class Metrics:
             ["server", "reason"],
         )
         self.rejected_requests = self._counter(
-            "mcp_exporter_rejected_requests", "Requests that the exporter refused.", ["reason"]
+            "mcp_exporter_rejected_requests", "Requests that the exporter rejected.", ["reason"]
         )
         self.wrap_dropped = self._counter(
             "mcp_exporter_wrap_dropped",

@@ -140,7 +140,7 @@ class Observer:
         take(*args)
 
     @guarded
-    def refused(
+    def error_reply(
         self, exchange: Exchange, data: bytes, pendings: Sequence[Pending], now: float
     ) -> bool:
         """Note a reply with an HTTP error: its body may be a JSON-RPC error for all of them.

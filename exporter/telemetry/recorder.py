@@ -132,7 +132,7 @@ class ServerRecorder:
 
     @guarded
     def rejected(self, method: str | None, reason: str) -> None:
-        """The exporter refused a request to this server."""
+        """The exporter rejected a request to this server."""
         self.metrics.rejected(method, reason, self.name)
 
     def call_counts(self) -> tuple[int, int]:
@@ -309,7 +309,7 @@ class ServerRecorder:
             sizes.observe(call.result_bytes)
 
     def _exemplar(self, call: Call, tool: str | None) -> str | None:
-        """The trace that a request left, where somebody keeps it: others would lead nowhere."""
+        """The trace of a request, where a tracer keeps it: others would lead nowhere."""
         tracer = self.tracing.tracer
         if tracer is None:
             trace = call.traceparent

@@ -27,7 +27,7 @@ Serve = Callable[[Request], None]
 class PageAccess:
     """Who may see the pages; a new one is made with each reload.
 
-    ``count`` is told the reason of each refusal.
+    ``count`` is told the reason of each rejection.
     """
 
     def __init__(self, config: WebConfig, count: Callable[[str], None]) -> None:
@@ -39,10 +39,10 @@ class PageAccess:
         self._waiting: set[asyncio.Task[None]] = set()
 
     def enter(self, request: Request, serve: Serve) -> None:
-        """Serve the request, now or when its password was checked, or refuse it."""
+        """Serve the request, now or when its password was checked, or reject it."""
         request.response.extra_headers = self._config.headers
         if self._bucket is not None and not self._bucket.take(monotonic()):
-            self._refuse(request, 429, "web_rate_limited", b"Too many requests\n")
+            self._reject(request, 429, "web_rate_limited", b"Too many requests\n")
             return
         path = request.path.decode("latin-1")
         if self._passwords is None or path in self._config.excluded_paths:
@@ -80,7 +80,7 @@ class PageAccess:
             serve(request)
         elif len(self._waiting) >= MOST_WAITING:
             text = b"Too many passwords wait to be checked\n"
-            self._refuse(request, 503, "web_busy", text, [(b"Retry-After", b"1")])
+            self._reject(request, 503, "web_busy", text, [(b"Retry-After", b"1")])
         else:
             loop = asyncio.get_running_loop()
             # Begun here and now: this may be retired before a task runs for the first time.
@@ -107,9 +107,9 @@ class PageAccess:
 
     def _demand_password(self, request: Request) -> None:
         challenge = [(b"WWW-Authenticate", b'Basic realm="mcp-exporter", charset="UTF-8"')]
-        self._refuse(request, 401, "web_unauthorized", b"Unauthorized\n", challenge)
+        self._reject(request, 401, "web_unauthorized", b"Unauthorized\n", challenge)
 
-    def _refuse(
+    def _reject(
         self,
         request: Request,
         status: int,

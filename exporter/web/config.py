@@ -1,7 +1,7 @@
 """``--web.config.file``: TLS and passwords for the scrape listener, in Prometheus' own format.
 
 The format is that of the exporter-toolkit (docs/web-configuration.md there). What cannot be
-honoured is refused: a setting of access that is silently ignored lets everybody in.
+honoured is rejected: a setting of access that is silently ignored would protect nothing.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def parse(text: str, source: str) -> WebConfig:
         "tls_server_config", "http_server_config", "basic_auth_users", "auth_excluded_paths",
         "rate_limit",
     )  # fmt: skip
-    validators.refuse_unknown(top, known, ())
+    validators.reject_unknown(top, known, ())
     given = validators.present(top["tls_server_config"]) if "tls_server_config" in top else {}
     tls = _tls(given, top.get("tls_server_config"), Path(source).parent)
     return WebConfig(
@@ -119,7 +119,7 @@ def _tls(given: Mapping[str, Node], whole: Node | None, folder: Path) -> ServerT
     for key, problem in _UNSUPPORTED.items():
         if key in given:
             raise given[key].error(problem)
-    validators.refuse_unknown(given, _TLS_KEYS, ())
+    validators.reject_unknown(given, _TLS_KEYS, ())
     if whole is None or not given:
         return None
     for key in ("cert_file", "key_file"):
@@ -188,7 +188,7 @@ def _allowed_names(given: Mapping[str, Node], tls: ServerTls | None) -> frozense
     names = frozenset(_texts(given, "client_allowed_sans"))
     if names and (tls is None or tls.client_auth is not ssl.CERT_REQUIRED):
         raise given["client_allowed_sans"].error(
-            "needs client_auth_type: RequireAndVerifyClientCert; else nobody has to show a name"
+            "needs client_auth_type: RequireAndVerifyClientCert; else no client has to show a name"
         )
     return names
 
@@ -212,11 +212,11 @@ def _users(top: Mapping[str, Node]) -> dict[str, str]:
 
 def _headers(top: Mapping[str, Node]) -> tuple[tuple[bytes, bytes], ...]:
     given = validators.present(top["http_server_config"]) if "http_server_config" in top else {}
-    validators.refuse_unknown(given, ("http2", "headers"), ())
+    validators.reject_unknown(given, ("http2", "headers"), ())
     if "http2" in given and validators.boolean(given["http2"]):
         raise given["http2"].error("HTTP/2 is not spoken here; write false, or remove it")
     nodes = validators.present(given["headers"]) if "headers" in given else {}
-    validators.refuse_unknown(nodes, _HEADERS, ())
+    validators.reject_unknown(nodes, _HEADERS, ())
     found = []
     for name, value in validators.headers(nodes).items():
         allowed = _HEADERS[name]
@@ -229,7 +229,7 @@ def _headers(top: Mapping[str, Node]) -> tuple[tuple[bytes, bytes], ...]:
 
 def _rate_limit(top: Mapping[str, Node]) -> RateLimit | None:
     given = validators.present(top["rate_limit"]) if "rate_limit" in top else {}
-    validators.refuse_unknown(given, ("interval", "burst"), ())
+    validators.reject_unknown(given, ("interval", "burst"), ())
     interval = validators.optional(given, "interval", validators.duration, 0.0)
     burst = validators.optional(given, "burst", validators.count, 1)
     return RateLimit(interval, burst) if interval else None

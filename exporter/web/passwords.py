@@ -1,7 +1,7 @@
 """Names and passwords of HTTP's Basic authentication (RFC 7617), checked with bcrypt.
 
 A check takes as long as its cost says, on purpose, so a right pair is remembered by its digest.
-Whether a name is known cannot be told from the time that a refusal takes, for each takes as long
+Whether a name is known cannot be told from the time that a rejection takes, for each takes as long
 as the highest cost of all names.
 """
 

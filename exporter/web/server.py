@@ -136,7 +136,7 @@ class Web:
             status, text = 500, str(error)
         except Exception:
             log.exception("configuration not reloaded")
-            status, text = 500, "The reload failed in itself; see the log"
+            status, text = 500, "The reload itself failed; see the log"
         else:
             status, text = 200, f"The configuration was reloaded: {changes}"
         if not request.response.closed:
@@ -154,7 +154,7 @@ class Web:
         ScrapeReply(request, pieces, lambda: self._scraped(began)).start(headers)
 
     def is_scrape_due(self, moment: float) -> bool:
-        """Whether somebody scrapes, and has not begun a whole scrape since that moment."""
+        """Whether there are scrapes, and none has begun and ended since that moment."""
         return self._last_scrape is not None and self._last_scrape < moment
 
     def _scraped(self, began: float) -> None:
@@ -174,7 +174,7 @@ _FOREIGN = (
 
 
 def respond_error(request: Request, status: int, reason: str) -> None:
-    """Say in a word why a request is refused."""
+    """Respond with the reason of a rejection."""
     request.respond(status, reason.encode() + b"\n", TEXT)
 
 
@@ -187,13 +187,13 @@ def _respond_state(request: Request, state: str, problem: str | None) -> None:
 
 
 class WebThread:
-    """Runs a listener beside the loop that relays, and lets in who may see its pages.
+    """Runs a listener beside the loop that relays, and authenticates its clients.
 
-    ``count`` is told the reason of each refusal.
+    ``count`` is told the reason of each rejection.
     """
 
     def __init__(self, count: Callable[[str], None], origins: OriginPolicy) -> None:
-        """``origins`` says what is let in where neither password nor certificate is demanded."""
+        """``origins`` is the policy where neither password nor certificate is demanded."""
         self._count = count
         self._origins = {False: origins, True: replace(origins, is_guarded=True)}
         self._loop = asyncio.new_event_loop()
@@ -239,7 +239,7 @@ class WebThread:
         return self._access is None or self._access.is_welcome(transport)
 
     def screen(self, request: Request) -> None:
-        """Bodies are small here, and read of everybody."""
+        """Bodies are small here, and read of every client."""
 
     def cut(self, reason: str) -> None:
         """Count a connection that was cut in the middle of a response."""
@@ -259,7 +259,7 @@ class WebThread:
         else:
             access.enter(request, pages.handle)
 
-    def refuse(self, request: Request, status: int, reason: str) -> None:
+    def reject(self, request: Request, status: int, reason: str) -> None:
         """Respond to what broke the rules of HTTP or a limit."""
         respond_error(request, status, reason)
 

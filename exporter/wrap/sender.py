@@ -75,7 +75,7 @@ class ReportSender:
 
     def _has_more(self) -> bool:
         if self._unsent is not None and self._attempts >= _ATTEMPTS:
-            self._buffer.drop(self._unsent)  # the exporter refuses it: let the others through
+            self._buffer.drop(self._unsent)  # the exporter rejects it: let the others through
             self._unsent = None
         if self._unsent is None:
             self._unsent = self._buffer.collect()

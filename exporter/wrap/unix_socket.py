@@ -115,7 +115,7 @@ def _clear(path: str) -> None:
             caller.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)  # noqa: PTH108
-        except OSError:  # it is slow, so it lives
+        except OSError:  # it is slow, so it is alive
             raise FileExistsError("another exporter listens there") from None
         else:
             raise FileExistsError("another exporter listens there")

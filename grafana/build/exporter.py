@@ -169,7 +169,7 @@ def _trouble() -> list[Panel]:
     return [
         _events(
             "Refused requests",
-            "Which requests does the exporter itself refuse, and why?",
+            "Which requests does the exporter itself reject, and why?",
             q.REJECTED,
             "{{reason}}",
         ),

@@ -304,7 +304,7 @@ EXPORTER = (
         "warning",
         "exporter",
         f"{highest(REPLICA, f'max_over_time({RELOADED}[5m])')} == 0",
-        summary="MCP exporter {{ $labels.instance }} refused its new configuration",
+        summary="MCP exporter {{ $labels.instance }} rejected its new configuration",
         description="The last reload of {{ $labels.instance }} failed; it goes on with the"
         " configuration before. A restart would fail.",
         value="last reload failed",

@@ -17,7 +17,7 @@ import requests
 
 from tests.support import raw_server
 from tests.support.certificates import Authority
-from tests.support.exporting import Exporter, exporter, obedient
+from tests.support.exporting import Exporter, exporter, scripted_stdio
 from tests.support.paths import ROOT
 from tests.support.raw_server import RawServer, Received
 from tests.support.running import wait_for
@@ -34,7 +34,7 @@ def script(received: Received) -> Iterator[bytes]:
 
 
 @dataclass
-class Scene:
+class Setup:
     """An exporter with TLS and tokens, and a server behind it that keeps what it is sent."""
 
     exporter: Exporter
@@ -62,7 +62,7 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     folder = tmp_path_factory.mktemp("access")
     authority = Authority(folder)
     own = authority.issue("exporter")
@@ -75,7 +75,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
                 "url": upstream.url,
                 "headers": {"Authorization": f"Bearer {UPSTREAM_SECRET}"},
             },
-            "child": obedient(),
+            "child": scripted_stdio(),
         }
         flags = [
             f"--mcp.token-file={tokens}",
@@ -83,76 +83,76 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             f"--mcp.tls-key-file={own.key}",
         ]
         with exporter(folder, servers, *flags) as running:
-            yield Scene(running, upstream, authority, tokens, own.cert, own.key)
+            yield Setup(running, upstream, authority, tokens, own.cert, own.key)
 
 
-def test_the_listener_speaks_tls_alone(scene: Scene) -> None:
-    assert scene.exporter.mcp.startswith("https://")
-    assert scene.post("plain", OLD).json()["result"] == {}
+def test_the_listener_speaks_tls_alone(setup: Setup) -> None:
+    assert setup.exporter.mcp.startswith("https://")
+    assert setup.post("plain", OLD).json()["result"] == {}
     with pytest.raises(requests.ConnectionError):
-        requests.post(scene.exporter.url("plain").replace("https", "http"), json=PING, timeout=10)
+        requests.post(setup.exporter.url("plain").replace("https", "http"), json=PING, timeout=10)
 
 
 @pytest.mark.parametrize("token", [None, "wrong-wrong-wrong-wrong", UPSTREAM_SECRET])
 @pytest.mark.parametrize("server", ["plain", "child", "nobody"])
 def test_a_stranger_gets_401_and_reaches_nobody(
-    scene: Scene, server: str, token: str | None
+    setup: Setup, server: str, token: str | None
 ) -> None:
-    before, counted = len(scene.upstream.received), scene.rejected().get("unauthorized", 0)
-    reply = scene.post(server, token)
+    before, counted = len(setup.upstream.received), setup.rejected().get("unauthorized", 0)
+    reply = setup.post(server, token)
     assert reply.status_code == 401
     assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
     assert reply.json()["error"]["code"] == -32600
-    assert len(scene.upstream.received) == before
-    assert scene.rejected()["unauthorized"] == counted + 1
+    assert len(setup.upstream.received) == before
+    assert setup.rejected()["unauthorized"] == counted + 1
 
 
-def test_the_exporters_token_never_reaches_a_server(scene: Scene) -> None:
-    scene.post("plain", OLD)
-    assert scene.upstream.last.values(b"authorization") == []
-    scene.post("keyed", OLD)
+def test_the_exporters_token_never_reaches_a_server(setup: Setup) -> None:
+    setup.post("plain", OLD)
+    assert setup.upstream.last.values(b"authorization") == []
+    setup.post("keyed", OLD)
     own = f"Bearer {UPSTREAM_SECRET}".encode()
-    assert scene.upstream.last.values(b"authorization") == [own]
-    everything = b"".join(value for got in scene.upstream.received for _, value in got.fields)
+    assert setup.upstream.last.values(b"authorization") == [own]
+    everything = b"".join(value for got in setup.upstream.received for _, value in got.fields)
     assert OLD.encode() not in everything
 
 
 @pytest.mark.parametrize("way", ["SIGHUP", "POST"])
-def test_tokens_and_certificates_change_without_a_restart(scene: Scene, way: str) -> None:
-    fresh = scene.authority.issue(f"fresh-{way}")
-    before = scene.cert.read_bytes(), scene.key.read_bytes(), scene.tokens.read_text()
-    scene.cert.write_bytes(fresh.cert.read_bytes())
-    scene.key.write_bytes(fresh.key.read_bytes())
-    scene.tokens.write_text(f"new: {NEW}\n")
+def test_tokens_and_certificates_change_without_a_restart(setup: Setup, way: str) -> None:
+    fresh = setup.authority.issue(f"fresh-{way}")
+    before = setup.cert.read_bytes(), setup.key.read_bytes(), setup.tokens.read_text()
+    setup.cert.write_bytes(fresh.cert.read_bytes())
+    setup.key.write_bytes(fresh.key.read_bytes())
+    setup.tokens.write_text(f"new: {NEW}\n")
     with requests.Session() as kept:
         kept.trust_env = False
-        kept.verify = str(scene.authority.file)
+        kept.verify = str(setup.authority.file)
         kept.headers["Authorization"] = f"Bearer {OLD}"
-        assert kept.post(scene.exporter.url("plain"), json=PING, timeout=30).status_code == 200
+        assert kept.post(setup.exporter.url("plain"), json=PING, timeout=30).status_code == 200
         if way == "POST":
-            assert requests.post(f"{scene.exporter.web}/-/reload", timeout=30).status_code == 200
+            assert requests.post(f"{setup.exporter.web}/-/reload", timeout=30).status_code == 200
         else:
-            os.kill(scene.exporter.pid, signal.SIGHUP)
-        wait_for(lambda: scene.post("plain", NEW).status_code == 200, 30, "the new token counts")
+            os.kill(setup.exporter.pid, signal.SIGHUP)
+        wait_for(lambda: setup.post("plain", NEW).status_code == 200, 30, "the new token counts")
         # The connection lives on, the old token does not.
-        assert kept.post(scene.exporter.url("plain"), json=PING, timeout=30).status_code == 401
-    assert scene.post("plain", OLD).status_code == 401
-    scene.tokens.write_text("new: short\n")
-    refused = requests.post(f"{scene.exporter.web}/-/reload", timeout=30)
+        assert kept.post(setup.exporter.url("plain"), json=PING, timeout=30).status_code == 401
+    assert setup.post("plain", OLD).status_code == 401
+    setup.tokens.write_text("new: short\n")
+    refused = requests.post(f"{setup.exporter.web}/-/reload", timeout=30)
     assert refused.status_code == 500
-    assert refused.text.startswith(f"{scene.tokens}:1: has less than 16 characters")
-    assert scene.post("plain", NEW).status_code == 200
-    scene.cert.write_bytes(before[0])
-    scene.key.write_bytes(before[1])
-    scene.tokens.write_text(before[2])
-    assert requests.post(f"{scene.exporter.web}/-/reload", timeout=30).status_code == 200
-    wait_for(lambda: scene.post("plain", OLD).status_code == 200, 30, "the old token counts again")
+    assert refused.text.startswith(f"{setup.tokens}:1: has less than 16 characters")
+    assert setup.post("plain", NEW).status_code == 200
+    setup.cert.write_bytes(before[0])
+    setup.key.write_bytes(before[1])
+    setup.tokens.write_text(before[2])
+    assert requests.post(f"{setup.exporter.web}/-/reload", timeout=30).status_code == 200
+    wait_for(lambda: setup.post("plain", OLD).status_code == 200, 30, "the old token counts again")
 
 
-def test_our_own_client_sends_a_token(scene: Scene) -> None:
+def test_our_own_client_sends_a_token(setup: Setup) -> None:
     def tools(*flags: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "exporter", "tools", "--mcp.url", scene.exporter.mcp]
-        environ = {**os.environ, "SSL_CERT_FILE": str(scene.authority.file)}
+        command = [sys.executable, "-m", "exporter", "tools", "--mcp.url", setup.exporter.mcp]
+        environ = {**os.environ, "SSL_CERT_FILE": str(setup.authority.file)}
         return subprocess.run(
             [*command, *flags, "child"],
             cwd=ROOT,
@@ -162,13 +162,13 @@ def test_our_own_client_sends_a_token(scene: Scene) -> None:
             timeout=60,
         )
 
-    let_in = tools("--mcp.token-file", str(scene.tokens))
+    let_in = tools("--mcp.token-file", str(setup.tokens))
     assert let_in.returncode == 0, let_in.stderr
     assert tools().returncode == 2
 
 
-def test_nothing_of_it_is_logged(scene: Scene) -> None:
-    text = scene.exporter.log.read_text()
+def test_nothing_of_it_is_logged(setup: Setup) -> None:
+    text = setup.exporter.log.read_text()
     assert OLD not in text
     assert NEW not in text
     assert UPSTREAM_SECRET not in text

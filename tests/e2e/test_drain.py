@@ -11,8 +11,7 @@ from pathlib import Path
 
 import requests
 
-from tests.support.exporting import Exporter, Scrape, exporter, is_running, obedient
-from tests.support.hanging_exporter import HANGS_FOR
+from tests.support.exporting import Exporter, Scrape, exporter, is_running, scripted_stdio
 from tests.support.raw_client import (
     ask,
     call,
@@ -23,6 +22,7 @@ from tests.support.raw_client import (
     open_session,
 )
 from tests.support.running import wait_for
+from tests.support.stalling_exporter import HANGS_FOR
 
 SOON = 30.0
 SERVER = "child"
@@ -55,7 +55,10 @@ def test_balancers_notice_before_the_port_closes_and_the_last_counts_are_read(
     tmp_path: Path,
 ) -> None:
     flags = ("--drain.delay", "4s", "--drain.timeout", "20s")
-    with ThreadPoolExecutor() as pool, exporter(tmp_path, {SERVER: obedient()}, *flags) as running:
+    with (
+        ThreadPoolExecutor() as pool,
+        exporter(tmp_path, {SERVER: scripted_stdio()}, *flags) as running,
+    ):
         url = running.url(SERVER)
         session = open_session(url)
         stream = pool.submit(ask, url, None, legacy(session), "GET")
@@ -99,14 +102,14 @@ def test_where_nobody_is_connected_and_nobody_scrapes_nothing_is_waited_for(
     tmp_path: Path,
 ) -> None:
     flags = ("--drain.delay", "10m", "--drain.timeout", "10m")
-    with exporter(tmp_path, {SERVER: obedient()}, *flags) as running:
+    with exporter(tmp_path, {SERVER: scripted_stdio()}, *flags) as running:
         ask(running.url(SERVER), modern_call(1, "ok"), modern("tools/call", "act"))
         terminate(running)
         assert running.process.wait(timeout=SOON) == 0
 
 
 def test_a_call_that_does_not_end_in_time_is_answered_and_counted(tmp_path: Path) -> None:
-    with exporter(tmp_path, {SERVER: obedient()}, "--drain.timeout", "1s") as running:
+    with exporter(tmp_path, {SERVER: scripted_stdio()}, "--drain.timeout", "1s") as running:
         url, headers = running.url(SERVER), modern("tools/call", "act")
         with ThreadPoolExecutor() as pool:
             waiting = pool.submit(ask, url, modern_call(1, "wait"), headers)
@@ -120,7 +123,7 @@ def test_a_call_that_does_not_end_in_time_is_answered_and_counted(tmp_path: Path
 
 def test_a_second_signal_ends_it_at_once_and_its_children_with_it(tmp_path: Path) -> None:
     flags = ("--drain.delay", "10m", "--drain.timeout", "10m")
-    with exporter(tmp_path, {SERVER: obedient()}, *flags) as running:
+    with exporter(tmp_path, {SERVER: scripted_stdio()}, *flags) as running:
         session = open_session(running.url(SERVER))
         with open_reply(running.url(SERVER), None, legacy(session), "GET"):
             children = running.descendants()
@@ -132,8 +135,8 @@ def test_a_second_signal_ends_it_at_once_and_its_children_with_it(tmp_path: Path
 
 
 def test_an_exporter_whose_loop_hangs_is_unhealthy_until_it_turns_again(tmp_path: Path) -> None:
-    servers = {SERVER: obedient()}
-    with exporter(tmp_path, servers, module="tests.support.hanging_exporter") as running:
+    servers = {SERVER: scripted_stdio()}
+    with exporter(tmp_path, servers, module="tests.support.stalling_exporter") as running:
         assert get(running, "/-/healthy").status_code == 200
         os.kill(running.pid, signal.SIGUSR1)
 
@@ -148,8 +151,8 @@ def test_an_exporter_whose_loop_hangs_is_unhealthy_until_it_turns_again(tmp_path
 
 
 def test_an_exporter_whose_loop_hangs_heeds_the_second_signal(tmp_path: Path) -> None:
-    servers = {SERVER: obedient()}
-    with exporter(tmp_path, servers, module="tests.support.hanging_exporter") as running:
+    servers = {SERVER: scripted_stdio()}
+    with exporter(tmp_path, servers, module="tests.support.stalling_exporter") as running:
         open_session(running.url(SERVER))
         children = running.descendants()
         os.kill(running.pid, signal.SIGUSR2)

@@ -20,7 +20,8 @@ import pytest
 from exporter.transport.process.child import MAX_LINE
 from tests.soak.disturbances import HttpServer
 from tests.support import raw_server
-from tests.support.exporting import Exporter, exporter, obedient
+from tests.support.exporting import Exporter, exporter, scripted_stdio
+from tests.support.held_resources import HeldResources, wait_for_release
 from tests.support.raw_client import (
     ACCEPTED,
     JSON_TYPE,
@@ -35,7 +36,6 @@ from tests.support.raw_client import (
     sent,
 )
 from tests.support.raw_server import HALF_CLOSE, HANG_UP, RESET, Received, chunks, head, whole
-from tests.support.rest import Rest, wait_for_rest
 from tests.support.running import free_address, wait_for
 
 MEBIBYTE = 1024 * 1024
@@ -76,23 +76,23 @@ def running(
     tmp_path_factory: pytest.TempPathFactory, raw: raw_server.RawServer, process: HttpServer
 ) -> Iterator[Exporter]:
     folder = tmp_path_factory.mktemp("faults")
-    servers = {"raw": {"url": raw.url}, "process": process.entry, "child": obedient()}
+    servers = {"raw": {"url": raw.url}, "process": process.entry, "child": scripted_stdio()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOLD", str(folder / "told.json"))
         settings = {"timeout": f"{TIMEOUT * 1000:.0f}ms", "idle_timeout": "2s"}
         with exporter(
-            folder, servers, module="tests.support.telling_exporter", **settings
+            folder, servers, module="tests.support.inspected_exporter", **settings
         ) as found:
             warm_up(found)
             told = Path(os.environ["TOLD"])
 
-            def now() -> Rest:
-                return Rest.told(found, told)
+            def now() -> HeldResources:
+                return HeldResources.told(found, told)
 
             wait_for(lambda: not restless(now()), PATIENCE, "it is at rest before the tests")
             before = now()
             yield found
-            assert wait_for_rest(now, before, PATIENCE) == {}
+            assert wait_for_release(now, before, PATIENCE) == {}
             assert found.scrape().total("mcp_exporter_internal_errors_total") == 0
 
 
@@ -104,7 +104,7 @@ def warm_up(found: Exporter) -> None:
         assert ask(found.url(server), *shared).status == 200
 
 
-def restless(found: Rest) -> bool:
+def restless(found: HeldResources) -> bool:
     """Whether there is still a child, or a connection to a server."""
     return any(found.counts[name] for name in ("child.Child", "pool.UpstreamConnection"))
 

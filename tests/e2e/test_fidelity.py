@@ -15,7 +15,7 @@ from random import Random
 import pytest
 
 from tests.support import raw_server
-from tests.support.exporting import Exporter, exporter, obedient
+from tests.support.exporting import Exporter, exporter, scripted_stdio
 from tests.support.raw_client import (
     ACCEPTED,
     LEGACY,
@@ -395,7 +395,7 @@ def test_a_query_goes_up_with_the_path(bench: Bench) -> None:
 @pytest.fixture(scope="module")
 def stdio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Exporter, Path]]:
     folder = tmp_path_factory.mktemp("stdio")
-    servers = {"raw": obedient("--record", str(folder))}
+    servers = {"raw": scripted_stdio("--record", str(folder))}
     with exporter(folder, servers) as running:
         yield running, folder
 

@@ -24,7 +24,7 @@ import requests
 
 from tests.support import raw_server
 from tests.support.certificates import Authority
-from tests.support.exporting import Exporter, exporter, is_running, obedient
+from tests.support.exporting import Exporter, exporter, is_running, scripted_stdio
 from tests.support.paths import ROOT
 from tests.support.raw_client import (
     ACCEPTED,
@@ -160,9 +160,9 @@ def open_and_drop(url: str, sessions: int) -> None:
 
 
 @contextmanager
-def doomed_client(url: str) -> Iterator[subprocess.Popen[bytes]]:
+def killed_client(url: str) -> Iterator[subprocess.Popen[bytes]]:
     """A client process that has opened its sessions."""
-    command = [sys.executable, "-m", "tests.support.doomed_client", url, str(SESSIONS_OF_A_CLIENT)]
+    command = [sys.executable, "-m", "tests.support.killed_client", url, str(SESSIONS_OF_A_CLIENT)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as client:
         try:
             assert client.stdout is not None
@@ -174,7 +174,7 @@ def doomed_client(url: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def kill_clients(url: str, number: int) -> None:
     for _ in range(number):
-        with doomed_client(url) as client:
+        with killed_client(url) as client:
             client.send_signal(signal.SIGKILL)
 
 
@@ -228,7 +228,7 @@ def http(tmp_path: Path) -> Iterator[Exporter]:
 
 @pytest.fixture
 def stdio(tmp_path: Path) -> Iterator[Exporter]:
-    servers = {"sessions": obedient()}
+    servers = {"sessions": scripted_stdio()}
     with exporter(tmp_path, servers, idle_timeout=IDLE) as running:
         yield running
 
@@ -283,7 +283,10 @@ def test_no_descriptor_is_closed_twice(tmp_path: Path) -> None:
     web_config.write_text(json.dumps({"tls_server_config": tls}))
     trace = tmp_path / "closed-twice"
     servers = {
-        "sessions": {**obedient(), "probe": {"enabled": True, "interval": "1s", "timeout": "900ms"}}
+        "sessions": {
+            **scripted_stdio(),
+            "probe": {"enabled": True, "interval": "1s", "timeout": "900ms"},
+        }
     }
     flags = (f"--web.config.file={web_config}", f"--wrap.socket={tmp_path / 'wrap.sock'}")
     with exporter(tmp_path, servers, *flags, under=[*STRACE, str(trace)], idle_timeout=IDLE) as at:
@@ -291,7 +294,7 @@ def test_no_descriptor_is_closed_twice(tmp_path: Path) -> None:
         for page in ("/metrics", "/probe?target=sessions", "/", "/config"):
             get(at, page, authority)
         for reload in range(1, 6):
-            changed = {**servers, f"other-{reload}": obedient()}
+            changed = {**servers, f"other-{reload}": scripted_stdio()}
             (tmp_path / "exporter.json").write_text(json.dumps({"servers": changed}))
             at.process.send_signal(signal.SIGHUP)
             wait_for(lambda: len(at.says("configuration loaded")) > reload, PATIENCE, "it reloads")  # noqa: B023
@@ -368,7 +371,7 @@ def wait_until_gone(processes: Iterable[int]) -> None:
 def test_clients_that_only_leave_keep_no_new_one_out(tmp_path: Path) -> None:
     """The session that is idle longest makes room, and its child ends before another starts."""
     limits = {"children_per_server": 4, "sessions_per_server": 4}
-    with exporter(tmp_path, {"sessions": obedient()}, limits=limits) as running:
+    with exporter(tmp_path, {"sessions": scripted_stdio()}, limits=limits) as running:
         url = running.url("sessions")
         most = 0
         for _ in range(12):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support import raw_server
-from tests.support.exporting import Exporter, Scrape, exporter, obedient
+from tests.support.exporting import Exporter, Scrape, exporter, scripted_stdio
 from tests.support.raw_client import (
     ACCEPTED,
     PATIENCE,
@@ -41,7 +41,7 @@ EXITED, KILLED = "exited with code 70", "was ended by SIGKILL"
 
 @pytest.fixture
 def children(tmp_path: Path) -> Iterator[Exporter]:
-    with exporter(tmp_path, {"children": obedient()}) as running:
+    with exporter(tmp_path, {"children": scripted_stdio()}) as running:
         yield running
 
 
@@ -187,7 +187,7 @@ def test_a_child_that_keeps_failing_at_start_is_left_alone_for_a_while_and_recov
 ) -> None:
     obstacle = tmp_path / "obstacle"
     obstacle.touch()
-    servers = {"children": obedient("--fail-while", str(obstacle))}
+    servers = {"children": scripted_stdio("--fail-while", str(obstacle))}
     with exporter(tmp_path, servers) as running:
         url = running.url("children")
         tried = [ask(url, initialize(number), ACCEPTED) for number in (1, "2")]

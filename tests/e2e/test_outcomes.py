@@ -15,7 +15,7 @@ import pytest
 
 from exporter.protocol.label_values import Outcome
 from tests.support import raw_server
-from tests.support.exporting import Exporter, Scrape, exporter, obedient
+from tests.support.exporting import Exporter, Scrape, exporter, scripted_stdio
 from tests.support.raw_client import (
     ACCEPTED,
     PATIENCE,
@@ -314,8 +314,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
             "remote": {"url": server.url},
             "hasty remote": {"url": server.url, "timeout": HASTY},
             "no remote": {"url": f"http://{free_address()}/mcp"},
-            "children": obedient(),
-            "hasty children": {**obedient(), "timeout": HASTY},
+            "children": scripted_stdio(),
+            "hasty children": {**scripted_stdio(), "timeout": HASTY},
             "no children": {"command": "/nowhere/to/be/found"},
         }
         limits = {"request_bytes": BODY_LIMIT}

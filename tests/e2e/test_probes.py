@@ -17,7 +17,7 @@ import psutil
 import pytest
 import requests
 
-from tests.misbehaving.talk import LEGACY, MODERN
+from tests.misbehaving.messages import LEGACY, MODERN
 from tests.support.exporting import Exporter, exporter
 from tests.support.misbehaving_servers import all_misbehaving, misbehaving, stdio
 from tests.support.paths import ROOT

@@ -17,10 +17,10 @@ import requests
 from tests.fuzz.mutation import Mutator
 from tests.fuzz.targets import seeds
 from tests.support import raw_server
-from tests.support.exporting import Exporter, exporter, obedient
+from tests.support.exporting import Exporter, exporter, scripted_stdio
+from tests.support.held_resources import HeldResources, wait_for_release
 from tests.support.raw_client import ACCEPTED, ask, modern, modern_call
 from tests.support.raw_server import whole
-from tests.support.rest import Rest, wait_for_rest
 
 REQUESTS = 1500
 PATIENCE = 30.0
@@ -119,7 +119,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
         return whole(200, PONG, "Content-Type: application/json")
 
     with raw_server.serving(reply) as server:
-        servers = {"raw": {"url": server.url}, "child": obedient()}
+        servers = {"raw": {"url": server.url}, "child": scripted_stdio()}
         settings = {"idle_timeout": "2s", "timeout": "2s"}
         with exporter(tmp_path_factory.mktemp("noise"), servers, **settings) as found:
             assert ask(found.url("raw"), PING, ACCEPTED).body == PONG
@@ -135,7 +135,7 @@ def test_random_requests_get_replies_and_do_no_harm(
 ) -> None:
     parts = urlsplit(getattr(running, listener))
     host = (parts.hostname or "", parts.port or 0)
-    before, noise = Rest.of(running), Noise(seed)
+    before, noise = HeldResources.of(running), Noise(seed)
     statuses: Counter[int] = Counter()
     for _ in range(REQUESTS):
         statuses.update(send(host, noise.next()))
@@ -145,7 +145,7 @@ def test_random_requests_get_replies_and_do_no_harm(
     assert running.process.poll() is None
     assert requests.get(f"{running.web}/-/healthy", timeout=30).status_code == 200
     assert ask(running.url("raw"), PING, ACCEPTED).body == PONG
-    assert wait_for_rest(lambda: Rest.of(running), before, PATIENCE) == {}
+    assert wait_for_release(lambda: HeldResources.of(running), before, PATIENCE) == {}
     scrape = running.scrape()
     assert scrape.total("mcp_requests_in_flight") == 0
     assert scrape.total("mcp_exporter_internal_errors_total") == 0

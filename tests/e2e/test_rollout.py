@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 
-from tests.support.exporting import UNPROBED, Scrape, obedient
+from tests.support.exporting import UNPROBED, Scrape, scripted_stdio
 from tests.support.raw_client import Json, call, initialize, legacy, modern, modern_call
 from tests.support.running import free_address, running, wait_for
 
@@ -262,7 +262,7 @@ def test_restarts_cost_nobody_a_call_and_no_count(tmp_path: Path) -> None:
     first, second = (free_address(), free_address()), (free_address(), free_address())
     with ExitStack() as stack:
         url = stack.enter_context(upstream())
-        servers = {"child": obedient(), "web": {"url": url}}
+        servers = {"child": scripted_stdio(), "web": {"url": url}}
         config = tmp_path / "mcp.json"
         config.write_text(json.dumps({"servers": servers, "probe": UNPROBED}))
         stack.enter_context(replica(config, *first))

@@ -19,7 +19,8 @@ import pytest
 import requests
 
 from tests.support import raw_server
-from tests.support.exporting import Exporter, exporter, obedient
+from tests.support.exporting import Exporter, exporter, scripted_stdio
+from tests.support.held_resources import HeldResources, wait_for_release
 from tests.support.paths import ROOT
 from tests.support.raw_client import (
     ACCEPTED,
@@ -33,7 +34,6 @@ from tests.support.raw_client import (
     open_session,
 )
 from tests.support.raw_server import whole
-from tests.support.rest import Rest, wait_for_rest
 from tests.support.running import free_address, wait_for
 
 PATIENCE = 60.0
@@ -83,7 +83,7 @@ def test_a_log_that_cannot_be_written_costs_the_log_alone(
     tmp_path: Path, server: raw_server.RawServer, sink: Any, style: str
 ) -> None:
     config, mcp, web = tmp_path / "mcp.json", free_address(), free_address()
-    servers = {"raw": {"url": server.url}, "child": obedient()}
+    servers = {"raw": {"url": server.url}, "child": scripted_stdio()}
     config.write_text(json.dumps({"servers": servers}))
     command = [sys.executable, "-m", "exporter", "serve", f"--config.file={config}"]
     command += [f"--mcp.listen-address={mcp}", f"--web.listen-address={web}"]
@@ -122,7 +122,7 @@ def _is_ready(web: str) -> bool:
 
 @pytest.fixture
 def running(tmp_path: Path, server: raw_server.RawServer) -> Iterator[Exporter]:
-    servers = {"raw": {"url": server.url}, "child": obedient()}
+    servers = {"raw": {"url": server.url}, "child": scripted_stdio()}
     with exporter(tmp_path, servers, idle_timeout="2s") as found:
         assert ask(found.url("raw"), PING, ACCEPTED).body == PONG
         shared = modern_call(1, "ok"), modern("tools/call", "act")
@@ -132,7 +132,7 @@ def running(tmp_path: Path, server: raw_server.RawServer) -> Iterator[Exporter]:
 
 def test_without_descriptors_nobody_hangs_and_afterwards_all_is_well(running: Exporter) -> None:
     wait_for(lambda: not running.descendants() - reaper(running), PATIENCE, "no child is left")
-    before = Rest.of(running)
+    before = HeldResources.of(running)
     process = psutil.Process(running.pid)
     limits = process.rlimit(psutil.RLIMIT_NOFILE)
     few = max(map(int, os.listdir(f"/proc/{running.pid}/fd"))) + 4  # noqa: PTH208
@@ -156,15 +156,15 @@ def test_without_descriptors_nobody_hangs_and_afterwards_all_is_well(running: Ex
     wait_for(lambda: well(running), PATIENCE, "it serves again")
     process.rlimit(psutil.RLIMIT_NOFILE, limits)
     assert ask(running.url("child"), initialize(), ACCEPTED).status == 200
-    assert wait_for_rest(lambda: without_reserve(running), before, PATIENCE) == {}
+    assert wait_for_release(lambda: without_reserve(running), before, PATIENCE) == {}
     scrape = running.scrape()
     assert scrape.total("mcp_exporter_internal_errors_total") == 0
     assert scrape.outcomes("raw").keys() == {"ok", "upstream_error"}
 
 
-def without_reserve(running: Exporter) -> Rest:
+def without_reserve(running: Exporter) -> HeldResources:
     """What it holds, but for the descriptor that libuv keeps from then on, for such a time."""
-    found = Rest.of(running)
+    found = HeldResources.of(running)
     del found.counts["/"]
     return found
 
@@ -172,7 +172,7 @@ def without_reserve(running: Exporter) -> Rest:
 def reaper(running: Exporter) -> set[int]:
     """The process that ends what others leave behind; it stays."""
     found = running.descendants()
-    return {pid for pid in found if "obedient_server" not in " ".join(words(pid))}
+    return {pid for pid in found if "scripted_stdio_server" not in " ".join(words(pid))}
 
 
 def words(pid: int) -> list[str]:

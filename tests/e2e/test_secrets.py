@@ -79,7 +79,7 @@ def script(received: Received) -> Iterator[bytes]:
 
 
 @dataclass
-class Scene:
+class Setup:
     """An exporter full of secrets, and everything that it emitted."""
 
     exporter: Exporter
@@ -144,9 +144,9 @@ def servers(folder: Path, upstream: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", params=["text", "json"])
-def scene(
+def setup(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Scene]:
+) -> Iterator[Setup]:
     folder = tmp_path_factory.mktemp("secrets")
     authority = Authority(folder)
     own = authority.issue("exporter")
@@ -167,51 +167,51 @@ def scene(
     with raw_server.serving(script) as upstream:
         configured = servers(folder, upstream.url)
         with exporter(folder, configured, *flags, f"--log.format={request.param}") as running:
-            yield Scene(running, upstream, authority, folder, folder / "exporter.json")
+            yield Setup(running, upstream, authority, folder, folder / "exporter.json")
 
 
-def exercise(scene: Scene) -> None:
+def exercise(setup: Setup) -> None:
     """Everything that a client, a stranger, a person and Prometheus can do."""
-    for server in (*servers(scene.folder, scene.upstream.url), "nobody"):
+    for server in (*servers(setup.folder, setup.upstream.url), "nobody"):
         for token in (PLANTED["client token"], None, "wrong-wrong-wrong-wrong"):
             for body in (INITIALIZE, PING):
-                scene.post(server, body, token)
+                setup.post(server, body, token)
         for query in ("", "&debug=true"):
-            scene.page(f"/probe?target={server}{query}")
+            setup.page(f"/probe?target={server}{query}")
     for path in PAGES:
-        scene.page(path)
-        scene.ask("GET", scene.exporter.web + path)
-        scene.ask("GET", scene.exporter.web + path, auth=("prometheus", "wrong"))
-    scene.page("/-/reload", "POST")
-    break_and_mend(scene, scene.config, '{"servers": {"x": {"comand": "y"}}}')
-    tokens = scene.folder / "tokens.yml"
-    break_and_mend(scene, tokens, f"{PLANTED['client token']}: swapped\n")
-    break_and_mend(scene, tokens, f"one: {PLANTED['client token']} and more\n")
-    break_and_mend(scene, scene.folder / "web.yml", f"basic_auth_users: {{me: {PASSWORD}}}\n")
-    os.kill(scene.exporter.pid, signal.SIGHUP)
-    speak_badly(scene)
+        setup.page(path)
+        setup.ask("GET", setup.exporter.web + path)
+        setup.ask("GET", setup.exporter.web + path, auth=("prometheus", "wrong"))
+    setup.page("/-/reload", "POST")
+    break_and_mend(setup, setup.config, '{"servers": {"x": {"comand": "y"}}}')
+    tokens = setup.folder / "tokens.yml"
+    break_and_mend(setup, tokens, f"{PLANTED['client token']}: swapped\n")
+    break_and_mend(setup, tokens, f"one: {PLANTED['client token']} and more\n")
+    break_and_mend(setup, setup.folder / "web.yml", f"basic_auth_users: {{me: {PASSWORD}}}\n")
+    os.kill(setup.exporter.pid, signal.SIGHUP)
+    speak_badly(setup)
 
 
-def break_and_mend(scene: Scene, path: Path, text: str) -> None:
+def break_and_mend(setup: Setup, path: Path, text: str) -> None:
     """Reload with a bad file, then with the good one."""
     good = path.read_text()
     path.write_text(text)
-    assert scene.page("/-/reload", "POST").status_code == 500
+    assert setup.page("/-/reload", "POST").status_code == 500
     path.write_text(good)
-    assert scene.page("/-/reload", "POST").status_code == 200
+    assert setup.page("/-/reload", "POST").status_code == 200
 
 
-def speak_badly(scene: Scene) -> None:
+def speak_badly(setup: Setup) -> None:
     """What is no HTTP, with a token in it."""
-    context = ssl.create_default_context(cafile=str(scene.authority.file))
-    name, _, port = scene.exporter.mcp.removeprefix("https://").rpartition(":")
+    context = ssl.create_default_context(cafile=str(setup.authority.file))
+    name, _, port = setup.exporter.mcp.removeprefix("https://").rpartition(":")
     token = PLANTED["client token"]
     for number, line in enumerate((f"GET /{token} HTTP/9", f"BREW /{token}/mcp HTTP/1.1")):
         connection = http.client.HTTPSConnection(name, int(port), context=context, timeout=30)
         connection.connect()
         connection.sock.sendall(f"{line}\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
         with contextlib.suppress(ConnectionError):
-            scene.emitted[f"bad HTTP {number}"] = connection.sock.recv(65536).decode()
+            setup.emitted[f"bad HTTP {number}"] = connection.sock.recv(65536).decode()
         connection.close()
 
 
@@ -222,14 +222,14 @@ def find(text: str) -> list[str]:
     return found + (["URL login"] if login in text else []) + (["hash"] if HASH in text else [])
 
 
-def test_no_secret_is_in_anything_that_is_emitted(scene: Scene) -> None:
-    exercise(scene)
-    scrape = wait_for(lambda: scene.page("/metrics").text, 30, "a scrape")
+def test_no_secret_is_in_anything_that_is_emitted(setup: Setup) -> None:
+    exercise(setup)
+    scrape = wait_for(lambda: setup.page("/metrics").text, 30, "a scrape")
     assert "mcp_exporter_rejected_requests_total" in scrape
-    for what, text in scene.emitted.items():
+    for what, text in setup.emitted.items():
         assert find(text) == [], what
-    assert len(scene.emitted) > 100
-    log = scene.exporter.log.read_text()
+    assert len(setup.emitted) > 100
+    log = setup.exporter.log.read_text()
     assert "my secrets: <secret>" in log
     assert "configuration not reloaded" in log
     assert '"message": "call"' in log or "INFO    call server=" in log
@@ -244,12 +244,12 @@ def sent(upstream: RawServer) -> Iterator[bytes]:
         yield from (value for _, value in received.fields)
 
 
-def test_the_exporters_own_token_reaches_no_server(scene: Scene) -> None:
-    scene.post("keyed", INITIALIZE, PLANTED["client token"])
-    scene.post("login", INITIALIZE, PLANTED["other client token"])
+def test_the_exporters_own_token_reaches_no_server(setup: Setup) -> None:
+    setup.post("keyed", INITIALIZE, PLANTED["client token"])
+    setup.post("login", INITIALIZE, PLANTED["other client token"])
     sent = [
         line
-        for received in scene.upstream.received
+        for received in setup.upstream.received
         for line in (
             received.line,
             received.body,
@@ -275,13 +275,13 @@ def run(*words: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_no_secret_is_printed_by_the_commands(scene: Scene) -> None:
-    config = str(scene.config)
+def test_no_secret_is_printed_by_the_commands(setup: Setup) -> None:
+    config = str(setup.config)
     text = run("probe", config)
     assert "connect_error" in text
     text += run("check", config)
-    text += run("check", config, f"--mcp.token-file={scene.folder / 'tokens.yml'}")
-    bad = scene.folder / "bad.yml"
+    text += run("check", config, f"--mcp.token-file={setup.folder / 'tokens.yml'}")
+    bad = setup.folder / "bad.yml"
     for content in (PASSWORD, f"one: {PLANTED['client token']} x", f"- {PLANTED['client token']}"):
         bad.write_text(content)
         text += run("check", config, f"--mcp.token-file={bad}")

@@ -29,16 +29,16 @@ from mcp.types import (
 )
 from pydantic import FileUrl
 
-from tests.support.curious_server import WATCHED
 from tests.support.demo_servers import Mode, text
 from tests.support.exporting import Exporter, Scrape, exporter
 from tests.support.paths import ROOT
 from tests.support.raw_client import PATIENCE
+from tests.support.requesting_server import WATCHED
 from tests.support.running import wait_for
 
 TRANSPORTS = ("http", "stdio")
 FOLDER = "file:///home/somebody/a%20project"
-CURIOUS = ["-m", "tests.support.curious_server"]
+REQUESTING = ["-m", "tests.support.requesting_server"]
 PROMPT = "Hello\n\\ \u2028 😀"
 DECLINED = -1
 CLIENTS = 3
@@ -75,17 +75,17 @@ async def list_roots(context: ClientRequestContext) -> ListRootsResult:  # noqa:
 
 
 @pytest.fixture(scope="module")
-def curious(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    command = [sys.executable, *CURIOUS, "--http", "127.0.0.1:0"]
+def requesting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    command = [sys.executable, *REQUESTING, "--http", "127.0.0.1:0"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         line = server.stderr.readline()
         assert line.startswith("listening on http://"), line
         servers = {
             "http": {"url": line.removeprefix("listening on ").strip()},
-            "stdio": {"command": sys.executable, "args": CURIOUS, "cwd": str(ROOT)},
+            "stdio": {"command": sys.executable, "args": REQUESTING, "cwd": str(ROOT)},
         }
-        with exporter(tmp_path_factory.mktemp("curious"), servers) as running:
+        with exporter(tmp_path_factory.mktemp("requesting"), servers) as running:
             yield running
         server.terminate()
 
@@ -128,7 +128,7 @@ def since(before: dict[tuple[str, str], float], after: dict[tuple[str, str], flo
 
 @pytest.mark.parametrize("server", TRANSPORTS)
 def test_sampling_elicitation_and_roots_reach_the_client_and_are_counted(
-    curious: Exporter, server: str
+    requesting: Exporter, server: str
 ) -> None:
     async def use(client: Client) -> None:
         assert client.protocol_version == "2025-11-25"
@@ -141,29 +141,29 @@ def test_sampling_elicitation_and_roots_reach_the_client_and_are_counted(
         answer = await client.call_tool("three_at_once", {"prompt": "x"})
         assert text(answer) == f"LLM response: <x> | User response: {accepted} | {FOLDER}"
 
-    before = asked(curious.scrape(), server)
-    with_client(curious.url(server), "legacy", use)
+    before = asked(requesting.scrape(), server)
+    with_client(requesting.url(server), "legacy", use)
     methods = ("sampling/createMessage", "elicitation/create", "roots/list")
     expected = {(method, "ok"): 2.0 for method in methods}
-    assert since(before, asked(curious.scrape(), server)) == expected
+    assert since(before, asked(requesting.scrape(), server)) == expected
 
 
 @pytest.mark.parametrize("server", TRANSPORTS)
-def test_a_client_that_refuses_to_answer_is_heard(curious: Exporter, server: str) -> None:
+def test_a_client_that_refuses_to_answer_is_heard(requesting: Exporter, server: str) -> None:
     async def use(client: Client) -> None:
         with pytest.raises(MCPError) as failure:
             await client.call_tool("test_elicitation", {"message": "a rude question"})
         assert failure.value.error.code == DECLINED
 
-    before = asked(curious.scrape(), server)
-    with_client(curious.url(server), "legacy", use)
+    before = asked(requesting.scrape(), server)
+    with_client(requesting.url(server), "legacy", use)
     expected = {("elicitation/create", "protocol_error"): 1.0}
-    assert since(before, asked(curious.scrape(), server)) == expected
+    assert since(before, asked(requesting.scrape(), server)) == expected
 
 
 @pytest.mark.parametrize("server", TRANSPORTS)
 def test_many_clients_that_are_asked_at_once_each_get_their_own_questions(
-    curious: Exporter, server: str
+    requesting: Exporter, server: str
 ) -> None:
     async def one(url: str, name: str) -> None:
         async with connected(url, "legacy") as client, anyio.create_task_group() as calls:
@@ -177,7 +177,7 @@ def test_many_clients_that_are_asked_at_once_each_get_their_own_questions(
     async def everybody() -> None:
         async with anyio.create_task_group() as clients:
             for number in range(CLIENTS):
-                clients.start_soon(one, curious.url(server), f"client {number}")
+                clients.start_soon(one, requesting.url(server), f"client {number}")
 
     anyio.run(everybody)
 
@@ -185,7 +185,7 @@ def test_many_clients_that_are_asked_at_once_each_get_their_own_questions(
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 @pytest.mark.parametrize("server", TRANSPORTS)
 def test_progress_reaches_the_client_that_waits_for_it(
-    curious: Exporter, server: str, mode: Mode
+    requesting: Exporter, server: str, mode: Mode
 ) -> None:
     async def one(url: str) -> None:
         seen: list[tuple[float, str | None]] = []
@@ -201,13 +201,13 @@ def test_progress_reaches_the_client_that_waits_for_it(
     async def everybody() -> None:
         async with anyio.create_task_group() as clients:
             for _ in range(CLIENTS):
-                clients.start_soon(one, curious.url(server))
+                clients.start_soon(one, requesting.url(server))
 
     anyio.run(everybody)
 
 
 @pytest.mark.parametrize("server", TRANSPORTS)
-def test_questions_as_results_are_steps_of_a_call(curious: Exporter, server: str) -> None:
+def test_questions_as_results_are_steps_of_a_call(requesting: Exporter, server: str) -> None:
     async def use(client: Client) -> None:
         assert client.protocol_version == "2026-07-28"
         assert text(await client.call_tool(f"{ROUNDS}elicitation")) == "Hello, me!"
@@ -223,9 +223,9 @@ def test_questions_as_results_are_steps_of_a_call(curious: Exporter, server: str
         assert "into account: me" in str(prompt.messages[0].content)
 
     labels = {"server": server, "outcome": "input_required"}
-    before = curious.scrape()
-    with_client(curious.url(server), "auto", use)
-    after = curious.scrape()
+    before = requesting.scrape()
+    with_client(requesting.url(server), "auto", use)
+    after = requesting.scrape()
     for method, steps in (("tools/call", 7), ("prompts/get", 1)):
         asked_before = before.total("mcp_requests_total", method=method, **labels)
         assert after.total("mcp_requests_total", method=method, **labels) == asked_before + steps
@@ -237,8 +237,8 @@ def test_questions_as_results_are_steps_of_a_call(curious: Exporter, server: str
 
 
 @pytest.mark.parametrize("server", TRANSPORTS)
-def test_each_subscriber_is_told_what_it_subscribed_to(curious: Exporter, server: str) -> None:
-    url = curious.url(server)
+def test_each_subscriber_is_told_what_it_subscribed_to(requesting: Exporter, server: str) -> None:
+    url = requesting.url(server)
 
     async def use(client: Client) -> None:
         async with (
@@ -246,7 +246,7 @@ def test_each_subscriber_is_told_what_it_subscribed_to(curious: Exporter, server
             client.listen(tools_list_changed=True) as tools,
             other.listen(resource_subscriptions=[WATCHED]) as resources,
         ):
-            await wait_for_acknowledgements(curious, acknowledged + 2, **acknowledging)
+            await wait_for_acknowledgements(requesting, acknowledged + 2, **acknowledging)
             await client.call_tool("test_trigger_tool_change")
             await other.call_tool("touch")
             assert await anext(aiter(tools)) == ToolsListChanged()
@@ -254,17 +254,17 @@ def test_each_subscriber_is_told_what_it_subscribed_to(curious: Exporter, server
 
     listens = {"server": server, "method": "subscriptions/listen"}
     acknowledging = {"server": server, "method": "notifications/subscriptions/acknowledged"}
-    acknowledged = curious.scrape().total("mcp_notifications_total", **acknowledging)
-    before = curious.scrape().outcomes(**listens).get("cancelled", 0)
+    acknowledged = requesting.scrape().total("mcp_notifications_total", **acknowledging)
+    before = requesting.scrape().outcomes(**listens).get("cancelled", 0)
     with_client(url, "auto", use)
 
     def look() -> bool:
-        scrape = curious.scrape()
+        scrape = requesting.scrape()
         ended = scrape.outcomes(**listens)
         return ended == {"cancelled": before + 2} and not scrape.total("mcp_requests_in_flight")
 
     wait_for(look, PATIENCE, "both subscriptions have ended")
-    assert curious.scrape().total("mcp_request_duration_seconds_count", **listens) == 0
+    assert requesting.scrape().total("mcp_request_duration_seconds_count", **listens) == 0
 
 
 async def wait_for_acknowledgements(running: Exporter, number: float, **labels: str) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from exporter.cli.main import main
-from tests.support.exporting import Exporter, exporter, obedient
+from tests.support.exporting import Exporter, exporter, scripted_stdio
 from tests.support.paths import ROOT
 from tests.support.running import free_address, get, running, wait_for
 from tests.support.tools import tool
-from tests.support.wrapping import client, obedient_command, wrapped
+from tests.support.wrapping import client, scripted_stdio_command, wrapped
 
 GROUP = "mcp_tool_calls_total"
 SECONDS = "mcp_tool_call_duration_seconds_bucket"
@@ -36,8 +36,8 @@ def called(tmp_path: Path) -> Iterator[Exporter]:
         }
     }
     with (
-        exporter(tmp_path, {"other": obedient(), **broken}, "--wrap.socket", socket) as found,
-        client(wrapped(obedient_command(), socket)) as desk,
+        exporter(tmp_path, {"other": scripted_stdio(), **broken}, "--wrap.socket", socket) as found,
+        client(wrapped(scripted_stdio_command(), socket)) as desk,
     ):
         desk.greet()
         for _ in range(40):
@@ -112,7 +112,7 @@ def test_prometheus_says_the_same_to_the_same_questions(
             return float(answer[0]["value"][1]) if answer else math.nan
 
         wait_for(lambda: ask(f'count_over_time({GROUP}{{tool="act"}}[1h])') >= 2, 30, "scraped")
-        with client(wrapped(obedient_command(), tmp_path / "s")) as desk:
+        with client(wrapped(scripted_stdio_command(), tmp_path / "s")) as desk:
             desk.greet()
             for _ in range(30):
                 desk.call()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.exporting import Exporter, exporter, obedient
+from tests.support.exporting import Exporter, exporter, scripted_stdio
 from tests.support.paths import ROOT
 from tests.support.running import wait_for
 from tests.support.trace_receiver import CLOCK_ERROR, ReceivedSpan, TraceReceiver, receiving
@@ -132,7 +132,7 @@ def test_over_sse_they_are_one_trace(receiver: TraceReceiver, tmp_path: Path) ->
 
 def test_a_wrapped_server_s_calls_are_in_the_trace(receiver: TraceReceiver, tmp_path: Path) -> None:
     socket = str(tmp_path / "wrap.sock")
-    servers = {"other": obedient()}
+    servers = {"other": scripted_stdio()}
     flags = ("--wrap.socket", socket)
     with exporter(tmp_path, servers, *flags, **tracing(receiver)):
         wrap = [sys.executable, "-m", "exporter", "wrap", "--wrap.socket", socket, "desk", "--"]
@@ -182,7 +182,7 @@ def test_nothing_that_is_said_is_in_a_span_a_log_or_a_page(
     os.environ["CANARY"] = "canary-collector-token"
     try:
         with exporter(
-            tmp_path, {"files": obedient()}, **tracing(receiver, headers=headers)
+            tmp_path, {"files": scripted_stdio()}, **tracing(receiver, headers=headers)
         ) as running:
             post(running, text="canary-argument")
             receiver.wait_for("mcp-exporter")
@@ -209,7 +209,9 @@ def test_whatever_a_collector_does_calls_and_the_end_are_as_fast(
         "resets": lambda connection: connection.close(),
         "refuses": lambda connection: connection.sendall(b"HTTP/1.1 503 No\r\n\r\n"),
     }.get(how)
-    with exporter(tmp_path, {"files": obedient()}, **tracing(receiver, timeout="1s")) as running:
+    with exporter(
+        tmp_path, {"files": scripted_stdio()}, **tracing(receiver, timeout="1s")
+    ) as running:
         for _ in range(100):
             assert post(running).status_code == 200
         settled(running, 100)

@@ -18,7 +18,7 @@ from cryptography import x509
 
 from exporter.cli.main import main
 from tests.support.certificates import Authority, Pair
-from tests.support.exporting import Exporter, exporter, obedient
+from tests.support.exporting import Exporter, exporter, scripted_stdio
 from tests.support.running import free_address, get, running, wait_for
 from tests.support.tools import succeeds, tool
 
@@ -27,7 +27,7 @@ HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode().replace("$2
 
 
 @dataclass
-class Scene:
+class Setup:
     """An exporter whose pages want a password and a certificate with the right name."""
 
     exporter: Exporter
@@ -67,26 +67,28 @@ def write(file: Path, own: Pair, authority: Authority, **changes: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     folder = tmp_path_factory.mktemp("web")
     authority = Authority(folder)
     own = authority.issue("exporter")
     client = authority.issue("client", x509.DNSName("prometheus.example"))
     file = folder / "web.yml"
     write(file, own, authority)
-    with exporter(folder, {"child": obedient()}, f"--web.config.file={file}") as running_exporter:
-        yield Scene(running_exporter, file, authority, client)
+    with exporter(
+        folder, {"child": scripted_stdio()}, f"--web.config.file={file}"
+    ) as running_exporter:
+        yield Setup(running_exporter, file, authority, client)
 
 
 @pytest.mark.alone
-def test_prometheus_scrapes_with_its_password_and_certificate(scene: Scene, tmp_path: Path) -> None:
-    target = scene.exporter.web.removeprefix("https://")
+def test_prometheus_scrapes_with_its_password_and_certificate(setup: Setup, tmp_path: Path) -> None:
+    target = setup.exporter.web.removeprefix("https://")
     job: dict[str, Any] = {
         "scheme": "https",
         "tls_config": {
-            "ca_file": str(scene.authority.file),
-            "cert_file": str(scene.client.cert),
-            "key_file": str(scene.client.key),
+            "ca_file": str(setup.authority.file),
+            "cert_file": str(setup.client.cert),
+            "key_file": str(setup.client.key),
         },
         "static_configs": [{"targets": [target]}],
     }
@@ -94,7 +96,7 @@ def test_prometheus_scrapes_with_its_password_and_certificate(scene: Scene, tmp_
     jobs = [
         {"job_name": "right", **job, "basic_auth": right},
         {"job_name": "wrong", **job, "basic_auth": {**right, "password": "x"}},
-        {"job_name": "stranger", **job, "tls_config": {"ca_file": str(scene.authority.file)}},
+        {"job_name": "stranger", **job, "tls_config": {"ca_file": str(setup.authority.file)}},
     ]
     config = tmp_path / "prometheus.yml"
     settings = {"global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"}}
@@ -131,81 +133,81 @@ def test_prometheus_scrapes_with_its_password_and_certificate(scene: Scene, tmp_
         )
 
 
-def test_promtool_finds_the_same_file_valid(scene: Scene) -> None:
-    succeeds("promtool", "check", "web-config", scene.file)
+def test_promtool_finds_the_same_file_valid(setup: Setup) -> None:
+    succeeds("promtool", "check", "web-config", setup.file)
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/config", "/probe?target=child", "/logs", "/x"])
 @pytest.mark.parametrize("password", [None, "wrong"])
 def test_no_page_is_shown_without_the_password(
-    scene: Scene, path: str, password: str | None
+    setup: Setup, path: str, password: str | None
 ) -> None:
-    before = scene.refused()
-    reply = scene.get(path, password)
+    before = setup.refused()
+    reply = setup.get(path, password)
     assert (reply.status_code, reply.text) == (401, "Unauthorized\n")
     assert reply.headers["WWW-Authenticate"].startswith("Basic ")
     assert reply.headers["X-Frame-Options"] == "deny"
-    assert scene.refused() == before + 1
+    assert setup.refused() == before + 1
 
 
-def test_nothing_but_tls_1_2_and_later_with_a_certificate_is_spoken(scene: Scene) -> None:
+def test_nothing_but_tls_1_2_and_later_with_a_certificate_is_spoken(setup: Setup) -> None:
     with pytest.raises(requests.RequestException):
-        scene.get("/-/healthy", cert=None)
+        setup.get("/-/healthy", cert=None)
     with pytest.raises(requests.ConnectionError):
-        requests.get(scene.exporter.web.replace("https", "http"), timeout=30)
+        requests.get(setup.exporter.web.replace("https", "http"), timeout=30)
 
 
-def test_a_reload_changes_what_is_demanded(scene: Scene) -> None:
-    own = Pair(scene.file.parent / "exporter.crt", scene.file.parent / "exporter.key")
-    original = scene.file.read_text()
-    write(scene.file, own, scene.authority, auth_excluded_paths=["/-/healthy"])
-    assert scene.get("/-/healthy", None).status_code == 401
-    os.kill(scene.exporter.pid, signal.SIGHUP)
-    wait_for(lambda: scene.get("/-/healthy", None).status_code == 200, 30, "the path is excluded")
-    assert scene.get("/metrics", None).status_code == 401
-    scene.file.write_text("basic_auth_users: {prometheus: plain}\n")
+def test_a_reload_changes_what_is_demanded(setup: Setup) -> None:
+    own = Pair(setup.file.parent / "exporter.crt", setup.file.parent / "exporter.key")
+    original = setup.file.read_text()
+    write(setup.file, own, setup.authority, auth_excluded_paths=["/-/healthy"])
+    assert setup.get("/-/healthy", None).status_code == 401
+    os.kill(setup.exporter.pid, signal.SIGHUP)
+    wait_for(lambda: setup.get("/-/healthy", None).status_code == 200, 30, "the path is excluded")
+    assert setup.get("/metrics", None).status_code == 401
+    setup.file.write_text("basic_auth_users: {prometheus: plain}\n")
     with requests.Session() as session:
         session.trust_env = False
-        session.verify = str(scene.authority.file)
-        session.cert = (str(scene.client.cert), str(scene.client.key))
+        session.verify = str(setup.authority.file)
+        session.cert = (str(setup.client.cert), str(setup.client.key))
         session.auth = ("prometheus", PASSWORD)
-        refused = session.post(f"{scene.exporter.web}/-/reload", timeout=30)
+        refused = session.post(f"{setup.exporter.web}/-/reload", timeout=30)
         assert refused.status_code == 500
         assert "is not a bcrypt hash" in refused.text
-        assert session.get(f"{scene.exporter.web}/metrics", timeout=30).status_code == 200
-        scene.file.write_text(original)
-        assert session.post(f"{scene.exporter.web}/-/reload", timeout=30).status_code == 200
-    wait_for(lambda: scene.get("/-/healthy", None).status_code == 401, 30, "it is no more")
+        assert session.get(f"{setup.exporter.web}/metrics", timeout=30).status_code == 200
+        setup.file.write_text(original)
+        assert session.post(f"{setup.exporter.web}/-/reload", timeout=30).status_code == 200
+    wait_for(lambda: setup.get("/-/healthy", None).status_code == 401, 30, "it is no more")
 
 
-def test_only_certificates_with_the_right_name_are_welcome(scene: Scene) -> None:
-    own = Pair(scene.file.parent / "exporter.crt", scene.file.parent / "exporter.key")
-    original = scene.file.read_text()
+def test_only_certificates_with_the_right_name_are_welcome(setup: Setup) -> None:
+    own = Pair(setup.file.parent / "exporter.crt", setup.file.parent / "exporter.key")
+    original = setup.file.read_text()
     settings = yaml.safe_load(original)
     settings["tls_server_config"]["client_allowed_sans"] = ["prometheus.example"]
-    write(scene.file, own, scene.authority, **settings)
-    os.kill(scene.exporter.pid, signal.SIGHUP)
-    other = scene.authority.issue("other", x509.DNSName("other.example"))
+    write(setup.file, own, setup.authority, **settings)
+    os.kill(setup.exporter.pid, signal.SIGHUP)
+    other = setup.authority.issue("other", x509.DNSName("other.example"))
 
     def is_refused() -> bool:
         try:
-            scene.get("/-/healthy", cert=(str(other.cert), str(other.key)))
+            setup.get("/-/healthy", cert=(str(other.cert), str(other.key)))
         except (requests.RequestException, ssl.SSLError):
             return True
         return False
 
     wait_for(is_refused, 30, "another name is not welcome")
-    assert scene.get("/-/healthy").status_code == 200
-    scene.file.write_text(original)
-    os.kill(scene.exporter.pid, signal.SIGHUP)
+    assert setup.get("/-/healthy").status_code == 200
+    setup.file.write_text(original)
+    os.kill(setup.exporter.pid, signal.SIGHUP)
     wait_for(lambda: not is_refused(), 30, "every name is welcome again")
 
 
-def test_neither_password_nor_hash_is_logged(scene: Scene) -> None:
-    text = scene.exporter.log.read_text()
+def test_neither_password_nor_hash_is_logged(setup: Setup) -> None:
+    text = setup.exporter.log.read_text()
     assert PASSWORD not in text
     assert HASH[7:] not in text
-    assert scene.exporter.says("configuration not reloaded")
+    assert setup.exporter.says("configuration not reloaded")
 
 
 def test_status_sends_the_password_of_its_url_and_never_prints_it(
@@ -213,7 +215,9 @@ def test_status_sends_the_password_of_its_url_and_never_prints_it(
 ) -> None:
     file = tmp_path / "web.yml"
     file.write_text(yaml.safe_dump({"basic_auth_users": {"prometheus": HASH}}))
-    with exporter(tmp_path, {"child": obedient()}, f"--web.config.file={file}") as running_exporter:
+    with exporter(
+        tmp_path, {"child": scripted_stdio()}, f"--web.config.file={file}"
+    ) as running_exporter:
         place = running_exporter.web.removeprefix("http://")
         assert main(["status", "--web.url", f"http://prometheus:{PASSWORD}@{place}"]) == 0
         assert "child" in capsys.readouterr().out

@@ -21,12 +21,12 @@ from mcp import StdioServerParameters
 from mcp.types import Implementation
 
 from exporter.wrap.buffer import MAX_CALLS
-from tests.support.exporting import Exporter, Scrape, exporter, is_running, obedient
+from tests.support.exporting import Exporter, Scrape, exporter, is_running, scripted_stdio
 from tests.support.paths import ROOT
 from tests.support.running import wait_for
-from tests.support.wrapping import Client, client, obedient_command, wrapped
+from tests.support.wrapping import Client, client, scripted_stdio_command, wrapped
 
-OTHER = {"other": obedient()}
+OTHER = {"other": scripted_stdio()}
 CALLS = 10_000
 PAUSE = 0.00025
 """Seconds between two calls, so that an exporter's start is in the middle of them."""
@@ -62,7 +62,7 @@ def test_both_sides_get_the_same_bytes_as_without(tmp_path: Path) -> None:
     for name in ("direct", "wrapped"):
         folder = tmp_path / name
         folder.mkdir()
-        command = obedient_command("--record", str(folder))
+        command = scripted_stdio_command("--record", str(folder))
         if name == "wrapped":
             command = wrapped(command, tmp_path / "nobody")
         ended = run(command, b"".join(said))
@@ -137,7 +137,7 @@ def test_the_scrape_counts_what_the_client_counts(tmp_path: Path, place: str) ->
     socket = tmp_path / place
     with (
         exporter(tmp_path, OTHER, "--wrap.socket", str(socket)) as running,
-        client(wrapped(obedient_command(), socket)) as desk,
+        client(wrapped(scripted_stdio_command(), socket)) as desk,
     ):
         desk.greet()
         for _ in range(50):
@@ -192,7 +192,7 @@ class Steady:
 
 @contextmanager
 def steady(socket: Path) -> Iterator[Steady]:
-    commands = [wrapped(obedient_command(), socket), obedient_command()]
+    commands = [wrapped(scripted_stdio_command(), socket), scripted_stdio_command()]
     words = [str(CALLS), str(PAUSE), *map(json.dumps, commands)]
     command = [sys.executable, "-m", "tests.support.steady_client", *words]
     pipe = subprocess.PIPE
@@ -278,7 +278,7 @@ async def convert_times(command: list[str]) -> list[str]:
 def test_twenty_wrapped_servers_are_small(tmp_path: Path) -> None:
     socket = tmp_path / "s"
     with exporter(tmp_path, OTHER, "--wrap.socket", str(socket)) as running, ExitStack() as stack:
-        commands = [wrapped(obedient_command(), socket, f"s{number}") for number in range(20)]
+        commands = [wrapped(scripted_stdio_command(), socket, f"s{number}") for number in range(20)]
         desks = [stack.enter_context(client(command)) for command in commands]
         for desk in desks:
             desk.greet()
@@ -292,7 +292,7 @@ def test_twenty_wrapped_servers_are_small(tmp_path: Path) -> None:
 
 def test_what_could_not_be_told_is_counted_once_somebody_listens(tmp_path: Path) -> None:
     socket = tmp_path / "s"
-    with client(wrapped(obedient_command(), socket)) as desk:
+    with client(wrapped(scripted_stdio_command(), socket)) as desk:
         desk.greet()
         many(desk, CALLS)
         with exporter(tmp_path, OTHER, "--wrap.socket", str(socket)) as running:

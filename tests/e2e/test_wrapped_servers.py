@@ -18,7 +18,7 @@ from tests import foreign
 from tests.conformance.toolchain import ToolchainError
 from tests.foreign import Foreign
 from tests.support.demo_servers import Mode
-from tests.support.exporting import Exporter, exporter, obedient
+from tests.support.exporting import Exporter, exporter, scripted_stdio
 from tests.support.paths import ROOT
 from tests.support.raw_client import PATIENCE
 from tests.support.running import wait_for
@@ -46,7 +46,7 @@ def npm() -> Foreign:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
     folder = tmp_path_factory.mktemp("exporter")
     flags = ("--wrap.socket", str(folder / "s"))
-    with exporter(folder, {"other": obedient()}, *flags) as found:
+    with exporter(folder, {"other": scripted_stdio()}, *flags) as found:
         yield found
 
 

@@ -16,7 +16,7 @@ from exporter.protocol import jsonrpc
 from exporter.relay.http.endpoint import EndpointRewriter
 from exporter.relay.http.reply_reader import EventBudget, reader_of
 from exporter.telemetry.exchange import Exchange
-from tests.support.fakes import Books
+from tests.support.fakes import Telemetry
 
 MEBIBYTE = 1024 * 1024
 TURN = 256 * 1024
@@ -56,8 +56,8 @@ class Consumer:
     limit = 8 * MEBIBYTE
 
     def __init__(self) -> None:
-        books = Books()
-        self._observer, self._exchange = books.observer, Exchange(books.recorder)
+        telemetry = Telemetry()
+        self._observer, self._exchange = telemetry.observer, Exchange(telemetry.recorder)
 
     def message(self, data: bytes, now: float) -> None:
         self._observer.server_sent(self._exchange, data, (), now)

@@ -12,7 +12,7 @@ from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.request import Request
 from tests.fuzz.targets import Target, pieces
 from tests.support.fakes import Downstream, Scribe, VirtualLoop, fake_time, post, request, settle
-from tests.unit.relay.http.test_relay import Scene
+from tests.unit.relay.http.test_relay import Setup
 
 LIMITS = ListenerLimits(head_bytes=2000, body_bytes=2000)
 MOST_KEPT = 64 * 1024
@@ -70,29 +70,29 @@ class Relaying:
     """Bytes of a server, in reply to a call; the connection ends with them."""
 
     def __init__(self) -> None:
-        self._scene = Scene(timeout=5.0, observed_bytes=1000)
+        self._scene = Setup(timeout=5.0, observed_bytes=1000)
         self._calls = 0
 
     async def take(self, data: bytes) -> None:
         """Whatever comes, the call has one outcome, the client HTTP, and nothing waits."""
-        scene = self._scene
+        setup = self._scene
         version = MODERN if len(data) % 2 else LEGACY
-        client = await scene.send(post(CALL, b"/files/mcp", (b"MCP-Protocol-Version", version)))
+        client = await setup.send(post(CALL, b"/files/mcp", (b"MCP-Protocol-Version", version)))
         self._calls += 1
-        connection = scene.connections[-1]
+        connection = setup.connections[-1]
         for piece in pieces(data):
             if connection.is_closing():
                 break
-            scene.say(piece)
+            setup.say(piece)
         connection.end()
         await settle()
-        assert sum(scene.outcomes.values()) == self._calls, data
-        assert not scene.upstream.pool.live
+        assert sum(setup.outcomes.values()) == self._calls, data
+        assert not setup.upstream.pool.live
         check_replies(bytes(client.sent), [])
         client.lose(None)
         await settle()
-        scene.connections.clear()
-        scene.books.events.losses.clear()
+        setup.connections.clear()
+        setup.telemetry.events.losses.clear()
 
 
 WIRED: dict[str, Callable[[], Listening | Relaying]] = {"listener": Listening, "relay": Relaying}

@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tests.misbehaving import talk
-from tests.misbehaving.talk import Json
+from tests.misbehaving import messages
+from tests.misbehaving.messages import Json
 from tests.support.raw_server import CRLF, HANG_UP, Received, chunks, head, whole
 
 MARK = b"\xef\xbb\xbf"
@@ -142,7 +142,7 @@ def every(frame: Frame, unparsed: str = "") -> Kind:
 def _framed(received: Received, message: Json, frame: Frame) -> Pieces | None:
     if received.method != b"POST" or "id" not in message or "method" not in message:
         return None
-    return frame(talk.legacy(message))
+    return frame(messages.legacy(message))
 
 
 def calls(reply: Callable[[Json], Pieces], outcome: str = "ok", unparsed: str = "") -> Kind:
@@ -205,12 +205,12 @@ def _absolute(received: Received) -> str:
 
 def page(message: Json) -> Json:
     """A page of tools whose cursor was there before."""
-    return talk.result(message, tools=[talk.TOOL], nextCursor="again")
+    return messages.result(message, tools=[messages.TOOL], nextCursor="again")
 
 
 def older(message: Json) -> Json:
     """Initializes in the first version alone, whatever was asked for."""
-    reply = talk.legacy(message)
+    reply = messages.legacy(message)
     reply["result"]["protocolVersion"] = "2024-11-05"
     return reply
 
@@ -219,16 +219,16 @@ def in_session(received: Received, message: Json) -> Pieces | None:
     """Keeps a session, and wants it to be named."""
     reply: Pieces | None = None
     if message.get("method") == "initialize":
-        reply = whole(200, encoded(talk.legacy(message)), JSON, "mcp-session-id: the one")
+        reply = whole(200, encoded(messages.legacy(message)), JSON, "mcp-session-id: the one")
     elif received.values(b"mcp-session-id") != [b"the one"]:
-        reply = whole(400, encoded(talk.error(message, -32000, "no session")), JSON)
+        reply = whole(400, encoded(messages.error(message, -32000, "no session")), JSON)
     return reply
 
 
 def forgetful(_: Received, message: Json) -> Pieces | None:
     """Has forgotten the session when the first call comes."""
     if _is_call(message):
-        return whole(404, encoded(talk.error({}, -32001, "Session not found")), JSON)
+        return whole(404, encoded(messages.error({}, -32001, "Session not found")), JSON)
     return None
 
 
@@ -258,9 +258,11 @@ KINDS: dict[str, Kind] = {
     "array": every(body(lambda m: encoded([m]))),
     "mark": every(body(lambda m: MARK + encoded(m))),
     "mark-before-events": every(stream(lambda m: MARK + event(encoded(m)))),
-    "null-id": calls(lambda m: as_json({**talk.error(m, -32603), "id": None}), "protocol_error"),
+    "null-id": calls(
+        lambda m: as_json({**messages.error(m, -32603), "id": None}), "protocol_error"
+    ),
     "error-400": calls(
-        lambda m: whole(400, encoded(talk.error(m, -32602)), JSON), "protocol_error"
+        lambda m: whole(400, encoded(messages.error(m, -32602)), JSON), "protocol_error"
     ),
     # Bodies that are empty, or nearly
     "notified-202-json": notified(*whole(202, b"", JSON)),
@@ -300,7 +302,7 @@ KINDS: dict[str, Kind] = {
     "status-201": every(body(encoded, JSON, status=201)),
     "early-hints": every(early),
     # Health, sessions, lists
-    "no-ping": asked("ping", lambda m: talk.error(m, -32601)),
+    "no-ping": asked("ping", lambda m: messages.error(m, -32601)),
     "older": asked("initialize", older),
     "circle": asked("tools/list", page),
     "session": Kind((in_session,)),
@@ -325,5 +327,5 @@ def _usual(received: Received, message: Json) -> Pieces:
     if received.method == b"DELETE":
         return whole(200, b"")
     if "id" in message and "method" in message:
-        return as_json(talk.legacy(message))
+        return as_json(messages.legacy(message))
     return whole(202, b"")

@@ -9,7 +9,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.misbehaving import talk
+from tests.misbehaving import messages
+from tests.misbehaving.messages import Json
 from tests.misbehaving.odd_replies import (
     CHUNKED,
     EVENTS,
@@ -21,7 +22,6 @@ from tests.misbehaving.odd_replies import (
     lines_of,
     text_id,
 )
-from tests.misbehaving.talk import Json
 from tests.support.raw_server import CRLF, Received, head, whole
 
 Said = Callable[[Json], bytes]
@@ -92,7 +92,7 @@ class Streams:
             return self._stream(stream, path, received)
         message = json.loads(received.body)
         if "id" in message and "method" in message:
-            self._open[query.partition("=")[2]].put(talk.legacy(message))
+            self._open[query.partition("=")[2]].put(messages.legacy(message))
         status, body = stream.accepted
         return [head(204)] if status == 204 else whole(status, body)
 

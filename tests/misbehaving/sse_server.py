@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import json
 
-from tests.misbehaving import talk
+from tests.misbehaving import messages
 from tests.misbehaving.http_server import FOREVER, Request, announce, read
 
 MODES = ("well", "no_endpoint", "elsewhere", "web_site", "denies_posts", "drops", "mute", "chatty")
@@ -64,7 +64,7 @@ class Server:
         if self._mode == "drops" and request.asks == "ping":
             stream.transport.abort()
         elif "id" in request.message and self._mode not in ("denies_posts", "mute"):
-            reply = json.dumps(talk.legacy(request.message))
+            reply = json.dumps(messages.legacy(request.message))
             stream.write(f"event: message\r\ndata: {reply}\r\n\r\n".encode())
 
 

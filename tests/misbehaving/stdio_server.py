@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from tests.misbehaving import talk
-from tests.misbehaving.talk import Json
+from tests.misbehaving import messages
+from tests.misbehaving.messages import Json
 
 SLOW_START = 1.5
 """Seconds that the slow starter takes."""
@@ -31,15 +31,15 @@ def say(message: Json) -> None:
 def legacy(message: Json) -> None:
     """Behaves, in the older era."""
     if "id" in message and "method" in message:
-        say(talk.legacy(message))
+        say(messages.legacy(message))
 
 
 def modern(message: Json) -> None:
     """Behaves, in the newer era."""
     if message.get("method") == "initialize":
-        say(talk.error(message, -32022, "connection is serving the 2026-07-28 protocol"))
+        say(messages.error(message, -32022, "connection is serving the 2026-07-28 protocol"))
     elif "id" in message and "method" in message:
-        say(talk.modern(message))
+        say(messages.modern(message))
 
 
 def ignores_discover(message: Json) -> None:
@@ -58,7 +58,7 @@ def exits_after_handshake(message: Json) -> None:
 def refuses(message: Json) -> None:
     """Replies to everything with an error."""
     if "id" in message:
-        say(talk.error(message, -32603, "out of order"))
+        say(messages.error(message, -32603, "out of order"))
 
 
 def silent(message: Json) -> None:
@@ -85,7 +85,7 @@ def asks_back(message: Json) -> None:
         say({"jsonrpc": "2.0", "id": "are-you-there", "method": "ping"})
         waiting.append(message)
     elif message.get("id") == "are-you-there" and message.get("result") == {}:
-        say(talk.legacy(waiting.pop()))
+        say(messages.legacy(waiting.pop()))
     else:
         legacy(message)
 
@@ -93,14 +93,14 @@ def asks_back(message: Json) -> None:
 def text_ids(message: Json) -> None:
     """Replies with ids as text."""
     if "id" in message:
-        say({**talk.legacy(message), "id": str(message["id"])})
+        say({**messages.legacy(message), "id": str(message["id"])})
 
 
 def large(message: Json) -> None:
     """Replies to calls with more than is kept for reading."""
     if message.get("method") != "tools/call":
         return legacy(message)
-    return say(talk.result(message, content=[{"type": "text", "text": "x" * LARGE}]))
+    return say(messages.result(message, content=[{"type": "text", "text": "x" * LARGE}]))
 
 
 def loud(message: Json) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support import haste
+from tests.support import fast_rules
 from tests.support.alerting_stack import Stack, Traffic, stack
 from tests.support.receivers import text
 from tests.support.running import mcp_server, wait_for
@@ -188,7 +188,7 @@ def test_a_killed_exporter_is_one_notification_and_not_one_a_server(healthy: Sta
     subject = "[CRITICAL] Every MCP exporter of mcp-exporter is down"
     _arrives_everywhere(healthy, subject)
     # As long as production's alerts about servers would take to notice: ten minutes.
-    later = 600 // haste.FACTOR
+    later = 600 // fast_rules.FACTOR
     began = healthy.value("vector(time())")
     wait_for(lambda: healthy.value("vector(time())") > began + later, 2 * later + 10, "time passes")
     assert [a["alertname"] for a in healthy.received.told("firing")] == ["MCPExporterAllDown"]

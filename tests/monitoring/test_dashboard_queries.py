@@ -24,7 +24,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.protocol.label_values import Outcome
 from scripts import metric_docs
 from tests.support import scripted_server
-from tests.support.asking import ALL, CHOSEN, Prometheus, Series, Window, escaped, interpolated
 from tests.support.dashboards import (
     Json,
     Query,
@@ -38,7 +37,16 @@ from tests.support.dashboards import (
     variables,
 )
 from tests.support.every_outcome import Traffic
-from tests.support.haste import hasten
+from tests.support.fast_rules import speed_up
+from tests.support.panel_queries import (
+    ALL,
+    CHOSEN,
+    Prometheus,
+    Series,
+    Window,
+    escaped,
+    interpolated,
+)
 from tests.support.paths import ROOT
 from tests.support.running import free_address, running
 from tests.support.scripted_server import Scripted
@@ -222,7 +230,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         collector = rest.enter_context(receiving())
         tracing = {"tracing": {"endpoint": collector.url}}
         config = _written(folder / "exporter.yml", _exporter_config(scripted) | tracing)
-        command = [sys.executable, "-m", "tests.support.stumbling_exporter", "serve"]
+        command = [sys.executable, "-m", "tests.support.failing_exporter", "serve"]
         command += [f"--config.file={config}"]
         command += [f"--mcp.listen-address={mcp}", f"--web.listen-address={web}"]
         log = folder / "exporter.log"
@@ -443,7 +451,7 @@ def _prometheus(folder: Path, web: str, address: str) -> list[str]:
     rules.mkdir()
     for path in (ROOT / "prometheus" / "rules").glob("*.yml"):
         if not path.name.endswith(".test.yml"):
-            (rules / path.name).write_text(hasten(path.read_text()))
+            (rules / path.name).write_text(speed_up(path.read_text()))
     # One target, as it is found in other worlds: scraped twice, once, and as if it were two.
     found: dict[str, list[dict[str, str]]] = {
         JOB: [{"endpoint": "a"}, {"endpoint": "b"}],

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from grafana.build.output import documents
-from tests.support.asking import CHOSEN
 from tests.support.dashboard_rules import RULES
 from tests.support.dashboards import FOLDER, Json, load, panels
+from tests.support.panel_queries import CHOSEN
 from tests.support.paths import ROOT
 
 BOARDS = load()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import haste
+from tests.support import fast_rules
 from tests.support.alerting_stack import (
     Exporter,
     Stack,
@@ -76,7 +76,7 @@ def _is_told_once(found: Stack) -> None:
     assert found.value("count(max by (server) (mcp_server_up))") == 3
     assert found.value('count(mcp_server_health_state{server="dead",state="error"} == 1)') == 2
     # As long as a second message would take: production's interval of a group, twice.
-    time.sleep(600 / haste.FACTOR)
+    time.sleep(600 / fast_rules.FACTOR)
     assert [mail["Subject"] for mail in found.received.mails] == [subject]
     assert found.value('count(ALERTS{alertstate="firing",severity!="none"})') == 1
     assert _of_the_dead(found) == ["MCPServerDown"]

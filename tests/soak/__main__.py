@@ -20,14 +20,14 @@ from typing import Any
 
 import psutil
 
-from tests.soak.books import Books
 from tests.soak.clients import Client, Legacy, Modern
 from tests.soak.disturbances import KILLED, Disturber, HttpServer
+from tests.soak.prometheus_counts import PrometheusCounts
 from tests.soak.report import Report
 from tests.soak.tally import Tally
 from tests.soak.watch import Watch
-from tests.support.exporting import Exporter, exporter, obedient
-from tests.support.rest import Rest, wait_for_rest
+from tests.support.exporting import Exporter, exporter, scripted_stdio
+from tests.support.held_resources import HeldResources, wait_for_release
 from tests.support.running import free_address, running
 from tests.support.tools import tool
 
@@ -50,10 +50,10 @@ def main() -> int:
         stack.callback(restarted.kill)
         servers = {
             "steady_http": steady.entry,
-            "steady_stdio": obedient(),
+            "steady_stdio": scripted_stdio(),
             "restarted_http": restarted.entry,
-            "killed_stdio": obedient(KILLED),
-            "changed_stdio": obedient(),
+            "killed_stdio": scripted_stdio(KILLED),
+            "changed_stdio": scripted_stdio(),
         }
         for server in (steady, restarted):
             server.start()
@@ -75,7 +75,7 @@ class Soak:
         self, relay: Exporter, prometheus: str, disturber: Disturber, servers: list[str]
     ) -> None:
         self._relay = relay
-        self._books = Books(prometheus)
+        self._books = PrometheusCounts(prometheus)
         self._disturber = disturber
         self._servers = servers
         self._tally = Tally()
@@ -84,7 +84,7 @@ class Soak:
         """Soak, wait for rest, compare and report; the exit code."""
         relay, over = self._relay, asyncio.Event()
         await asyncio.to_thread(self._wait_for_probes)
-        before = await asyncio.to_thread(Rest.of, relay)
+        before = await asyncio.to_thread(HeldResources.of, relay)
         watch = Watch(psutil.Process(relay.pid), seconds)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._disturber.run(over, DISTURB_EVERY))
@@ -93,7 +93,7 @@ class Soak:
                 group.create_task(client.run(over))
             await asyncio.sleep(seconds)
             over.set()
-        left = await asyncio.to_thread(wait_for_rest, lambda: Rest.of(relay), before)
+        left = await asyncio.to_thread(wait_for_release, lambda: HeldResources.of(relay), before)
         await asyncio.to_thread(self._books.wait_for_scrape, time.time())
         report = Report(self._tally, self._books, watch, left, self._disturber.done)
         print(report.text(), flush=True)

@@ -14,7 +14,6 @@ from typing import Any
 
 from tests.soak.http_client import Connection, CutError, Reply
 from tests.soak.tally import OTHER, REJECTED, Tally, outcome_of
-from tests.support.obedient_server import QUESTION
 from tests.support.raw_client import (
     ACCEPTED,
     Json,
@@ -26,6 +25,7 @@ from tests.support.raw_client import (
     modern_call,
     request,
 )
+from tests.support.scripted_stdio_server import QUESTION
 
 CALL = "tools/call"
 HTTP_ALONE = ("large", "stream", "hang_up", "cut", "short", "refuse", "broken", "babble")

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import requests
 
-from tests.support.exporting import Exporter, obedient
+from tests.support.exporting import Exporter, scripted_stdio
 from tests.support.paths import ROOT
 from tests.support.running import SECONDS_TO_START, wait_for
 
@@ -109,11 +109,11 @@ class Disturber:
 
     async def _change(self) -> None:
         number = str(next(self._numbers))
-        self._edit(lambda servers: servers.update(changed_stdio=obedient("--change", number)))
+        self._edit(lambda servers: servers.update(changed_stdio=scripted_stdio("--change", number)))
         await self._reload(200)
 
     async def _add(self) -> None:
-        self._edit(lambda servers: servers.update(extra=obedient()))
+        self._edit(lambda servers: servers.update(extra=scripted_stdio()))
         await self._reload(200)
 
     async def _remove(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from tests.soak.books import Books
+from tests.soak.prometheus_counts import PrometheusCounts
 from tests.soak.tally import Tally, quantile
 from tests.soak.watch import Watch
 
@@ -24,7 +24,7 @@ class Report:
     def __init__(
         self,
         tally: Tally,
-        books: Books,
+        counts: PrometheusCounts,
         watch: Watch,
         left: Mapping[str, int],
         disturbed: Mapping[str, int],
@@ -32,9 +32,9 @@ class Report:
         self._watch = watch
         self._left = left
         self._disturbed = disturbed
-        self._errors = books.total("mcp_exporter_internal_errors_total")
-        self._pairs = list(_pairs(tally, books))
-        self._details = list(_details(tally, books))
+        self._errors = counts.total("mcp_exporter_internal_errors_total")
+        self._pairs = list(_pairs(tally, counts))
+        self._details = list(_details(tally, counts))
         third = (watch.end - watch.warm) / 3
         spans = [(watch.warm, watch.warm + third), (watch.end - third, watch.end)]
         self._latencies = [tally.latencies(*span) for span in spans]
@@ -80,17 +80,17 @@ class Report:
         return text, not last < first * MOST_SLOWER + SLACK * 1000
 
 
-def _pairs(tally: Tally, books: Books) -> Iterator[tuple[tuple[str, ...], int, int]]:
+def _pairs(tally: Tally, counts: PrometheusCounts) -> Iterator[tuple[tuple[str, ...], int, int]]:
     """Server and outcome, with both counts."""
     own: Counts = Counter()
     for (server, _, outcome), number in tally.requests.items():
         own[server, outcome] += number
-    counted = books.sums("mcp_requests_total", "server", "outcome")
+    counted = counts.sums("mcp_requests_total", "server", "outcome")
     for key in sorted(own.keys() | counted.keys()):
         yield key, own[key], counted[key]
 
 
-def _details(tally: Tally, books: Books) -> Iterator[tuple[str, int, int]]:
+def _details(tally: Tally, counts: PrometheusCounts) -> Iterator[tuple[str, int, int]]:
     """Whatever differs, of everything that both sides count."""
     calls: Counts = Counter()
     for (server, method, outcome), number in tally.requests.items():
@@ -100,14 +100,14 @@ def _details(tally: Tally, books: Books) -> Iterator[tuple[str, int, int]]:
     labels = ("server", "method", "outcome")
     to_server = 'direction="to_server"'
     compared: list[tuple[str, Counts, Counts]] = [
-        ("request", tally.requests, books.sums("mcp_requests_total", *labels)),
-        ("latency", _timed(tally), books.sums("mcp_request_duration_seconds_count", *labels)),
-        ("call", calls, books.sums("mcp_tool_calls_total", "server", "outcome")),
-        ("session", +sessions, books.sums("mcp_sessions_started_total", "server")),
+        ("request", tally.requests, counts.sums("mcp_requests_total", *labels)),
+        ("latency", _timed(tally), counts.sums("mcp_request_duration_seconds_count", *labels)),
+        ("call", calls, counts.sums("mcp_tool_calls_total", "server", "outcome")),
+        ("session", +sessions, counts.sums("mcp_sessions_started_total", "server")),
         (
             "notification",
             tally.notifications,
-            books.sums("mcp_notifications_total", "server", "method", where=to_server),
+            counts.sums("mcp_notifications_total", "server", "method", where=to_server),
         ),
     ]
     for name, own, counted in compared:

@@ -1,7 +1,7 @@
 """The whole way of an alert, for real: MCP servers, exporter, Prometheus, Alertmanager, receivers.
 
 Rules, routes, templates and the start script are the committed ones,
-only faster (`tests.support.haste`).
+only faster (`tests.support.fast_rules`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import requests
 import yaml
 
-from tests.support import haste
+from tests.support import fast_rules
 from tests.support.alert_rules import FILES, PROMETHEUS, read
 from tests.support.receivers import Receivers, receivers
 from tests.support.running import free_address, get, running
@@ -146,7 +146,7 @@ def call_tool(exporter: Exporter, server: str, name: str, arguments: Mapping[str
 
 @contextmanager
 def stack(
-    folder: Path, config: Mapping[str, Any], factor: int = haste.FACTOR, replicas: int = 1
+    folder: Path, config: Mapping[str, Any], factor: int = fast_rules.FACTOR, replicas: int = 1
 ) -> Iterator[Stack]:
     """The whole stack, with this configuration of each exporter, so many times as fast."""
     exporters = [Exporter(_folder(folder, f"exporter-{n}"), config) for n in range(replicas)]
@@ -171,7 +171,7 @@ def _alertmanager(folder: Path, received: Receivers, factor: int) -> Iterator[st
     for name, content in received.secrets().items():
         (secrets / name).write_text(content)
     text = (PROMETHEUS / "alertmanager.yml").read_text(encoding="utf-8")
-    (home / "alertmanager.yml").write_text(haste.hasten_routes(text, factor))
+    (home / "alertmanager.yml").write_text(fast_rules.speed_up_routes(text, factor))
     (home / "templates").symlink_to(PROMETHEUS / "templates")
     script = home / "alertmanager.sh"
     script.write_text((PROMETHEUS / "alertmanager.sh").read_text(encoding="utf-8"))
@@ -186,7 +186,7 @@ def _alertmanager(folder: Path, received: Receivers, factor: int) -> Iterator[st
 
 @contextmanager
 def prometheus_of(
-    folder: Path, exporters: Sequence[Exporter], alertmanager: str, factor: int = haste.FACTOR
+    folder: Path, exporters: Sequence[Exporter], alertmanager: str, factor: int = fast_rules.FACTOR
 ) -> Iterator[str]:
     """Prometheus with the committed rules and these exporters as one deployment; its URL."""
     _write_rules(folder / "rules", factor)
@@ -206,7 +206,7 @@ def prometheus_of(
         f"--web.external-url=http://{address}",
         f"--web.console.templates={PROMETHEUS / 'consoles'}",
         # The first alerts find no Alertmanager yet.
-        f"--rules.alert.resend-delay={haste.shorter('1m', factor)}",
+        f"--rules.alert.resend-delay={fast_rules.shorter('1m', factor)}",
     ]
     with running(command, f"http://{address}/-/ready", folder / "prometheus.log"):
         yield f"http://{address}"
@@ -216,7 +216,7 @@ def _write_rules(folder: Path, factor: int) -> None:
     folder.mkdir()
     for path in FILES:
         text = path.read_text(encoding="utf-8")
-        (folder / path.name).write_text(haste.hasten(text, factor), encoding="utf-8")
+        (folder / path.name).write_text(fast_rules.speed_up(text, factor), encoding="utf-8")
 
 
 def _prometheus_config(targets: Mapping[str, list[str]], factor: int) -> Any:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 
 from grafana_foundation_sdk.models import units
 
-from tests.support.asking import ALL
 from tests.support.dashboards import (
     RATE_INTERVAL,
     Json,
@@ -23,6 +22,7 @@ from tests.support.dashboards import (
     variable_query,
     variables,
 )
+from tests.support.panel_queries import ALL
 
 Rule = Callable[[Json], Iterator[str]]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import promql_parser as promql
 
-from tests.support.asking import ALL, CHOSEN, interpolated
+from tests.support.panel_queries import ALL, CHOSEN, interpolated
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "grafana" / "dashboards"

@@ -28,9 +28,9 @@ SECONDS_TO_STOP = 30
 UNPROBED = {"enabled": False}
 
 
-def obedient(*arguments: str) -> dict[str, Any]:
+def scripted_stdio(*arguments: str) -> dict[str, Any]:
     """The stdio server that does what each call says, as an entry of the configuration."""
-    script = str(ROOT / "tests" / "support" / "obedient_server.py")
+    script = str(ROOT / "tests" / "support" / "scripted_stdio_server.py")
     return {"command": sys.executable, "args": ["-I", "-S", script, *arguments]}
 
 

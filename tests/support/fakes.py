@@ -339,7 +339,7 @@ class Scribe(OpenApplication):
         """The next request, once it is there."""
         return await self._arrived.get()
 
-    def refuse(self, request: Request, status: int, reason: str) -> None:
+    def reject(self, request: Request, status: int, reason: str) -> None:
         self.refused.append((status, reason))
         request.respond(status, reason.encode(), b"text/plain")
 
@@ -353,7 +353,7 @@ class Scribe(OpenApplication):
         self.paces.append(paused)
 
 
-# Books
+# Telemetry
 
 
 def request(request_id: object, method: str = "ping", **params: object) -> dict[str, object]:
@@ -417,7 +417,7 @@ class FakeEvents:
         self.losses.append(reason)
 
 
-class Books:
+class Telemetry:
     """The metrics of one server, with the recorder and the observer that write them."""
 
     def __init__(self, server: str = "files", transport: str = "http") -> None:

@@ -16,11 +16,11 @@ from exporter.transport.http.request import Request
 from exporter.transport.process.child import ChildOwner
 from exporter.transport.process.reaper import Reaper
 from tests.support.fakes import (
-    Books,
     Downstream,
     FakeChild,
     OpenApplication,
     Reply,
+    Telemetry,
     post,
     request,
     result,
@@ -55,15 +55,15 @@ class Client(Downstream):
         return reply
 
 
-class StdioScene(OpenApplication):
+class StdioSetup(OpenApplication):
     """A stdio server behind a listener."""
 
     def __init__(self, started: list[FakeChild], **settings: float | Timeout) -> None:
         self.children = started
-        self.books = Books(transport="stdio")
+        self.telemetry = Telemetry(transport="stdio")
         server = Server("files", "stdio", command="x", **cast("dict[str, Any]", settings))
         self.upstream = StdioUpstream(
-            server, self.books.observer, self.books.recorder, Reaper(), virtual_loop()
+            server, self.telemetry.observer, self.telemetry.recorder, Reaper(), virtual_loop()
         )
 
     def handle(self, request: Request) -> None:
@@ -71,7 +71,7 @@ class StdioScene(OpenApplication):
         assert messages is not None
         self.upstream.handle(request, messages)
 
-    def refuse(self, request: Request, status: int, reason: str) -> None:
+    def reject(self, request: Request, status: int, reason: str) -> None:
         raise AssertionError((request, status, reason))
 
     def say(self, text: bytes) -> Client:
@@ -103,4 +103,4 @@ class StdioScene(OpenApplication):
 
     @property
     def outcomes(self) -> dict[str, int]:
-        return dict(self.books.outcomes())
+        return dict(self.telemetry.outcomes())

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import IO, Any, cast
 
-from tests.support.exporting import obedient
+from tests.support.exporting import scripted_stdio
 from tests.support.paths import ROOT
 
 GREETING = {
@@ -22,9 +22,9 @@ GREETING = {
 }
 
 
-def obedient_command(*arguments: str) -> list[str]:
-    """The obedient server's command."""
-    entry = obedient(*arguments)
+def scripted_stdio_command(*arguments: str) -> list[str]:
+    """The scripted_stdio server's command."""
+    entry = scripted_stdio(*arguments)
     return [entry["command"], *entry["args"]]
 
 

@@ -331,7 +331,7 @@ def test_bad_values_are_one_line_with_the_mend(given: Any, said: str) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "Nobody scrapes it: set monitor.kind"),
+        ({}, "Nothing scrapes it: set monitor.kind"),
         ({"monitor": {"kind": "PodMonitor"}}, "set monitor.labels.release"),
         ({"replicas": 2, "config": {"servers": {"t": {"command": "t"}}}}, "sessions of t (stdio)"),
         ({}, "It has no servers yet"),

@@ -11,9 +11,9 @@ import pytest
 from exporter.probe import run
 from exporter.telemetry import health_tracker
 from exporter.telemetry.health_tracker import HealthTracker
-from tests.support.fakes import Books, on_fake_time, request, result, settle, virtual_loop
+from tests.support.fakes import Telemetry, on_fake_time, request, result, settle, virtual_loop
 from tests.support.paths import ROOT
-from tests.unit.relay.http.test_relay import LEGACY, SESSION, Scene, http
+from tests.unit.relay.http.test_relay import LEGACY, SESSION, Setup, http
 
 DAY = 86_400.0
 JUMPS = pytest.mark.parametrize("jump", [-DAY, -1.0, DAY], ids=["a day back", "back", "a day on"])
@@ -49,59 +49,59 @@ class Wall:
 @JUMPS
 @on_fake_time
 async def test_a_call_lasts_as_long_as_it_lasts(jump: float) -> None:
-    wall, scene = Wall(), Scene()
-    scene.books.metrics.clock = wall
-    await scene.post(CALL)
+    wall, setup = Wall(), Setup()
+    setup.telemetry.metrics.clock = wall
+    await setup.post(CALL)
     await asyncio.sleep(2)
     wall.jump = jump
-    scene.say(http(result(1)))
+    setup.say(http(result(1)))
     await settle()
-    assert scene.outcomes == {"ok": 1}
+    assert setup.outcomes == {"ok": 1}
     labels = {"method": "tools/call", "outcome": "ok"}
-    assert scene.books.value("mcp_request_duration_seconds_sum", **labels) == pytest.approx(2)
-    told = scene.books.value("mcp_tool_call_last_timestamp_seconds", tool="_other")
+    assert setup.telemetry.value("mcp_request_duration_seconds_sum", **labels) == pytest.approx(2)
+    told = setup.telemetry.value("mcp_tool_call_last_timestamp_seconds", tool="_other")
     assert told == pytest.approx(wall())
 
 
 @JUMPS
 @on_fake_time
 async def test_a_deadline_is_kept(jump: float) -> None:
-    wall, scene = Wall(), Scene(timeout=10)
-    scene.books.metrics.clock = wall
-    client = await scene.post(CALL)
+    wall, setup = Wall(), Setup(timeout=10)
+    setup.telemetry.metrics.clock = wall
+    client = await setup.post(CALL)
     await asyncio.sleep(5)
     wall.jump = jump
     await asyncio.sleep(4)
     assert not client.replies()
     await asyncio.sleep(2)
     assert client.reply.status == 504
-    assert scene.outcomes == {"timeout": 1}
+    assert setup.outcomes == {"timeout": 1}
 
 
 @JUMPS
 @on_fake_time
 async def test_a_session_is_idle_when_it_is_idle(jump: float) -> None:
-    wall, scene = Wall(), Scene()
-    scene.books.metrics.clock = wall
-    await scene.open()
+    wall, setup = Wall(), Setup()
+    setup.telemetry.metrics.clock = wall
+    await setup.open()
     wall.jump = jump
     await asyncio.sleep(60)
-    await scene.post(CALL, SESSION, LEGACY)
-    scene.say(http(result(1)))
-    assert scene.books.value("mcp_sessions") == 1
+    await setup.post(CALL, SESSION, LEGACY)
+    setup.say(http(result(1)))
+    assert setup.telemetry.value("mcp_sessions") == 1
     await asyncio.sleep(2 * 1800)
-    assert scene.books.value("mcp_sessions") == 0
-    assert scene.books.value("mcp_session_duration_seconds_sum") == pytest.approx(1860, abs=5)
+    assert setup.telemetry.value("mcp_sessions") == 0
+    assert setup.telemetry.value("mcp_session_duration_seconds_sum") == pytest.approx(1860, abs=5)
 
 
 @JUMPS
 @on_fake_time
 async def test_health_goes_by_what_happens(jump: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    wall, books = Wall(), Books()
-    books.metrics.clock = wall
+    wall, telemetry = Wall(), Telemetry()
+    telemetry.metrics.clock = wall
     for module in (health_tracker, run):
         monkeypatch.setattr(module, "time", wall)
-    found = HealthTracker(books.recorder, is_probed=False)
+    found = HealthTracker(telemetry.recorder, is_probed=False)
     found.call_succeeded()
     for _ in range(3):
         wall.jump += jump

@@ -172,10 +172,10 @@ def test_nothing_is_installed_again_while_the_locks_are_the_same(
 def test_an_installation_that_failed_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_arguments: object) -> None:
+    def reject(*_arguments: object) -> None:
         raise ToolchainError("no registry")
 
-    monkeypatch.setattr("tests.conformance.toolchain._run", refuse)
+    monkeypatch.setattr("tests.conformance.toolchain._run", reject)
     for _ in range(2):
         with pytest.raises(ToolchainError):
             install(tmp_path / "tools")

@@ -1,4 +1,4 @@
-"""The demo's configurations are the project's own, with other addresses, folders and haste."""
+"""The demo's configurations are the project's own, with other addresses, folders and fast_rules."""
 
 from __future__ import annotations
 

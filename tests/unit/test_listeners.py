@@ -16,15 +16,15 @@ from exporter.relay.gateway import Gateway
 from exporter.transport.http.origin import LOCAL
 from exporter.transport.http.server import HttpServer
 from exporter.web.server import WebThread
-from tests.support.fakes import Books, on_fake_time, uncounted
+from tests.support.fakes import Telemetry, on_fake_time, uncounted
 
 
-class Scene:
+class Setup:
     """Listeners that are not open yet, and a file of tokens."""
 
     def __init__(self, tokens: Path) -> None:
         self.tokens = tokens
-        self.gateway = Gateway(Books().metrics)
+        self.gateway = Gateway(Telemetry().metrics)
         self.mcp = HttpServer(self.gateway, asyncio.get_running_loop())
         self.web = WebThread(uncounted, LOCAL)
         files = AccessFiles(tokens=tokens)
@@ -33,27 +33,27 @@ class Scene:
 
 @on_fake_time
 async def test_limits_reach_the_listener_and_the_gateway(tmp_path: Path) -> None:
-    scene = Scene(tmp_path / "tokens.yml")
-    scene.listeners.apply_limits(Limits(request_bytes=7, connections=3, requests_total=2))
-    assert (scene.mcp.limits.body_bytes, scene.mcp.limits.connections) == (7, 3)
-    assert scene.gateway.admission.bounds.requests_total == 2
-    scene.web.close()
+    setup = Setup(tmp_path / "tokens.yml")
+    setup.listeners.apply_limits(Limits(request_bytes=7, connections=3, requests_total=2))
+    assert (setup.mcp.limits.body_bytes, setup.mcp.limits.connections) == (7, 3)
+    assert setup.gateway.admission.bounds.requests_total == 2
+    setup.web.close()
 
 
 @on_fake_time
 async def test_what_was_read_is_demanded_only_when_it_is_put_into_force(tmp_path: Path) -> None:
-    scene = Scene(tmp_path / "tokens.yml")
-    scene.tokens.write_text("me: 0123456789abcdef\n")
-    put_into_force = scene.listeners.prepare()
-    assert scene.gateway.tokens is None
+    setup = Setup(tmp_path / "tokens.yml")
+    setup.tokens.write_text("me: 0123456789abcdef\n")
+    put_into_force = setup.listeners.prepare()
+    assert setup.gateway.tokens is None
     put_into_force()
-    tokens = scene.gateway.tokens
+    tokens = setup.gateway.tokens
     assert tokens is not None
-    scene.tokens.write_text("")
+    setup.tokens.write_text("")
     with pytest.raises(ConfigError, match="is empty"):
-        scene.listeners.prepare()
-    assert scene.gateway.tokens is tokens
-    scene.web.close()
+        setup.listeners.prepare()
+    assert setup.gateway.tokens is tokens
+    setup.web.close()
 
 
 def test_an_address_that_cannot_be_had_is_named_with_its_flag_and_the_mend() -> None:
@@ -77,7 +77,7 @@ def test_an_address_that_cannot_be_had_is_named_with_its_flag_and_the_mend() -> 
 async def test_the_address_for_clients_is_the_one_that_leads_here(
     tmp_path: Path, bound: str, host: str, expected: str
 ) -> None:
-    scene = Scene(tmp_path / "tokens.yml")
-    scene.listeners.mcp_url = bound
-    assert scene.listeners.mcp_url_for(host) == expected
-    scene.web.close()
+    setup = Setup(tmp_path / "tokens.yml")
+    setup.listeners.mcp_url = bound
+    assert setup.listeners.mcp_url_for(host) == expected
+    setup.web.close()

@@ -21,7 +21,7 @@ from exporter.servers import Difference, ServerSet
 from exporter.systemd import SystemdNotifier
 from exporter.telemetry.spans.export import SpanExport
 from exporter.transport.garbage import FrozenObjects
-from tests.support.fakes import Books
+from tests.support.fakes import Telemetry
 
 ONE = "servers: {one: {command: cat}}\n"
 TWO = "servers: {one: {command: cat}, two: {command: '${COMMAND}'}}\n"
@@ -103,12 +103,12 @@ class FakeFrozenObjects:
         self.settled += 1
 
 
-class Scene:
+class Setup:
     """A file, and the exporter that reads it."""
 
     def __init__(self, path: Path, directory: Path | None = None) -> None:
         self.path = path
-        self.books = Books()
+        self.telemetry = Telemetry()
         self.servers = FakeServerSet()
         self.listeners = FakeListeners()
         self.notifier = FakeNotifier()
@@ -117,7 +117,7 @@ class Scene:
         self.frozen = FakeFrozenObjects()
         self.reloader = Reloader(
             self.source,
-            self.books.metrics,
+            self.telemetry.metrics,
             cast(ServerSet, self.servers),
             cast(Listeners, self.listeners),
             cast(SystemdNotifier, self.notifier),
@@ -130,7 +130,7 @@ class Scene:
     def reload(self, text: str | None = None) -> str:
         if text is not None:
             self.path.write_text(text)
-        self.books.clock.advance(60)
+        self.telemetry.clock.advance(60)
         return asyncio.run(self.reloader.reload())
 
     def look(self, meanwhile: Callable[[], object] | None = None) -> None:
@@ -149,106 +149,106 @@ class Scene:
     @property
     def gauges(self) -> tuple[float | None, float | None]:
         name = "mcp_exporter_config_last_reload_success"
-        return self.books.own(f"{name}ful"), self.books.own(f"{name}_timestamp_seconds")
+        return self.telemetry.own(f"{name}ful"), self.telemetry.own(f"{name}_timestamp_seconds")
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(tmp_path / "mcp.yml")
+def setup(tmp_path: Path) -> Setup:
+    return Setup(tmp_path / "mcp.yml")
 
 
-def test_the_first_configuration_counts_as_loaded(scene: Scene) -> None:
-    assert scene.servers.served == [["one"]]
-    assert scene.gauges == (1, 1000)
+def test_the_first_configuration_counts_as_loaded(setup: Setup) -> None:
+    assert setup.servers.served == [["one"]]
+    assert setup.gauges == (1, 1000)
 
 
-def test_what_came_into_force_is_frozen(scene: Scene) -> None:
-    assert scene.frozen.settled == 1
-    scene.reload(TWO)
-    assert scene.frozen.settled == 2
+def test_what_came_into_force_is_frozen(setup: Setup) -> None:
+    assert setup.frozen.settled == 1
+    setup.reload(TWO)
+    assert setup.frozen.settled == 2
 
 
-def test_a_new_configuration_is_in_force_at_once(scene: Scene) -> None:
-    text = scene.reload(TWO + "limits: {request_bytes: 7KiB}\n")
+def test_a_new_configuration_is_in_force_at_once(setup: Setup) -> None:
+    text = setup.reload(TWO + "limits: {request_bytes: 7KiB}\n")
     assert text == "1 added, 0 changed, 0 removed"
-    assert scene.servers.served[-1] == ["one", "two"]
-    assert scene.listeners.limits[-1] == 7 * 1024
-    assert scene.reloader.config.servers["two"].command == "dog"
-    assert scene.gauges == (1, 1060)
+    assert setup.servers.served[-1] == ["one", "two"]
+    assert setup.listeners.limits[-1] == 7 * 1024
+    assert setup.reloader.config.servers["two"].command == "dog"
+    assert setup.gauges == (1, 1060)
 
 
 @pytest.mark.parametrize("text", ["", "servers: {}", "servers: {one: {comand: x}}", "{"])
 def test_a_bad_configuration_changes_nothing_but_the_gauge(
-    scene: Scene, text: str, caplog: pytest.LogCaptureFixture
+    setup: Setup, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = scene.reloader.config
+    before = setup.reloader.config
     with caplog.at_level(logging.ERROR), pytest.raises(ConfigError, match=r"mcp\.yml"):
-        scene.reload(text)
-    assert scene.reloader.config is before
-    assert scene.servers.served == [["one"]]
-    assert len(scene.listeners.limits) == 1
-    assert scene.gauges == (0, 1000)
+        setup.reload(text)
+    assert setup.reloader.config is before
+    assert setup.servers.served == [["one"]]
+    assert len(setup.listeners.limits) == 1
+    assert setup.gauges == (0, 1000)
     (record,) = caplog.records
     assert record.message == "configuration not reloaded"
     assert "mcp.yml" in vars(record)["reason"]
 
 
-def test_a_good_configuration_after_a_bad_one_puts_the_gauge_right(scene: Scene) -> None:
+def test_a_good_configuration_after_a_bad_one_puts_the_gauge_right(setup: Setup) -> None:
     with pytest.raises(ConfigError):
-        scene.reload("{")
-    scene.reload(TWO)
-    assert scene.gauges == (1, 1120)
+        setup.reload("{")
+    setup.reload(TWO)
+    assert setup.gauges == (1, 1120)
 
 
-def test_a_file_that_is_gone_changes_nothing(scene: Scene) -> None:
-    scene.path.unlink()
+def test_a_file_that_is_gone_changes_nothing(setup: Setup) -> None:
+    setup.path.unlink()
     with pytest.raises(ConfigError, match="cannot be read"):
-        scene.reload()
-    assert scene.gauges == (0, 1000)
+        setup.reload()
+    assert setup.gauges == (0, 1000)
 
 
-def test_what_else_is_read_comes_into_force_with_the_configuration(scene: Scene) -> None:
-    assert scene.listeners.renewed == 0
-    scene.reload(TWO)
-    assert scene.listeners.renewed == 1
+def test_what_else_is_read_comes_into_force_with_the_configuration(setup: Setup) -> None:
+    assert setup.listeners.renewed == 0
+    setup.reload(TWO)
+    assert setup.listeners.renewed == 1
 
 
-def test_where_anything_else_is_bad_nothing_comes_into_force(scene: Scene) -> None:
-    scene.listeners.problem = "tokens.yml:1: no tokens"
+def test_where_anything_else_is_bad_nothing_comes_into_force(setup: Setup) -> None:
+    setup.listeners.problem = "tokens.yml:1: no tokens"
     with pytest.raises(ConfigError, match=r"tokens\.yml:1: no tokens"):
-        scene.reload(TWO)
-    assert scene.listeners.renewed == 0
-    assert scene.servers.served == [["one"]]
-    assert scene.gauges == (0, 1000)
+        setup.reload(TWO)
+    assert setup.listeners.renewed == 0
+    assert setup.servers.served == [["one"]]
+    assert setup.gauges == (0, 1000)
 
 
-def test_where_the_configuration_is_bad_nothing_else_comes_into_force(scene: Scene) -> None:
+def test_where_the_configuration_is_bad_nothing_else_comes_into_force(setup: Setup) -> None:
     with pytest.raises(ConfigError):
-        scene.reload("{")
-    assert scene.listeners.renewed == 0
+        setup.reload("{")
+    assert setup.listeners.renewed == 0
 
 
 @pytest.mark.parametrize(
     ("text", "status"), [(TWO, "Relays to 2 servers"), ("{", "Relays to 1 server")]
 )
-def test_systemd_is_told_of_a_reload_and_of_its_end(scene: Scene, text: str, status: str) -> None:
+def test_systemd_is_told_of_a_reload_and_of_its_end(setup: Setup, text: str, status: str) -> None:
     with contextlib.suppress(ConfigError):
-        scene.reload(text)
-    assert scene.notifier.said == ["reloading", status]
+        setup.reload(text)
+    assert setup.notifier.said == ["reloading", status]
 
 
-def test_an_exporter_that_stops_does_not_begin_anew(scene: Scene) -> None:
-    scene.reloader.close()
+def test_an_exporter_that_stops_does_not_begin_anew(setup: Setup) -> None:
+    setup.reloader.close()
     with pytest.raises(ConfigError, match="is stopping"):
-        scene.reload(TWO)
-    assert scene.servers.served == [["one"]]
-    assert scene.notifier.said == []
+        setup.reload(TWO)
+    assert setup.servers.served == [["one"]]
+    assert setup.notifier.said == []
 
 
-def test_tracing_begins_and_ends_with_the_file(scene: Scene) -> None:
-    scene.reload(ONE + "\ntracing: {endpoint: 'http://127.0.0.1:4318'}\n")
-    scene.reload(ONE)
-    first, second, third = scene.spans.applied
+def test_tracing_begins_and_ends_with_the_file(setup: Setup) -> None:
+    setup.reload(ONE + "\ntracing: {endpoint: 'http://127.0.0.1:4318'}\n")
+    setup.reload(ONE)
+    first, second, third = setup.spans.applied
     assert (first, third) == (None, None)
     assert second is not None
     assert second.endpoint == "http://127.0.0.1:4318/v1/traces"
@@ -257,79 +257,79 @@ def test_tracing_begins_and_ends_with_the_file(scene: Scene) -> None:
 # By itself
 
 
-def test_a_file_that_is_as_it_was_is_not_read_again(scene: Scene) -> None:
-    scene.path.write_text(ONE)
-    scene.look()
-    assert len(scene.servers.served) == 1
+def test_a_file_that_is_as_it_was_is_not_read_again(setup: Setup) -> None:
+    setup.path.write_text(ONE)
+    setup.look()
+    assert len(setup.servers.served) == 1
 
 
-def test_a_file_that_changed_is_read_once_it_is_written_whole(scene: Scene) -> None:
-    scene.path.write_text(TWO)
-    scene.look(lambda: scene.path.write_text(TWO + "timeout: 1m\n"))
-    assert len(scene.servers.served) == 1, "it was still being written"
-    scene.look()
-    assert scene.servers.served[-1] == ["one", "two"]
-    assert scene.reloader.config.servers["two"].timeout == Timeout(60)
-    scene.look()
-    assert len(scene.servers.served) == 2
+def test_a_file_that_changed_is_read_once_it_is_written_whole(setup: Setup) -> None:
+    setup.path.write_text(TWO)
+    setup.look(lambda: setup.path.write_text(TWO + "timeout: 1m\n"))
+    assert len(setup.servers.served) == 1, "it was still being written"
+    setup.look()
+    assert setup.servers.served[-1] == ["one", "two"]
+    assert setup.reloader.config.servers["two"].timeout == Timeout(60)
+    setup.look()
+    assert len(setup.servers.served) == 2
 
 
 def test_a_bad_file_is_tried_once_and_again_when_it_changes(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    setup: Setup, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scene.path.write_text("{")
-    scene.look()
-    scene.look()
+    setup.path.write_text("{")
+    setup.look()
+    setup.look()
     assert [r.message for r in caplog.records] == ["configuration not reloaded"]
-    assert scene.gauges == (0, 1000)
-    scene.path.write_text(TWO)
-    scene.look()
-    assert scene.servers.served[-1] == ["one", "two"]
-    assert scene.gauges[0] == 1
+    assert setup.gauges == (0, 1000)
+    setup.path.write_text(TWO)
+    setup.look()
+    assert setup.servers.served[-1] == ["one", "two"]
+    assert setup.gauges[0] == 1
 
 
-def test_a_secret_that_a_file_names_is_watched_too(scene: Scene, tmp_path: Path) -> None:
+def test_a_secret_that_a_file_names_is_watched_too(setup: Setup, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("first")
-    scene.reload("servers: {one: {command: cat, env: {KEY: '${file:secret}'}}}\n")
+    setup.reload("servers: {one: {command: cat, env: {KEY: '${file:secret}'}}}\n")
     secret.write_text("second")
-    scene.look()
-    assert scene.reloader.config.servers["one"].env["KEY"] == "second"
+    setup.look()
+    assert setup.reloader.config.servers["one"].env["KEY"] == "second"
 
 
 def test_who_may_come_in_is_read_again_when_those_files_change_and_only_then(
-    scene: Scene, tmp_path: Path
+    setup: Setup, tmp_path: Path
 ) -> None:
     tokens = tmp_path / "tokens.yml"
-    scene.listeners.files.append(tokens)
+    setup.listeners.files.append(tokens)
     tokens.write_text("a")
-    scene.look()
-    assert scene.listeners.renewed == 1
-    scene.path.write_text(TWO)
-    scene.look()
-    assert scene.listeners.renewed == 1
-    assert scene.servers.served[-1] == ["one", "two"]
+    setup.look()
+    assert setup.listeners.renewed == 1
+    setup.path.write_text(TWO)
+    setup.look()
+    assert setup.listeners.renewed == 1
+    assert setup.servers.served[-1] == ["one", "two"]
 
 
 # Of a directory
 
 
 @pytest.fixture
-def both(tmp_path: Path) -> Scene:
+def both(tmp_path: Path) -> Setup:
     folder = tmp_path / "servers.d"
     folder.mkdir()
     (folder / "a.yml").write_text("servers: {a: {command: cat}}\n")
-    return Scene(tmp_path / "mcp.yml", folder)
+    return Setup(tmp_path / "mcp.yml", folder)
 
 
 def test_a_wrong_file_of_the_directory_is_counted_and_logged_and_the_others_go_into_force(
-    both: Scene, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    both: Setup, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "servers.d/a.yml").write_text("servers: {a: {comand: cat}}\n")
     (tmp_path / "servers.d/b.json").write_text('{"mcpServers": {"b": {"url": "http://x/"}}}')
     both.look()
     assert both.servers.served[-1] == ["one", "a", "b"]
-    assert both.books.own("mcp_exporter_config_files_failed") == 1
+    assert both.telemetry.own("mcp_exporter_config_files_failed") == 1
     assert both.gauges[0] == 1
     (record,) = caplog.records
     assert record.message == "configuration file not loaded"
@@ -337,22 +337,22 @@ def test_a_wrong_file_of_the_directory_is_counted_and_logged_and_the_others_go_i
     (tmp_path / "servers.d/a.yml").unlink()
     both.look()
     assert both.servers.served[-1] == ["one", "b"]
-    assert both.books.own("mcp_exporter_config_files_failed") == 0
+    assert both.telemetry.own("mcp_exporter_config_files_failed") == 0
 
 
 def test_a_wrong_configuration_file_does_not_hold_up_the_directory(
-    both: Scene, tmp_path: Path
+    both: Setup, tmp_path: Path
 ) -> None:
     (tmp_path / "servers.d/b.toml").write_text('[servers.b]\ncommand = "cat"\n')
     with pytest.raises(ConfigError, match=r"mcp\.yml"):
         both.reload("{")
     assert both.servers.served[-1] == ["one", "a", "b"]
     assert both.gauges[0] == 0
-    assert both.books.own("mcp_exporter_config_files_failed") == 1
+    assert both.telemetry.own("mcp_exporter_config_files_failed") == 1
 
 
 def test_a_name_that_is_taken_is_said_once(
-    both: Scene, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    both: Setup, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "servers.d/b.yml").write_text("servers: {a: {command: dog}, b: {command: dog}}\n")
     both.look()

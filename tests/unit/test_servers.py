@@ -24,10 +24,10 @@ from exporter.servers import DRAIN_TIME, ServerSet
 from exporter.transport.process.child import ChildOwner
 from exporter.transport.process.reaper import Reaper
 from tests.support.fakes import (
-    Books,
     Downstream,
     FakeChild,
     Reply,
+    Telemetry,
     on_fake_time,
     post,
     request,
@@ -53,19 +53,21 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
     return started
 
 
-class Scene:
-    """A fleet behind a gateway."""
+class Setup:
+    """A servers behind a gateway."""
 
     def __init__(self, children: list[FakeChild]) -> None:
         self.children = children
-        self.books = Books("shell")
-        self.gateway = Gateway(self.books.metrics)
-        self.fleet = ServerSet(self.books.metrics, self.gateway, History(), Reaper(), OwnUrl(None))
+        self.telemetry = Telemetry("shell")
+        self.gateway = Gateway(self.telemetry.metrics)
+        self.servers = ServerSet(
+            self.telemetry.metrics, self.gateway, History(), Reaper(), OwnUrl(None)
+        )
 
     def apply(self, *servers: str, probe: str = "probe: {enabled: false}") -> tuple[Any, ...]:
         """Serve these; answers who was added, changed and removed."""
         text = f"{{servers: {{{', '.join(servers)}}}, {probe}}}"
-        difference = self.fleet.apply(parse_config(text, "mcp.yml", {}))
+        difference = self.servers.apply(parse_config(text, "mcp.yml", {}))
         return difference.added, difference.changed, difference.removed
 
     def open(self) -> tuple[bytes, FakeChild]:
@@ -84,7 +86,7 @@ class Scene:
         return client
 
     def has_series(self, server: str) -> bool:
-        return self.books.value("mcp_server_up", server=server) is not None
+        return self.telemetry.value("mcp_server_up", server=server) is not None
 
 
 def reply_of(client: Downstream) -> Reply:
@@ -94,44 +96,44 @@ def reply_of(client: Downstream) -> Reply:
 
 @on_fake_time
 async def test_every_transport_has_its_relay(children: list[FakeChild]) -> None:
-    scene = Scene(children)
-    assert scene.apply(SHELL, WEB, OLD) == (["shell", "web", "old"], [], [])
-    kinds = {name: type(upstream) for name, upstream in scene.gateway._routes.servers.items()}
+    setup = Setup(children)
+    assert setup.apply(SHELL, WEB, OLD) == (["shell", "web", "old"], [], [])
+    kinds = {name: type(upstream) for name, upstream in setup.gateway._routes.servers.items()}
     assert kinds == {"shell": StdioUpstream, "web": HttpUpstream, "old": SseUpstream}
-    assert scene.fleet.names == ["shell", "web", "old"]
-    assert [row.path for row in scene.fleet.rows()] == ["/shell/mcp", "/web/mcp", "/old/mcp"]
-    await scene.fleet.close()
+    assert setup.servers.names == ["shell", "web", "old"]
+    assert [row.path for row in setup.servers.rows()] == ["/shell/mcp", "/web/mcp", "/old/mcp"]
+    await setup.servers.close()
 
 
 @on_fake_time
 async def test_a_server_that_stays_keeps_its_sessions(children: list[FakeChild]) -> None:
-    scene = Scene(children)
-    scene.apply(SHELL, WEB)
-    session, child = scene.open()
-    assert scene.apply(OLD, SHELL) == (["old"], [], ["web"])
-    client = scene.post(request(1), session)
+    setup = Setup(children)
+    setup.apply(SHELL, WEB)
+    session, child = setup.open()
+    assert setup.apply(OLD, SHELL) == (["old"], [], ["web"])
+    client = setup.post(request(1), session)
     child.say(result(1))
     assert reply_of(client).json == result(1)
-    assert scene.fleet.names == ["old", "shell"]
-    await scene.fleet.close()
+    assert setup.servers.names == ["old", "shell"]
+    await setup.servers.close()
 
 
 @on_fake_time
 async def test_a_server_that_changed_is_replaced(children: list[FakeChild]) -> None:
-    scene = Scene(children)
-    scene.apply(SHELL)
-    session, child = scene.open()
-    assert scene.apply("shell: {command: cat, args: [-u]}") == ([], ["shell"], [])
+    setup = Setup(children)
+    setup.apply(SHELL)
+    session, child = setup.open()
+    assert setup.apply("shell: {command: cat, args: [-u]}") == ([], ["shell"], [])
     await asyncio.sleep(1)
     assert child.is_stopped
-    assert reply_of(scene.post(request(1), session)).status == 404
-    found = scene.fleet.find("shell")
+    assert reply_of(setup.post(request(1), session)).status == 404
+    found = setup.servers.find("shell")
     assert found is not None
     assert found.args == ("-u",)
-    assert scene.has_series("shell")
-    scene.open()
-    assert scene.books.value("mcp_sessions") == 1
-    await scene.fleet.close()
+    assert setup.has_series("shell")
+    setup.open()
+    assert setup.telemetry.value("mcp_sessions") == 1
+    await setup.servers.close()
 
 
 @contextmanager
@@ -157,93 +159,93 @@ def without_collections() -> Iterator[None]:
 async def test_what_was_replaced_is_freed_without_the_garbage_collector(
     children: list[FakeChild], server: str
 ) -> None:
-    scene = Scene(children)
-    scene.apply(server % "old")
-    runtime = scene.fleet._runtimes["shell"]
+    setup = Setup(children)
+    setup.apply(server % "old")
+    runtime = setup.servers._runtimes["shell"]
     parts = (runtime.upstream, runtime.prober, runtime.recorder, runtime.prober.health)
     freed = [weakref.ref(part) for part in parts]
     del runtime, parts
     with without_collections():
-        scene.apply(server % "new")
+        setup.apply(server % "new")
         await asyncio.sleep(DRAIN_TIME)
         assert [part() for part in freed] == [None] * len(freed)
-    await scene.fleet.close()
+    await setup.servers.close()
 
 
 @on_fake_time
 async def test_what_is_in_flight_is_answered_before_its_server_goes(
     children: list[FakeChild],
 ) -> None:
-    scene = Scene(children)
-    scene.apply(SHELL, WEB)
-    session, child = scene.open()
-    client = scene.post(request(1), session)
-    scene.apply(WEB)
+    setup = Setup(children)
+    setup.apply(SHELL, WEB)
+    session, child = setup.open()
+    client = setup.post(request(1), session)
+    setup.apply(WEB)
     await asyncio.sleep(DRAIN_TIME / 2)
     assert not child.is_stopped
-    assert reply_of(scene.post(request(2), session)).status == 404
+    assert reply_of(setup.post(request(2), session)).status == 404
     child.say(result(1))
     assert reply_of(client).json == result(1)
     await asyncio.sleep(1)
     assert child.is_stopped
-    assert not scene.has_series("shell")
-    assert scene.has_series("web")
-    await scene.fleet.close()
+    assert not setup.has_series("shell")
+    assert setup.has_series("web")
+    await setup.servers.close()
 
 
 @on_fake_time
 async def test_what_does_not_end_in_time_is_answered_with_an_error(
     children: list[FakeChild],
 ) -> None:
-    scene = Scene(children)
-    scene.apply(SHELL, WEB)
-    session, child = scene.open()
-    client = scene.post(request(1), session)
-    scene.apply(WEB)
+    setup = Setup(children)
+    setup.apply(SHELL, WEB)
+    session, child = setup.open()
+    client = setup.post(request(1), session)
+    setup.apply(WEB)
     await asyncio.sleep(DRAIN_TIME + 1)
     assert reply_of(client).status == 502
     assert child.is_stopped
-    assert not scene.has_series("shell")
-    await scene.fleet.close()
+    assert not setup.has_series("shell")
+    await setup.servers.close()
 
 
 @on_fake_time
 async def test_a_server_that_comes_back_keeps_its_series(children: list[FakeChild]) -> None:
-    scene = Scene(children)
-    scene.apply(SHELL, WEB)
-    scene.apply(WEB)
-    scene.apply(WEB, SHELL)
+    setup = Setup(children)
+    setup.apply(SHELL, WEB)
+    setup.apply(WEB)
+    setup.apply(WEB, SHELL)
     await asyncio.sleep(DRAIN_TIME + 1)
-    assert scene.has_series("shell")
-    scene.open()
-    assert scene.books.value("mcp_sessions") == 1
-    await scene.fleet.close()
+    assert setup.has_series("shell")
+    setup.open()
+    assert setup.telemetry.value("mcp_sessions") == 1
+    await setup.servers.close()
 
 
 @on_fake_time
 async def test_passive_signs_reach_the_health_unless_switched_off(
     children: list[FakeChild],
 ) -> None:
-    scene = Scene(children)
-    scene.apply(SHELL, "quiet: {command: cat, probe: {passive: false}}")
+    setup = Setup(children)
+    setup.apply(SHELL, "quiet: {command: cat, probe: {passive: false}}")
     for name, state in (("shell", "ok"), ("quiet", "unknown")):
-        client = scene.post(request(0, "initialize"), path=f"/{name}/mcp".encode())
+        client = setup.post(request(0, "initialize"), path=f"/{name}/mcp".encode())
         children[-1].say(result(0))
         assert reply_of(client).status == 200
-        assert scene.books.value("mcp_server_health_state", server=name, state=state) == 1
-    await scene.fleet.close()
+        assert setup.telemetry.value("mcp_server_health_state", server=name, state=state) == 1
+    await setup.servers.close()
 
 
 @on_fake_time
 async def test_the_end_answers_everything_and_leaves_nothing(children: list[FakeChild]) -> None:
-    scene = Scene(children)
-    scene.apply(SHELL, WEB)
-    session, child = scene.open()
-    client = scene.post(request(1), session)
-    leaving = scene.post(request(2), session)
-    scene.apply(WEB)
+    setup = Setup(children)
+    setup.apply(SHELL, WEB)
+    session, child = setup.open()
+    client = setup.post(request(1), session)
+    leaving = setup.post(request(2), session)
+    setup.apply(WEB)
     await settle()
-    await scene.fleet.close()
+    await setup.servers.close()
     assert child.is_stopped
     assert reply_of(client).status == 502
     assert reply_of(leaving).status == 502

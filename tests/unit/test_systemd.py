@@ -15,7 +15,7 @@ import requests
 
 from exporter.cli.main import parser
 from exporter.systemd import SystemdNotifier
-from tests.support.exporting import exporter, obedient
+from tests.support.exporting import exporter, scripted_stdio
 from tests.support.paths import ROOT
 
 UNIT = ROOT / "deploy" / "mcp-exporter.service"
@@ -137,7 +137,7 @@ def begin_session(url: str) -> None:
 def children(pids: set[int]) -> list[Path]:
     """The processes that are stdio servers."""
     found = [Path(f"/proc/{pid}") for pid in pids]
-    servers = [path for path in found if b"obedient" in (path / "cmdline").read_bytes()]
+    servers = [path for path in found if b"scripted_stdio" in (path / "cmdline").read_bytes()]
     assert servers
     return servers
 
@@ -153,7 +153,7 @@ def test_a_real_exporter_says_when_it_is_ready_reloading_and_stopping(tmp_path: 
         with pytest.MonkeyPatch.context() as patch:
             for key, value in environ.items():
                 patch.setenv(key, value)
-            with exporter(tmp_path / "run", {"child": obedient()}) as running:
+            with exporter(tmp_path / "run", {"child": scripted_stdio()}) as running:
                 assert heard(bound) == ["WATCHDOG=1"]
                 assert heard(bound) == ["READY=1", "STATUS=Relays to 1 server"]
                 begin_session(running.url("child"))

@@ -71,13 +71,13 @@ class DiscoveredServers:
         try:
             found = read(service, self._domain)
         except ServiceError as error:
-            self._refuse(key, str(error))
+            self._reject(key, str(error))
             return
         self._drop(key)
         if found is not None:
             self._found[key] = found
 
-    def _refuse(self, key: tuple[str, str], reason: str) -> None:
+    def _reject(self, key: tuple[str, str], reason: str) -> None:
         is_told = self._wrong.get(key) == reason  # not again with each list
         if not is_told and len(self._wrong) < MOST_TOLD:
             log.warning("service left out", extra={"service": "/".join(key), "reason": reason})

@@ -18,7 +18,7 @@ class OutputFile:
         self._written: str | None = None
 
     def read(self) -> dict[str, DiscoveredServer]:
-        """What an earlier process wrote; nothing where there is none, or somebody else's."""
+        """What an earlier process wrote; nothing where there is none, or another program's."""
         try:
             servers = json.loads(self._path.read_text())["servers"]
             return {

@@ -38,7 +38,7 @@ class MetadataRelay:
         self._request = request
         self._own_url = own_url
         self._targets = upstream.resource.targets()
-        self._flight: PendingRequest | None = None
+        self._pending: PendingRequest | None = None
         self._status = 0
         self._headers: Headers = []
         self._body = bytearray()
@@ -115,7 +115,7 @@ class MetadataRelay:
             value = request.header(name.lower())
             if value is not None:
                 lines.append(name + b": " + value)
-        self._flight = pool.send(b"\r\n".join([*lines, b"", b""]), self)
+        self._pending = pool.send(b"\r\n".join([*lines, b"", b""]), self)
 
     def _fail(self, status: int, code: int, text: str) -> None:
         self._abort()
@@ -124,8 +124,8 @@ class MetadataRelay:
         self._finish()
 
     def _abort(self) -> None:
-        if self._flight is not None:
-            self._flight.abort()
+        if self._pending is not None:
+            self._pending.abort()
 
     def _finish(self) -> None:
         self._request.response.watcher = None

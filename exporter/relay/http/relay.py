@@ -57,14 +57,14 @@ class Relay:
     """One request on its way up, and its reply on its way down."""
 
     # On the class: most relays never set them, and each of them takes its time.
-    _flight: PendingRequest | None = None
+    _upstream_request: PendingRequest | None = None
     _reader: ReplyReader | None = None
     _status = 0
     _encoding = b""
     _is_stream = False
     _is_resumable = False
     _is_unread = False
-    _has_refused = False
+    _has_error_reply = False
     _moved_to = ""
     _has_progressed = False
     _inside = 0.0
@@ -103,8 +103,8 @@ class Relay:
                 self._watch_progress()
         if self._session is not None:
             self._session.streams += 1
-        self._flight = upstream.pool.send(payload, self)
-        self._inside = (self._flight.sent or monotonic()) - request.received
+        self._upstream_request = upstream.pool.send(payload, self)
+        self._inside = (self._upstream_request.sent or monotonic()) - request.received
 
     # What the pool calls
 
@@ -130,8 +130,8 @@ class Relay:
         """Send what has come, then read the copy."""
         data = self._pass_on()
         self._response.flush()
-        if self._flight is not None:
-            self._inside += monotonic() - self._flight.arrived
+        if self._upstream_request is not None:
+            self._inside += monotonic() - self._upstream_request.arrived
         if data:
             self._read(data)
 
@@ -140,8 +140,8 @@ class Relay:
         data = self._pass_on()
         self._response.end()
         now = monotonic()
-        if self._flight is not None:
-            self._inside += now - self._flight.arrived
+        if self._upstream_request is not None:
+            self._inside += now - self._upstream_request.arrived
         if self._is_one_piece():
             self._read_whole(data, now)
         else:
@@ -173,8 +173,8 @@ class Relay:
 
     def give_up(self, reason: str) -> None:
         """Stop waiting: the exporter stops, or the server is removed."""
-        if self._flight is not None:
-            self._flight.abort()
+        if self._upstream_request is not None:
+            self._upstream_request.abort()
         self._reply_with_error(502, errors.CONNECTION_LOST, reason)
         self._settle(Outcome.UPSTREAM_ERROR)
         self._finish()
@@ -183,8 +183,8 @@ class Relay:
         """End a stream that carries no reply of its own."""
         if self._request.method != b"GET" and not self._is_listening():
             return
-        if self._flight is not None:
-            self._flight.abort()
+        if self._upstream_request is not None:
+            self._upstream_request.abort()
         self._settle(Outcome.CLIENT_GONE)
         if self._response.started:
             self._response.end()
@@ -194,8 +194,8 @@ class Relay:
 
     def expire(self) -> None:
         """The reply did not come in time."""
-        if self._flight is not None:
-            self._flight.abort()
+        if self._upstream_request is not None:
+            self._upstream_request.abort()
         text = f"server {self._upstream.name!r} {self._upstream.timeout.text}"
         self._reply_with_error(504, errors.TIMEOUT, text, named=True)
         elapsed = monotonic() - self._request.received
@@ -210,8 +210,8 @@ class Relay:
 
     def client_gone(self) -> None:
         """The client closed its connection."""
-        if self._flight is not None:
-            self._flight.abort()
+        if self._upstream_request is not None:
+            self._upstream_request.abort()
         if self._is_modern():
             self._settle(Outcome.CANCELLED)
         elif not self._may_come_later:
@@ -279,7 +279,7 @@ class Relay:
     def message(self, data: bytes, now: float) -> None:
         """Read one message, or one batch, that has come down."""
         if self._status >= 400:
-            self._read_refusal(data, now)
+            self._read_error_reply(data, now)
         elif self._observer.server_sent(self._exchange, data, self._pending, now) is False:
             self._is_unread = True
 
@@ -308,18 +308,18 @@ class Relay:
         # Not where another request made the session known to the exporter in the meantime.
         return self._session is not None and self._session.exchange is self._exchange
 
-    def _read_refusal(self, data: bytes, now: float) -> None:
+    def _read_error_reply(self, data: bytes, now: float) -> None:
         if self._status in (401, 403):
             self._observer.settle(self._exchange, self._pending, Outcome.UNAUTHORIZED, now)
         else:
-            is_reply = self._observer.refused(self._exchange, data, self._pending, now)
-            self._has_refused = self._has_refused or bool(is_reply)
+            is_reply = self._observer.error_reply(self._exchange, data, self._pending, now)
+            self._has_error_reply = self._has_error_reply or bool(is_reply)
 
     def _report_health(self) -> None:
         """What a complete reply says of the server. A 4xx says nothing: it blames the client."""
         if self._status in (401, 403):
             self._observer.upstream_alive()
-        elif self._status >= 500 and not self._has_refused:
+        elif self._status >= 500 and not self._has_error_reply:
             self._observer.upstream_lost(f"HTTP {self._status} without a JSON-RPC reply")
         elif self._status < 400 and self._is_waiting and not self._is_unread:
             self._observer.upstream_lost(
@@ -409,8 +409,8 @@ class Relay:
 
     def client_paused(self, paused: bool) -> None:
         """Read the reply at the client's pace."""
-        if self._flight is not None:
-            self._flight.pause(paused)
+        if self._upstream_request is not None:
+            self._upstream_request.pause(paused)
 
     def _is_modern(self) -> bool:
         first = self._messages[0] if self._messages else None

@@ -70,7 +70,7 @@ class SseUpstream(HttpUpstream):
         elif request.method == b"POST" and _token(request) in self._mailboxes:
             super().handle(request, messages)
         else:
-            self._refuse(request, messages)
+            self._reject(request, messages)
 
     def open_mailbox(self, token: str, address: bytes, exchange: Exchange) -> bytes | None:
         """Return where the client sends its messages instead; ``None`` for a foreign address."""
@@ -120,7 +120,7 @@ class SseUpstream(HttpUpstream):
         mailbox = self._mailboxes.get(_token(request))
         return super()._target(request) if mailbox is None else mailbox.target
 
-    def _refuse(self, request: Request, messages: Sequence[Message]) -> None:
+    def _reject(self, request: Request, messages: Sequence[Message]) -> None:
         method = messages[0].method if messages else None
         self.recorder.rejected(method, "unknown_session")
         text = "there is no such stream (any more); open one with GET"
@@ -189,8 +189,8 @@ class StreamRelay(Relay):
     def _break(self) -> None:
         if self._is_over:
             return
-        if self._flight is not None:
-            self._flight.abort()
+        if self._upstream_request is not None:
+            self._upstream_request.abort()
         self.lost(UpstreamError(self._broken, Fault.PROTOCOL))
 
     def _own_address(self, address: bytes) -> bytes | None:

@@ -138,7 +138,7 @@ class HttpUpstream:
             relay.end_if_standing()
 
     async def close(self) -> None:
-        """Give up everything under way."""
+        """Abort every pending request."""
         self._sweeper.cancel()
         self.deadlines.close()
         self.metadata_deadlines.close()

@@ -35,15 +35,15 @@ class Children:
         """Those of the stopping ones whose places are given to others."""
 
     @property
-    def places_held(self) -> int:
+    def stopping_count(self) -> int:
         """Places of children that are about to end, and of which no other waits for one's."""
         return len(self._stopping) - len(self._replaced)
 
-    def starter(self, use: str, *, takes_place: bool = False) -> StartChild:
+    def starter(self, use: str, *, replaces_stopping: bool = False) -> StartChild:
         """What starts a child for ``use``; one that takes the place of a stopping one waits."""
 
         def start(owner: ChildOwner) -> Child:
-            after = self._place() if takes_place else None
+            after = self._place() if replaces_stopping else None
             return Child(
                 self._server,
                 owner,

@@ -43,7 +43,7 @@ STATUS_OF_CODE = {
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Why a request is refused."""
+    """Why a request is rejected."""
 
     code: int
     text: str

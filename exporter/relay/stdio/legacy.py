@@ -27,7 +27,7 @@ class LegacyEndpoint:
         self._observer = observer
         self._recorder = observer.recorder
         self._children = children
-        self._takes_place = False
+        self._replaces_stopping = False
         self.sessions: dict[bytes, StdioSession] = {}
 
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
@@ -53,14 +53,14 @@ class LegacyEndpoint:
         if not idle:
             return False
         oldest = min(idle, key=lambda session: session.last_used)
-        oldest.end(Outcome.CLIENT_GONE, "its place was needed by a new session")
-        self._takes_place = True
+        oldest.end(Outcome.CLIENT_GONE, "a new session needed its slot")
+        self._replaces_stopping = True
         return True
 
     def free_child(self) -> bool:
         """Have the next session's child wait for one that ends; return whether one does."""
-        if self._children.places_held:
-            self._takes_place = True
+        if self._children.stopping_count:
+            self._replaces_stopping = True
             return True
         return self.end_idle_session()
 
@@ -113,11 +113,11 @@ class LegacyEndpoint:
 
     def _open(self, request: Request, messages: Sequence[Message]) -> None:
         first = messages[0]
-        takes_place, self._takes_place = self._takes_place, False
+        replaces_stopping, self._replaces_stopping = self._replaces_stopping, False
         if self._children.is_backing_off(request, first):
             return
         session_id = secrets.token_hex(16).encode()
-        start = self._children.starter("session", takes_place=takes_place)
+        start = self._children.starter("session", replaces_stopping=replaces_stopping)
         session = StdioSession(session_id, self._observer, self._server.timeout, start, self)
         self.sessions[session_id] = session
         self._recorder.session_started(first.client, first.requested_version)

@@ -75,7 +75,7 @@ class StdioUpstream:
     @property
     def child_count(self) -> int:
         """Processes of sessions, those that are about to end included."""
-        return len(self._legacy.sessions) + self._children.places_held
+        return len(self._legacy.sessions) + self._children.stopping_count
 
     def end_idle_session(self) -> bool:
         """End the session that is idle longest, for a new one; return whether there was one."""

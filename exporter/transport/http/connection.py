@@ -26,7 +26,7 @@ _SLICE = 16 * 1024
 _FULL_READ = 128 * 1024
 """Bytes of a read after which more may be waiting: uvloop then reads on, up to eight megabytes."""
 _LINGER = 2.0
-"""Seconds that a client is given to read why it was refused."""
+"""Seconds that a client is given to read why it was rejected."""
 SURPLUS = 100
 """Connections over the limit that are told so; further ones are cut at once."""
 
@@ -38,12 +38,12 @@ class Application(Protocol):
         """Whether a new connection may stay, by what its client presented."""
 
     def screen(self, request: Request) -> tuple[int, str] | None:
-        """Why a request is refused whose large body has not come yet, or ``None``."""
+        """Why a request is rejected whose large body has not come yet, or ``None``."""
 
     def handle(self, request: Request) -> None:
         """Serve a request, now or later, through its response."""
 
-    def refuse(self, request: Request, status: int, reason: str) -> None:
+    def reject(self, request: Request, status: int, reason: str) -> None:
         """Respond to a request that broke the rules of HTTP or a limit."""
 
     def cut(self, reason: str) -> None:
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         self._backlog = bytearray()
         self._out: list[bytes] = []
         self._paused = False
-        self._is_refusing = False
+        self._is_rejecting = False
         self._owes_continue = False
         self.deadline = listener.loop.time() + self._limits.read_timeout
 
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         listener.connections.add(self)
         if len(listener.connections) > listener.limits.connections:
-            self._refuse(503, "too_many_connections")
+            self._reject(503, "too_many_connections")
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The connection is closed, by whichever side."""
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
         self.deadline = self._loop.time() + self._limits.read_timeout
 
     def screen(self, request: Request) -> tuple[int, str] | None:
-        """Why a request is refused whose large body has not come yet, or ``None``."""
+        """Why a request is rejected whose large body has not come yet, or ``None``."""
         return self._listener.application.screen(request)
 
     def ask_for_body(self) -> None:
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
             self._listener.application.cut("write_timeout")
             self.abort()
         elif parser.arriving is not None and self._serving is None and not parser.is_done:
-            self._refuse(408, "read_timeout")
+            self._reject(408, "read_timeout")
         else:
             self.abort()
 
@@ -275,8 +275,8 @@ class Connection(asyncio.Protocol):
             request.take(head, request.traceparent)
             self._listener.heads.keep(text, head)
 
-    def _refuse(self, status: int, reason: str) -> None:
-        self._parser.refuse(status, reason)
+    def _reject(self, status: int, reason: str) -> None:
+        self._parser.reject(status, reason)
         self._serve_next()
 
     def _serve_next(self) -> None:
@@ -291,8 +291,8 @@ class Connection(asyncio.Protocol):
         if error is None:
             self._listener.application.handle(request)
         else:
-            self._is_refusing = True
-            self._listener.application.refuse(request, error.status, error.reason)
+            self._is_rejecting = True
+            self._listener.application.reject(request, error.status, error.reason)
 
     def _continue(self) -> None:
         # Not before the requests ahead of it have their responses.
@@ -333,11 +333,11 @@ class Connection(asyncio.Protocol):
     def _hang_up(self) -> None:
         if self._transport is None:
             return
-        if not self._is_refusing:
+        if not self._is_rejecting:
             self.deadline = self._loop.time() + self._limits.write_timeout
             self._transport.close()
             return
-        # Closing with unread bytes would reset the connection, and the refusal with it.
+        # Closing with unread bytes would reset the connection, and the rejection with it.
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self.deadline = self._loop.time() + _LINGER

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _OFFERED = frozenset({b"upgrade", b"http2-settings"})
 _NOT_REPEATED = _OFFERED | {b"connection"}
 _SINGLE = (b"host", b"origin")
-"""Headers that decide who is let in: a second one could say something else."""
+"""Headers that decide whether a request is accepted: a second one could say something else."""
 _SCREENED = 64 * 1024
 """Bytes of a body that are read of anybody; a larger one is looked at before it comes."""
 _MOST_HEADERS = 100
@@ -54,7 +54,7 @@ class ParserClient(ResponseSink, Protocol):
         """The first bytes of a request have arrived."""
 
     def screen(self, request: Request) -> tuple[int, str] | None:
-        """Why a request is refused whose large body has not come yet, or ``None``."""
+        """Why a request is rejected whose large body has not come yet, or ``None``."""
 
     def ask_for_body(self) -> None:
         """The client waits for 100 Continue before it sends the body."""
@@ -71,7 +71,7 @@ class RequestError(Exception):
 
 
 class RequestParser:
-    """Reads the requests of one connection. After one that was refused it reads no more."""
+    """Reads the requests of one connection. After one that was rejected it reads no more."""
 
     def __init__(self, client: ParserClient, limits: ListenerLimits) -> None:
         self._client = client
@@ -80,23 +80,23 @@ class RequestParser:
         self._body = bytearray()
         self._chunks = 0
         self._head_size = 0
-        self._unheard = 0
+        self._unparsed = 0
         self._is_head_whole = False
         self.arriving: Request | None = None
         """What has begun and is not whole yet."""
         self.whole: deque[tuple[Request, RequestError | None]] = deque()
-        """What is to be served next, and why it is refused; none comes after a refused one."""
+        """What is to be served next, and why it is rejected; none comes after a rejected one."""
         self.is_done = False
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Read on; what is whole then, or refused, is in ``whole``."""
+        """Read on; what is whole then, or rejected, is in ``whole``."""
         pieces = [data]
         while pieces and not self.is_done:
             pieces[:1] = self._feed(pieces[0])
 
-    def refuse(self, status: int, reason: str) -> None:
+    def reject(self, status: int, reason: str) -> None:
         """Read no more: what is arriving breaks the rules of HTTP or a limit."""
-        self._refuse(self.arriving or self._new_request(), RequestError(status, reason))
+        self._reject(self.arriving or self._new_request(), RequestError(status, reason))
 
     def close(self) -> None:
         """Forget what has come: nobody waits for it any more."""
@@ -107,39 +107,39 @@ class RequestParser:
 
     def _feed(self, data: bytes | memoryview) -> Sequence[bytes | memoryview]:
         """What is to be read next: after an upgrade was declined, some of the data once more."""
-        self._unheard += len(data)
+        self._unparsed += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             return self._decline_upgrade(memoryview(data)[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             if not (self.whole and not self.whole[-1][0].response.keep_alive):
-                self._refuse_unreadable(error)
+                self._reject_unreadable(error)
             self.is_done = True
             return ()
-        if self._unheard > self._limits.head_bytes and self.arriving is not None:
+        if self._unparsed > self._limits.head_bytes and self.arriving is not None:
             # The parser itself keeps one endless header or trailer, and says nothing of it.
-            self.refuse(431, "head_too_large")
+            self.reject(431, "head_too_large")
         return ()
 
     def _new_request(self) -> Request:
         return Request(Response(self._client))
 
-    def _refuse(self, request: Request, error: RequestError) -> None:
+    def _reject(self, request: Request, error: RequestError) -> None:
         self.arriving = None
         self._body = bytearray()
         request.response.keep_alive = False
         self.whole.append((request, error))
         self.is_done = True
 
-    def _refuse_unreadable(self, error: httptools.HttpParserError) -> None:
+    def _reject_unreadable(self, error: httptools.HttpParserError) -> None:
         cause = error.__context__
         if isinstance(cause, RequestError):
-            self.refuse(cause.status, cause.reason)
+            self.reject(cause.status, cause.reason)
             return
         if cause is not None:
             log.error("a request could not be read", exc_info=cause)
-        self.refuse(400, _BAD_REQUEST)
+        self.reject(400, _BAD_REQUEST)
 
     def _decline_upgrade(self, rest: memoryview) -> Sequence[bytes | memoryview]:
         # No other protocol is spoken here, so the request counts as one without the offer
@@ -147,7 +147,7 @@ class RequestParser:
         # head once more, as if nothing had been offered.
         offered, _ = self.whole.pop()
         if offered.method == b"CONNECT":
-            self._refuse(offered, RequestError(400, _BAD_REQUEST))
+            self._reject(offered, RequestError(400, _BAD_REQUEST))
             return ()
         self._parser = httptools.HttpRequestParser(self)
         return _without_offer(offered), rest
@@ -159,7 +159,7 @@ class RequestParser:
         self.arriving = self._new_request()
         self._client.begins()
         self._body = bytearray()
-        self._chunks = self._head_size = self._unheard = 0
+        self._chunks = self._head_size = self._unparsed = 0
         self._is_head_whole = False
 
     def on_url(self, url: bytes) -> None:
@@ -198,16 +198,16 @@ class RequestParser:
         if length > self._limits.body_bytes:
             raise RequestError(413, "body_too_large")
         if length > _SCREENED or request.header(b"transfer-encoding"):
-            refused = self._client.screen(request)
-            if refused is not None:
-                raise RequestError(*refused)
+            rejected = self._client.screen(request)
+            if rejected is not None:
+                raise RequestError(*rejected)
         expected = request.header(b"expect") or b""
         if expected.lower() == b"100-continue" and response.minor:
             self._client.ask_for_body()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body arrived."""
-        self._unheard = 0
+        self._unparsed = 0
         self._body += body
         if len(self._body) > self._limits.body_bytes:
             raise RequestError(413, "body_too_large")

@@ -30,7 +30,7 @@ CONNECT_TIMEOUT = 10.0
 MAX_HEAD = 256 * 1024
 """Bytes of a reply's head or trailer; the parser itself would keep any number."""
 
-_OWN_FAILURE = "could not be heard: the exporter failed in itself, see its log"
+_OWN_FAILURE = "could not be read: the exporter itself failed, see its log"
 _MOST_HEADERS = 200
 _READABLE_CODINGS = frozenset({b"chunked", b"identity"})
 
@@ -58,7 +58,7 @@ class Consumer(Protocol):
 
 
 class PendingRequest:
-    """A request under way."""
+    """A request without its whole reply."""
 
     __slots__ = ("_connection", "_task", "arrived", "done", "sent")
 
@@ -69,17 +69,17 @@ class PendingRequest:
         self._task: asyncio.Task[None] | None = None
         self.done = False
 
-    def rides(self, connection: UpstreamConnection) -> None:
+    def sent_over(self, connection: UpstreamConnection) -> None:
         """The request goes over this connection."""
         self._connection = connection
         self._task = None
 
-    def waits_for(self, task: asyncio.Task[None]) -> None:
+    def opening(self, task: asyncio.Task[None]) -> None:
         """A connection is being opened for the request."""
         self._task = task
 
     def abort(self) -> None:
-        """Give the request up: its consumer hears nothing more."""
+        """Give the request up: its consumer is not called again."""
         if self.done:
             return
         self.done = True
@@ -102,12 +102,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._consumer: Consumer | None = None
-        self._flight: PendingRequest | None = None
+        self._pending: PendingRequest | None = None
         self._reason = b""
         self._headers: Headers = []
         self._head: ReplyHead | None = None
         self._is_first = False
-        self._unheard = 0
+        self._unparsed = 0
         self._until_close = False
         self._interim = False
         self._keep = True
@@ -115,17 +115,17 @@ class UpstreamConnection(asyncio.Protocol):
         self._is_yielding = False
         self.idle_since = 0.0
 
-    def send(self, payload: bytes, consumer: Consumer, flight: PendingRequest) -> None:
+    def send(self, payload: bytes, consumer: Consumer, pending: PendingRequest) -> None:
         """Send one request."""
         assert self._transport is not None  # noqa: S101
         self._consumer = consumer
-        self._flight = flight
+        self._pending = pending
         self._head = None
         self._is_first = True
-        self._unheard = 0
-        flight.rides(self)
+        self._unparsed = 0
+        pending.sent_over(self)
         self._transport.write(payload)
-        flight.sent = monotonic()
+        pending.sent = monotonic()
 
     def abort(self) -> None:
         """Close without waiting for the reply."""
@@ -151,7 +151,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _yield(self) -> None:
-        """Let others have their turn: libuv reads a socket up to 32 times in one."""
+        """Let other connections run: libuv reads a socket up to 32 times in one iteration."""
         if self.is_usable and self._transport is not None and not self._paused:
             self._is_yielding = True
             self._transport.pause_reading()
@@ -170,7 +170,7 @@ class UpstreamConnection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
+        """The connection is open."""
         self._transport = cast("asyncio.Transport", transport)
         self._pool.live.add(self)
         connection = transport.get_extra_info("socket")
@@ -180,20 +180,20 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """A part of a reply arrived."""
         if self._consumer is None:
-            self.abort()  # nobody asked: a server that speaks out of turn is not reused
+            self.abort()  # no request is pending: a connection with unasked bytes is not reused
             return
-        if self._flight is not None:
-            self._flight.arrived = monotonic()
+        if self._pending is not None:
+            self._pending.arrived = monotonic()
         is_first, self._is_first = self._is_first, False
         if is_first and self._take_known(data):
             return
-        self._unheard += len(data)
+        self._unparsed += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail_reading(error)
             return
-        if self._unheard > MAX_HEAD and self._consumer is not None:
+        if self._unparsed > MAX_HEAD and self._consumer is not None:
             self._fail(f"sent a head of more than {MAX_HEAD} bytes", Fault.PROTOCOL)
             return
         if is_first:
@@ -223,7 +223,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason = b""
         self._headers = []
         if self._consumer is None:
-            self.abort()  # nobody asked for a second one: the next request would get it
+            self.abort()  # a second reply to one request: the next request would get it
 
     def on_status(self, reason: bytes) -> None:
         """A part of the reason phrase."""
@@ -243,7 +243,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim = status < 200
         if self._interim or self._consumer is None:
             return
-        self._unheard = 0
+        self._unparsed = 0
         _check_codings(self._headers)
         head = self._head = ReplyHead(status, self._reason, self._headers)
         self._keep = self._parser.should_keep_alive()
@@ -252,7 +252,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
-        self._unheard = 0
+        self._unparsed = 0
         if self._interim:
             raise ReplyError("an interim reply with a body")
         if self._consumer is not None:
@@ -295,11 +295,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _finish(self) -> None:
         consumer, self._consumer = self._consumer, None
-        if self._flight is not None:
-            self._flight.done = True
+        if self._pending is not None:
+            self._pending.done = True
         self.pause(False)
         if self._keep and not self._until_close:
-            self._pool.give_back(self)
+            self._pool.release(self)
         else:
             self.close()
         if consumer is not None:
@@ -307,8 +307,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _fail(self, text: str, fault: Fault = Fault.CONNECTION) -> None:
         consumer, self._consumer = self._consumer, None
-        if self._flight is not None:
-            self._flight.done = True
+        if self._pending is not None:
+            self._pending.done = True
         if self._transport is not None:
             self._transport.abort()
         if consumer is not None:
@@ -348,20 +348,20 @@ class Pool:
 
     def send(self, payload: bytes, consumer: Consumer) -> PendingRequest:
         """Send a request over a kept connection, or over a new one."""
-        flight = PendingRequest()
+        pending = PendingRequest()
         if self._connector.prefix:
             payload = _for_proxy(payload, self._connector)
         connection = self._take()
         if connection is not None:
-            connection.send(payload, consumer, flight)
-            return flight
-        task = self.loop.create_task(self._open(payload, consumer, flight))
+            connection.send(payload, consumer, pending)
+            return pending
+        task = self.loop.create_task(self._open(payload, consumer, pending))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
-        flight.waits_for(task)
-        return flight
+        pending.opening(task)
+        return pending
 
-    def give_back(self, connection: UpstreamConnection) -> None:
+    def release(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
         connection.idle_since = self.loop.time()
         self._idle.append(connection)
@@ -384,7 +384,7 @@ class Pool:
             self._idle.pop().close()
 
     def close(self) -> None:
-        """Close every connection; requests under way are lost."""
+        """Close every connection; pending requests are lost."""
         for task in self._opening:
             task.cancel()
         for connection in list(self.live):
@@ -399,15 +399,15 @@ class Pool:
             connection.close()
         return None
 
-    async def _open(self, payload: bytes, consumer: Consumer, flight: PendingRequest) -> None:
+    async def _open(self, payload: bytes, consumer: Consumer, pending: PendingRequest) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 connection = await self._connector.connect(lambda: UpstreamConnection(self))
         except (OSError, TimeoutError) as error:
-            flight.done = True
+            pending.done = True
             consumer.lost(UpstreamError(f"cannot be reached: {_reason(error)}"))
             return
-        connection.send(payload, consumer, flight)
+        connection.send(payload, consumer, pending)
 
 
 def _for_proxy(payload: bytes, connector: Connector) -> bytes:

@@ -41,11 +41,11 @@ class ResponseWatcher(Protocol):
         """The client reads more slowly than the response comes, or has caught up."""
 
 
-class Lease(Protocol):
-    """A place that a request holds while it is served."""
+class Slot(Protocol):
+    """What a request holds while it is served: part of a limit."""
 
-    def leave(self) -> None:
-        """Give it back."""
+    def release(self) -> None:
+        """Let another request have it."""
 
 
 class Response:
@@ -58,8 +58,8 @@ class Response:
         "extra_headers",
         "is_bodyless",
         "keep_alive",
-        "lease",
         "minor",
+        "slot",
         "started",
         "watcher",
     )
@@ -76,7 +76,7 @@ class Response:
         self.closed = False
         self.extra_headers: Sequence[tuple[bytes, bytes]] = ()
         """Headers that every response of a listener bears, unless it sets them itself."""
-        self.lease: Lease | None = None
+        self.slot: Slot | None = None
         """What is given back when the response is complete, or the client gone."""
         self.watcher: ResponseWatcher | None = None
 
@@ -157,8 +157,8 @@ class Response:
 
     def _close(self) -> None:
         self.closed = True
-        if self.lease is not None:
-            self.lease.leave()
+        if self.slot is not None:
+            self.slot.release()
 
     def _extra(self, own: Iterable[tuple[bytes, bytes]]) -> Headers:
         names = {name.lower() for name, _ in own}

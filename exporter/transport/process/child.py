@@ -64,7 +64,7 @@ class ChildOwner(Protocol):
 
 
 class ProcessObserver(Protocol):
-    """Counts the lives of children."""
+    """Counts starts and exits of children."""
 
     def process_started(self, pid: int) -> None:
         """A child process runs."""
@@ -162,7 +162,7 @@ class Child(asyncio.SubprocessProtocol):
         self.stop()
 
     def stop(self) -> asyncio.Task[None]:
-        """Begin to end the child, and return what ends with it; its owner hears nothing more."""
+        """Begin to end the child, and return what ends with it; its owner is not called again."""
         self._owner = None
         if self._stop_task is None:
             self._stop_task = self._loop.create_task(self._stop())
@@ -270,7 +270,7 @@ class Child(asyncio.SubprocessProtocol):
             (reader.pause_reading if paused else reader.resume_reading)()
 
     def _lose_when_read(self, text: str, until: float) -> None:
-        """Give the child up once its last words are read; a pipe that somebody else keeps open
+        """Give the child up once its last output is read; a pipe that another process keeps open
         and goes on writing to is waited for ``until`` then."""
         is_more = self._is_behind or (monotonic() < until and self._unread_output() > 0)
         if is_more and self._owner is not None:
@@ -309,7 +309,7 @@ class Child(asyncio.SubprocessProtocol):
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child: a few harmless variables, and what is configured."""
+    """The environment of a child: a few variables without secrets, and what is configured."""
     kept = {name: value for name, value in os.environ.items() if name in INHERITED}
     return {**kept, **own}
 

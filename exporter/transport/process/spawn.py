@@ -22,7 +22,7 @@ async def start(
     env: Mapping[str, str],
     cwd: str | None,
 ) -> None:
-    """Start a command as the leader of a session of its own; ``protocol`` hears the rest.
+    """Start a command as the leader of a session of its own; ``protocol`` gets the rest.
 
     Raises ``OSError`` or ``ValueError`` where it cannot be started.
     """

@@ -36,7 +36,7 @@ def test_tokens_or_client_certificates_open_other_addresses(
     assert "give the clients tokens (--mcp.token-file) or certificates" in line
 
 
-def test_half_a_certificate_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_half_a_certificate_is_rejected(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = complaint(capsys, "serve", f"--config.file={config}", "--mcp.tls-cert-file=own.crt")
     assert line.startswith("--mcp.tls-cert-file and --mcp.tls-key-file belong together")
 
@@ -80,7 +80,7 @@ def test_further_names_and_pages_are_given_with_commas(config: Path, served: lis
         ("--mcp.allowed-origins=*", "'*' is not an origin"),
     ],
 )
-def test_what_is_no_name_is_refused(
+def test_what_is_no_name_is_rejected(
     config: Path, capsys: pytest.CaptureFixture[str], flag: str, words: str
 ) -> None:
     line = complaint(capsys, "serve", f"--config.file={config}", flag)

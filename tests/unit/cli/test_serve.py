@@ -104,11 +104,11 @@ def test_a_system_without_signals_stops_the_exporter_by_cancelling_it(
         async def stop(self) -> None:
             course.append("stop")
 
-    def refuse(*_: object) -> None:
+    def reject(*_: object) -> None:
         raise NotImplementedError
 
     async def run() -> None:
-        monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", refuse)
+        monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", reject)
         running = asyncio.create_task(
             serve._run(ConfigSource(None, None, {}), Settings("", 0, "", 0))
         )

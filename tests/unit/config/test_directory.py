@@ -25,7 +25,7 @@ def yaml(name: str, command: str = "cat") -> str:
     return f"servers: {{{name}: {{command: {command}}}}}\n"
 
 
-class Scene:
+class Setup:
     """A directory, and what reads it."""
 
     def __init__(self, path: Path) -> None:
@@ -50,109 +50,109 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(tmp_path)
+def setup(tmp_path: Path) -> Setup:
+    return Setup(tmp_path)
 
 
-def test_files_of_every_kind_are_read_in_the_order_of_their_names(scene: Scene) -> None:
-    scene.write("c.toml", '[servers.c]\ncommand = "cat"\n')
-    scene.write("b.yaml", yaml("b"))
-    scene.write("a.JSON", json.dumps({"mcpServers": {"a": {"command": "cat"}}}))
+def test_files_of_every_kind_are_read_in_the_order_of_their_names(setup: Setup) -> None:
+    setup.write("c.toml", '[servers.c]\ncommand = "cat"\n')
+    setup.write("b.yaml", yaml("b"))
+    setup.write("a.JSON", json.dumps({"mcpServers": {"a": {"command": "cat"}}}))
     for ignored in (".hidden.yml", "notes.txt", "b.yaml~", "b.yaml.new"):
-        scene.write(ignored, "{")
-    (scene.path / "folder.yml").mkdir()
-    assert scene.read() == {"a.JSON": ["a"], "b.yaml": ["b"], "c.toml": ["c"]}
-    assert scene.errors == {}
+        setup.write(ignored, "{")
+    (setup.path / "folder.yml").mkdir()
+    assert setup.read() == {"a.JSON": ["a"], "b.yaml": ["b"], "c.toml": ["c"]}
+    assert setup.errors == {}
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "servers:", "servers: {a: {comand: x}}", "servers: [a]", "[]"]
 )
-def test_a_wrong_file_keeps_what_it_said_and_says_its_line(scene: Scene, text: str) -> None:
-    scene.write("a.yml", yaml("a"))
-    scene.read()
-    scene.write("a.yml", text)
-    scene.write("b.yml", yaml("b"))
-    assert scene.read() == {"a.yml": ["a"], "b.yml": ["b"]}
-    assert scene.errors["a.yml"].startswith(str(scene.path / "a.yml"))
-    scene.write("a.yml", yaml("other"))
-    assert scene.read()["a.yml"] == ["other"]
-    assert scene.errors == {}
+def test_a_wrong_file_keeps_what_it_said_and_says_its_line(setup: Setup, text: str) -> None:
+    setup.write("a.yml", yaml("a"))
+    setup.read()
+    setup.write("a.yml", text)
+    setup.write("b.yml", yaml("b"))
+    assert setup.read() == {"a.yml": ["a"], "b.yml": ["b"]}
+    assert setup.errors["a.yml"].startswith(str(setup.path / "a.yml"))
+    setup.write("a.yml", yaml("other"))
+    assert setup.read()["a.yml"] == ["other"]
+    assert setup.errors == {}
 
 
 @pytest.mark.parametrize("key", ["limits: {}", "probe: {interval: 10s}", "timeout: 1m"])
-def test_settings_belong_into_the_configuration_file(scene: Scene, key: str) -> None:
-    scene.write("a.yml", yaml("a") + key + "\n")
-    assert scene.read() == {"a.yml": []}
-    assert "only servers are read here; write it into --config.file" in scene.errors["a.yml"]
+def test_settings_belong_into_the_configuration_file(setup: Setup, key: str) -> None:
+    setup.write("a.yml", yaml("a") + key + "\n")
+    assert setup.read() == {"a.yml": []}
+    assert "only servers are read here; write it into --config.file" in setup.errors["a.yml"]
 
 
-def test_no_servers_at_all_is_right_where_it_is_said(scene: Scene) -> None:
-    scene.write("a.yml", "servers: {}\n")
-    scene.write("b.yml", "servers: {b: {command: cat, disabled: true}}\n")
-    assert scene.read() == {"a.yml": [], "b.yml": []}
-    assert scene.errors == {}
+def test_no_servers_at_all_is_right_where_it_is_said(setup: Setup) -> None:
+    setup.write("a.yml", "servers: {}\n")
+    setup.write("b.yml", "servers: {b: {command: cat, disabled: true}}\n")
+    assert setup.read() == {"a.yml": [], "b.yml": []}
+    assert setup.errors == {}
 
 
-def test_a_server_is_what_the_configuration_file_says_of_all(scene: Scene) -> None:
-    scene.write("a.yml", yaml("a"))
-    scene.read(defaults=Server(name="", transport="stdio", timeout=Timeout(7.0)))
-    (file,) = scene.directory.files.values()
+def test_a_server_is_what_the_configuration_file_says_of_all(setup: Setup) -> None:
+    setup.write("a.yml", yaml("a"))
+    setup.read(defaults=Server(name="", transport="stdio", timeout=Timeout(7.0)))
+    (file,) = setup.directory.files.values()
     assert file.servers["a"].timeout == Timeout(7.0)
-    scene.read()
-    (file,) = scene.directory.files.values()
+    setup.read()
+    (file,) = setup.directory.files.values()
     assert file.servers["a"].timeout == DEFAULTS.timeout
 
 
-def test_what_a_file_names_belongs_to_it(scene: Scene) -> None:
-    secret = scene.write("secret", "first")
-    scene.write("a.yml", "servers: {a: {command: cat, env: {KEY: '${file:secret}'}}}\n")
-    scene.read()
+def test_what_a_file_names_belongs_to_it(setup: Setup) -> None:
+    secret = setup.write("secret", "first")
+    setup.write("a.yml", "servers: {a: {command: cat, env: {KEY: '${file:secret}'}}}\n")
+    setup.read()
     secret.write_text("second")
-    scene.read("secret")
-    assert env_of(scene) == "first", "it is still being written"
-    scene.read()
-    assert env_of(scene) == "second"
+    setup.read("secret")
+    assert env_of(setup) == "first", "it is still being written"
+    setup.read()
+    assert env_of(setup) == "second"
     secret.unlink()
-    scene.read()
-    assert env_of(scene) == "second"
-    assert "cannot be read" in scene.errors["a.yml"]
+    setup.read()
+    assert env_of(setup) == "second"
+    assert "cannot be read" in setup.errors["a.yml"]
     secret.write_text("third")
-    scene.read()
-    assert env_of(scene) == "third"
+    setup.read()
+    assert env_of(setup) == "third"
 
 
-def env_of(scene: Scene) -> str:
-    (file,) = scene.directory.files.values()
+def env_of(setup: Setup) -> str:
+    (file,) = setup.directory.files.values()
     return file.servers["a"].env["KEY"]
 
 
-def test_a_directory_that_is_gone_leaves_what_was_there(scene: Scene, tmp_path: Path) -> None:
-    scene.write("a.yml", yaml("a"))
-    scene.read()
+def test_a_directory_that_is_gone_leaves_what_was_there(setup: Setup, tmp_path: Path) -> None:
+    setup.write("a.yml", yaml("a"))
+    setup.read()
     moved = tmp_path.with_name("elsewhere")
     tmp_path.rename(moved)
-    assert scene.read() == {"a.yml": ["a"]}
-    assert "cannot be read: no such file or directory" in scene.errors[tmp_path.name]
+    assert setup.read() == {"a.yml": ["a"]}
+    assert "cannot be read: no such file or directory" in setup.errors[tmp_path.name]
     moved.rename(tmp_path)
-    assert scene.read() == {"a.yml": ["a"]}
-    assert scene.errors == {}
+    assert setup.read() == {"a.yml": ["a"]}
+    assert setup.errors == {}
 
 
-def test_a_mounted_directory_is_replaced_at_once(scene: Scene) -> None:
+def test_a_mounted_directory_is_replaced_at_once(setup: Setup) -> None:
     """As Kubernetes does with a ConfigMap: the files are links into ..data, which is a link."""
     for version in ("one", "two"):
-        folder = scene.path / f"..{version}"
+        folder = setup.path / f"..{version}"
         folder.mkdir()
         (folder / "a.yml").write_text(yaml(version))
-    data = scene.path / "..data"
+    data = setup.path / "..data"
     data.symlink_to("..one")
-    (scene.path / "a.yml").symlink_to("..data/a.yml")
-    assert scene.read() == {"a.yml": ["one"]}
-    fresh = scene.path / "..data_tmp"
+    (setup.path / "a.yml").symlink_to("..data/a.yml")
+    assert setup.read() == {"a.yml": ["one"]}
+    fresh = setup.path / "..data_tmp"
     fresh.symlink_to("..two")
     fresh.rename(data)
-    assert scene.read() == {"a.yml": ["two"]}
+    assert setup.read() == {"a.yml": ["two"]}
 
 
 # Whatever happens to the files
@@ -184,7 +184,7 @@ def folder() -> Iterator[Path]:
 
 def good_servers(path: Path) -> list[str] | None:
     """What the file says by another reader, ``None`` where it says nothing that is right."""
-    single = Scene(path.parent)
+    single = Setup(path.parent)
     single.read()
     file = single.directory.files[path]
     return list(file.servers) if file.error is None else None
@@ -196,7 +196,7 @@ def test_in_force_is_always_the_last_good_state_of_each_file(
     operations: list[tuple[str, str, int]],
 ) -> None:
     with folder() as path:
-        scene = Scene(path)
+        setup = Setup(path)
         expected: dict[str, list[str]] = {}
         for number, (what, name, size) in enumerate(operations):
             if what == "look":
@@ -205,10 +205,10 @@ def test_in_force_is_always_the_last_good_state_of_each_file(
                     good = good_servers(path / found)
                     expected[found] = expected.get(found, []) if good is None else good
                 expected = {found: expected[found] for found in expected if found in there}
-                assert scene.read() == dict(sorted(expected.items()))
+                assert setup.read() == dict(sorted(expected.items()))
             elif what == "settle":
                 # What is being written is not looked at, and neither is its end.
-                first = current(scene.directory.watched())
+                first = current(setup.directory.watched())
                 change(path / name, "truncate", size, number)
                 unsettled = {p.name for p in first if current([p]) != {p: first[p]}}
                 for found in sorted({p.name for p in path.iterdir()} - unsettled):
@@ -216,7 +216,7 @@ def test_in_force_is_always_the_last_good_state_of_each_file(
                     expected[found] = expected.get(found, []) if good is None else good
                 gone = set(expected) - {p.name for p in path.iterdir()} - unsettled
                 expected = {f: servers for f, servers in expected.items() if f not in gone}
-                assert scene.read(*unsettled) == dict(sorted(expected.items()))
+                assert setup.read(*unsettled) == dict(sorted(expected.items()))
             else:
                 change(path / name, what, size, number)
 

@@ -57,7 +57,7 @@ def test_a_trailing_comma_is_no_element() -> None:
 
 
 @pytest.mark.parametrize("text", ["[,]", "[1 2]", "{,}", '{"a": 1,, }', "[1", "/* open", '["a]'])
-def test_what_is_no_json_is_refused(text: str) -> None:
+def test_what_is_no_json_is_rejected(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^mcp\.json:1: not valid JSON: "):
         node(text)
 

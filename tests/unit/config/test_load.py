@@ -80,24 +80,24 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(path, ENVIRON)
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_folder_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: is a directory; check the path"):
         load_config(tmp_path, ENVIRON)
 
 
-def test_a_path_that_cannot_be_is_refused() -> None:
+def test_a_path_that_cannot_be_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"mcp\\x00: cannot be read: not a path; check the path"):
         load_config(Path("mcp\0"), ENVIRON)
 
 
-def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_text('{"servers": {}}', "utf-16")
     with pytest.raises(ConfigError, match="is not UTF-8; save it as UTF-8"):
         load_config(path, ENVIRON)
 
 
-def test_an_endless_file_is_refused() -> None:
+def test_an_endless_file_is_rejected() -> None:
     with pytest.raises(ConfigError, match=f"/dev/zero: is larger than {MAX_FILE_BYTES} bytes"):
         load_config(Path("/dev/zero"), ENVIRON)
 
@@ -268,7 +268,7 @@ def test_a_stdio_server_may_be_in_its_transport() -> None:
     )
 
 
-def test_what_is_inside_and_outside_of_the_transport_is_refused() -> None:
+def test_what_is_inside_and_outside_of_the_transport_is_rejected() -> None:
     text = "servers:\n  a:\n    url: http://h/a\n    transport:\n      url: http://h/b\n"
     place = "mcp.yaml:5: servers.a.transport.url"
     assert problem(text) == f"{place}: written twice, first on line 3; keep one"
@@ -575,7 +575,7 @@ def outcome(text: str, source: str) -> Config | str:
 
 @settings(deadline=None)
 @given(FILES, st.sampled_from(["mcp.json", "mcp.yaml", "mcp"]))
-def test_any_structure_loads_or_is_refused_in_one_line(value: object, source: str) -> None:
+def test_any_structure_loads_or_is_rejected_in_one_line(value: object, source: str) -> None:
     found = outcome(json.dumps(value), source)
     assert isinstance(found, Config) or len(found.splitlines()) == 1
 
@@ -588,12 +588,12 @@ def test_any_structure_loads_or_is_refused_in_one_line(value: object, source: st
     | st.text(max_size=60),
     st.sampled_from(["mcp.json", "mcp.yaml", "mcp\n.yaml"]),
 )
-def test_any_text_loads_or_is_refused_in_one_line(text: str, source: str) -> None:
+def test_any_text_loads_or_is_rejected_in_one_line(text: str, source: str) -> None:
     found = outcome(text, source)
     assert isinstance(found, Config) or len(found.splitlines()) == 1
 
 
-def test_deep_nesting_is_refused() -> None:
+def test_deep_nesting_is_rejected() -> None:
     for source, kind in (("mcp.json", "JSON"), ("mcp.yaml", "YAML")):
         expected = f"{source}:1: not valid {kind}: nested too deeply; flatten it"
         assert problem("[" * 5000, source) == expected
@@ -636,6 +636,6 @@ def test_progress_may_keep_a_request_alive(place: str, text: str, timeout: Timeo
         ("{idle: 60s, total: 5m, longest: 1}", "longest"),
     ],
 )
-def test_a_timeout_that_makes_no_sense_is_refused(text: str, problem: str) -> None:
+def test_a_timeout_that_makes_no_sense_is_rejected(text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(problem)):
         parse_config(f"timeout: {text}\nservers: {{a: {{command: x}}}}", "c.yaml", {})

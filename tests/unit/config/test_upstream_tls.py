@@ -74,7 +74,7 @@ def test_the_settings_are_read_beside_the_file_and_shown_without_secrets(tmp_pat
 @pytest.mark.parametrize(
     "proxy", ["https://p:1", "socks5://p:1", "p:3128", "http://", "http://p/x", "http://p:x", ""]
 )
-def test_what_is_no_http_proxy_is_refused(proxy: str) -> None:
+def test_what_is_no_http_proxy_is_rejected(proxy: str) -> None:
     text = f"servers: {{a: {{url: 'http://a/mcp', proxy: {proxy!r}}}}}"
     with pytest.raises(ConfigError, match=r"mcp\.yml:1: servers\.a\.proxy: "):
         parse_config(text, "mcp.yml", {})

@@ -56,7 +56,7 @@ def test_a_duration_is_seconds(text: str, seconds: float) -> None:
         "9" * 10 + "s",
     ],
 )
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_what_is_no_duration_is_rejected(text: str) -> None:
     with pytest.raises(ConfigError, match='is not a duration; write it like "30s"'):
         validators.parse_duration(text)
 
@@ -77,7 +77,7 @@ def test_a_clients_timeout_is_seconds_or_milliseconds(written: object, seconds: 
 
 
 @pytest.mark.parametrize("written", [-1, 1.5, 1e300, True, "60", None, []])
-def test_what_is_no_timeout_is_refused(written: object) -> None:
+def test_what_is_no_timeout_is_rejected(written: object) -> None:
     with pytest.raises(ConfigError):
         validators.request_timeout(node(written))
 
@@ -91,13 +91,13 @@ def test_a_size_is_bytes(written: object, size: int) -> None:
 
 
 @pytest.mark.parametrize("written", [0, -1, 1.5, "1MB", "1mib", "MiB", "0KiB", "1  KiB", True])
-def test_what_is_no_size_is_refused(written: object) -> None:
+def test_what_is_no_size_is_rejected(written: object) -> None:
     with pytest.raises(ConfigError, match="is not a size"):
         validators.size_in_bytes(node(written))
 
 
 @pytest.mark.parametrize("written", [0, -1, 1.5, "many", 10**9, True])
-def test_what_is_no_count_is_refused(written: object) -> None:
+def test_what_is_no_count_is_rejected(written: object) -> None:
     with pytest.raises(ConfigError, match="must be a whole number from 1"):
         validators.count(node(written))
 
@@ -137,25 +137,25 @@ def test_a_url_is_kept_as_written(url: str) -> None:
         *("http://é/", "http://h/a b", "http://h/\r\nX: y", "http://h/\t", "http://h/#a"),
     ],
 )
-def test_what_is_no_url_is_refused(url: str) -> None:
+def test_what_is_no_url_is_rejected(url: str) -> None:
     with pytest.raises(ConfigError, match=r"not a URL|a fragment is never sent"):
         validators.url(node(url))
 
 
 @pytest.mark.parametrize("url", ["ftp://h/", "ws://h/", "unix:///run/mcp.sock", "h:80/mcp", "/mcp"])
-def test_another_scheme_is_refused(url: str) -> None:
+def test_another_scheme_is_rejected(url: str) -> None:
     with pytest.raises(ConfigError, match='start it with "http://" or "https://"'):
         validators.url(node(url))
 
 
 @pytest.mark.parametrize("name", ["", "A B", "A:", "Ä", "A\r\nB", "a/b"])
-def test_what_is_no_header_name_is_refused(name: str) -> None:
+def test_what_is_no_header_name_is_rejected(name: str) -> None:
     with pytest.raises(ConfigError, match="not a header name"):
         validators.headers(node({name: "x"}).mapping())
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "\r\n", "a\x7f", "a\x1b", "é", "\u2028"])
-def test_what_no_header_can_carry_is_refused(value: str) -> None:
+def test_what_no_header_can_carry_is_rejected(value: str) -> None:
     with pytest.raises(ConfigError, match=r"line break|cannot carry"):
         validators.headers(node({"A": value}).mapping())
 

@@ -78,7 +78,7 @@ def test_what_a_variable_stands_for_is_not_expanded_again() -> None:
         ("${größe}", "no variable"),
     ],
 )
-def test_a_reference_without_a_value_is_refused(written: str, problem: str) -> None:
+def test_a_reference_without_a_value_is_rejected(written: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         VARIABLES.expand(written)
     assert problem in str(caught.value)

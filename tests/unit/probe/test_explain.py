@@ -13,7 +13,7 @@ from exporter.probe.target import ProbeResult
 from exporter.probe.transcript import Step
 from exporter.transport.process.reaper import Reaper
 from tests.support.fake_server import Answer, Asked, FakeServer
-from tests.support.fakes import Books, error, on_fake_time, result, virtual_loop
+from tests.support.fakes import Telemetry, error, on_fake_time, result, virtual_loop
 from tests.unit.probe.test_http import Legacy, modern
 
 PROBE = ProbeSettings(interval=30.0, timeout=5.0)
@@ -58,10 +58,10 @@ async def test_it_says_nothing_of_traffic_or_of_the_exporter() -> None:
 
 @on_fake_time
 async def test_it_touches_no_other_registry() -> None:
-    books = Books()
+    telemetry = Telemetry()
     FakeServer(modern)
     await explain(SERVER, Reaper())
-    assert books.total("mcp_probes_total") == 0
+    assert telemetry.total("mcp_probes_total") == 0
 
 
 @on_fake_time

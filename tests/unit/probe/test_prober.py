@@ -16,7 +16,7 @@ from exporter.probe.target import Era, ProbeEvents, ProbeResult, Target
 from exporter.probe.transcript import Transcript
 from exporter.protocol.failures import UpstreamError
 from exporter.telemetry.health import State
-from tests.support.fakes import Books, encoded, on_fake_time, result, settle, virtual_loop
+from tests.support.fakes import Telemetry, encoded, on_fake_time, result, settle, virtual_loop
 from tests.support.probe_fakes import FakeTarget
 
 SETTINGS = ProbeSettings(interval=30.0, timeout=5.0, list_interval=300.0)
@@ -26,7 +26,7 @@ class Scheduled:
     """A prober, and the target that it probes."""
 
     def __init__(self, settings: ProbeSettings = SETTINGS) -> None:
-        self.books = Books()
+        self.telemetry = Telemetry()
         self.history = History()
         server = Server("files", "http", url="http://server/mcp", probe=settings)
         targets: list[FakeTarget] = []
@@ -35,7 +35,7 @@ class Scheduled:
             targets.append(FakeTarget(server, events))
             return targets[0]
 
-        self.prober = Prober(server, self.books.recorder, self.history, open_target)
+        self.prober = Prober(server, self.telemetry.recorder, self.history, open_target)
         (self.target,) = targets
 
     async def run_for(self, seconds: float, delay: float = 0.0) -> None:
@@ -112,7 +112,7 @@ async def test_a_fault_of_ours_does_not_end_the_schedule() -> None:
     scheduled.target.fault = ValueError("a fault")
     await scheduled.run_for(100)
     assert scheduled.target.checked_at == [0, 30, 60, 90]
-    assert scheduled.books.own("mcp_exporter_internal_errors_total", where="probe") == 4
+    assert scheduled.telemetry.own("mcp_exporter_internal_errors_total", where="probe") == 4
 
 
 def test_a_probe_that_starts_late_says_so(caplog: pytest.LogCaptureFixture) -> None:
@@ -250,7 +250,7 @@ async def test_a_child_that_ends_between_probes_is_kept_in_the_history_and_repla
     assert scheduled.prober.health.state is State.DEGRADED
     record = scheduled.history.records()[0]
     assert (record.result.value, record.result.reason) == ("process_exit", "exited with code 1")
-    assert scheduled.books.value("mcp_probes_total", result="process_exit") == 0
+    assert scheduled.telemetry.value("mcp_probes_total", result="process_exit") == 0
     await asyncio.sleep(5)
     await scheduled.prober.close()
     assert scheduled.target.checked_at == [0, 10]

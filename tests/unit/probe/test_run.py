@@ -16,7 +16,7 @@ from exporter.probe.tool_tracker import ToolTracker
 from exporter.telemetry.health import State
 from exporter.telemetry.health_tracker import HealthTracker
 from exporter.transport.process.reaper import Reaper
-from tests.support.fakes import Books, on_fake_time, virtual_loop
+from tests.support.fakes import Telemetry, on_fake_time, virtual_loop
 from tests.support.probe_fakes import FakeTarget
 
 SERVER = Server("files", "http", url="http://server/mcp", probe=ProbeSettings())
@@ -26,15 +26,15 @@ class Probed:
     """A target, and the registry that its probes are written to."""
 
     def __init__(self) -> None:
-        self.books = Books()
+        self.telemetry = Telemetry()
         self.target = FakeTarget(SERVER)
-        self.health = HealthTracker(self.books.recorder)
-        self.tools = ToolTracker(SERVER, self.books.recorder, self.target.redact)
+        self.health = HealthTracker(self.telemetry.recorder)
+        self.tools = ToolTracker(SERVER, self.telemetry.recorder, self.target.redact)
 
     async def run(self, *, lists_tools: bool = True, within: float = 27.0) -> Record:
         return await probe(
             self.target,
-            self.books.recorder,
+            self.telemetry.recorder,
             self.health,
             self.tools,
             timeout=5.0,
@@ -51,7 +51,7 @@ def test_each_transport_has_its_target(transport: str, kind: type[Target]) -> No
     async def run() -> None:
         settings = {"url": "http://server/mcp"} if transport != "stdio" else {"command": "x"}
         server = Server("a", transport, **settings)  # type: ignore[arg-type]
-        assert type(open_target(server, Books().recorder, Reaper())) is kind
+        assert type(open_target(server, Telemetry().recorder, Reaper())) is kind
 
     run()
 
@@ -60,8 +60,8 @@ def test_each_transport_has_its_target(transport: str, kind: type[Target]) -> No
 async def test_a_probe_is_counted_with_its_time_and_moves_the_state() -> None:
     probed = Probed()
     record = await probed.run()
-    assert probed.books.value("mcp_probes_total", result="success") == 1
-    assert probed.books.value("mcp_probe_duration_seconds_sum") == 0.25
+    assert probed.telemetry.value("mcp_probes_total", result="success") == 1
+    assert probed.telemetry.value("mcp_probe_duration_seconds_sum") == 0.25
     assert probed.health.state is State.OK
     assert (record.server, record.result.value, record.steps[0].text) == (
         "files",
@@ -86,7 +86,7 @@ def test_a_result_decides_about_the_state(found: str, state: str) -> None:
         probed.target.found = ProbeResult(found, 0.1, "why")
         await probed.run()
         assert probed.health.state == state
-        assert probed.books.value("mcp_probes_total", result=found) == 1
+        assert probed.telemetry.value("mcp_probes_total", result=found) == 1
 
     run()
 
@@ -98,8 +98,8 @@ async def test_who_the_server_says_it_is_replaces_what_it_said() -> None:
         probed.target.identity = Identity("files", version, "2025-11-25")
         await probed.run()
     labels = {"transport": "http", "server_name": "files", "protocol_version": "2025-11-25"}
-    assert probed.books.value("mcp_server_info", server_version="1", **labels) is None
-    assert probed.books.value("mcp_server_info", server_version="2", **labels) == 1
+    assert probed.telemetry.value("mcp_server_info", server_version="1", **labels) is None
+    assert probed.telemetry.value("mcp_server_info", server_version="2", **labels) == 1
 
 
 @on_fake_time
@@ -107,7 +107,7 @@ async def test_the_tools_are_listed_after_a_good_probe() -> None:
     probed = Probed()
     probed.target.listing = {"read": b'{"name":"read"}'}
     assert (await probed.run()).tools == 1
-    assert probed.books.value("mcp_server_tools") == 1
+    assert probed.telemetry.value("mcp_server_tools") == 1
 
 
 @pytest.mark.parametrize(

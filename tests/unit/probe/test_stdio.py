@@ -19,8 +19,8 @@ from exporter.protocol.failures import Fault, UpstreamError
 from exporter.transport.process.child import ChildOwner
 from exporter.transport.process.reaper import Reaper
 from tests.support.fakes import (
-    Books,
     FakeChild,
+    Telemetry,
     error,
     on_fake_time,
     result,
@@ -88,7 +88,7 @@ class Probed:
         self.script = script
         self.children: list[ScriptedChild] = []
         self.events = ProbeLog()
-        recorder = Books(transport="stdio").recorder
+        recorder = Telemetry(transport="stdio").recorder
         self.target = StdioTarget(server, recorder, Reaper(), self.events)
         self.transcript = Transcript(self.target.redact)
 

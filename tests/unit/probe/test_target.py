@@ -219,7 +219,7 @@ def test_an_error_code_of_any_size_is_shown(code: bytes, shown: str) -> None:
     reply = read(b'{"jsonrpc":"2.0","id":1,"error":{"code":%b}}' % code)
     assert reply is not None
     expected = f"replied to ping with JSON-RPC error {shown}"
-    assert module.refusal_of("ping", reply) == expected
+    assert module.error_text("ping", reply) == expected
 
 
 def test_probes_never_need_the_sdk() -> None:

@@ -12,7 +12,7 @@ from exporter.probe.target import ReachedError
 from exporter.probe.tool_diff import MAX_LINES
 from exporter.probe.tool_tracker import LOG_INTERVAL, LOGGED_AT_ONCE, ToolTracker
 from exporter.protocol.failures import Fault, UpstreamError
-from tests.support.fakes import Books, encoded, error, on_fake_time, result, virtual_loop
+from tests.support.fakes import Telemetry, encoded, error, on_fake_time, result, virtual_loop
 from tests.support.probe_fakes import FakeTarget
 
 SERVER = Server(
@@ -24,9 +24,9 @@ class Tracked:
     """The tools of a server, and the samples that they become."""
 
     def __init__(self) -> None:
-        self.books = Books()
+        self.telemetry = Telemetry()
         self.target = FakeTarget(SERVER)
-        self.tracker = ToolTracker(SERVER, self.books.recorder, self.target.redact)
+        self.tracker = ToolTracker(SERVER, self.telemetry.recorder, self.target.redact)
 
     async def list_own(self, **descriptions: str) -> int | None:
         self.target.listing = definitions(**descriptions)
@@ -51,10 +51,10 @@ def definitions(**descriptions: str) -> dict[str, bytes]:
 async def test_a_listing_shows_how_many_tools_and_what_they_cost() -> None:
     tracked = Tracked()
     assert await tracked.list_own(read="Reads.", write="Writes.") == 2
-    assert tracked.books.value("mcp_server_tools") == 2
+    assert tracked.telemetry.value("mcp_server_tools") == 2
     size = sum(len(text) for text in definitions(read="Reads.", write="Writes.").values())
-    assert tracked.books.value("mcp_server_tool_definition_bytes") == size
-    assert tracked.books.value("mcp_tool_calls_total", tool="read", outcome="timeout") == 0
+    assert tracked.telemetry.value("mcp_server_tool_definition_bytes") == size
+    assert tracked.telemetry.value("mcp_tool_calls_total", tool="read", outcome="timeout") == 0
 
 
 @on_fake_time
@@ -65,7 +65,7 @@ async def test_a_changed_tool_is_counted_and_logged_with_its_diff(
     await tracked.list_own(read="Reads.", old="Goes.")
     await tracked.list_own(read="Reads. Use hush-hush.", new="Comes.")
     for change in ("added", "removed", "modified"):
-        assert tracked.books.value("mcp_server_tool_changes_total", change=change) == 1
+        assert tracked.telemetry.value("mcp_server_tool_changes_total", change=change) == 1
     (logged,) = [r.__dict__ for r in caplog.records if r.message == "tool definitions changed"]
     assert (logged["added"], logged["removed"], logged["modified"]) == ("new", "old", "read")
     assert "read:" in logged["diff"]
@@ -84,7 +84,7 @@ async def test_a_server_whose_tools_change_each_time_is_logged_now_and_then(
     assert logged[0]["modified"].endswith("and 280 more")
     assert logged[0]["diff"].endswith("… and 280 more tools")
     assert len(logged[0]["diff"].split("\n")) <= MAX_LINES
-    changes = tracked.books.value("mcp_server_tool_changes_total", change="modified")
+    changes = tracked.telemetry.value("mcp_server_tool_changes_total", change="modified")
     assert changes == 99 * 300
     await asyncio.sleep(LOG_INTERVAL)
     await tracked.list_own(tool0="at last")
@@ -125,8 +125,8 @@ async def test_a_listing_that_is_cut_is_taken_counted_and_logged(
     tracked = Tracked()
     tracked.target.cut = "lists more tools than are read"
     assert await tracked.list_own(a="1") == 1
-    assert tracked.books.value("mcp_server_tools") == 1
-    assert tracked.books.value("mcp_exporter_unparsed_messages_total", reason="too_large") == 1
+    assert tracked.telemetry.value("mcp_server_tools") == 1
+    assert tracked.telemetry.value("mcp_exporter_unparsed_messages_total", reason="too_large") == 1
     assert caplog.records[-1].__dict__["reason"] == "lists more tools than are read"
 
 
@@ -134,10 +134,10 @@ async def test_a_listing_that_is_cut_is_taken_counted_and_logged(
 async def test_tools_that_a_client_is_shown_are_known_page_by_page() -> None:
     tracked = Tracked()
     tracked.show("a", more="2")
-    assert tracked.books.value("mcp_tool_calls_total", tool="a", outcome="ok") == 0
-    assert tracked.books.value("mcp_server_tools") is None
+    assert tracked.telemetry.value("mcp_tool_calls_total", tool="a", outcome="ok") == 0
+    assert tracked.telemetry.value("mcp_server_tools") is None
     tracked.show("b", cursor="2")
-    assert tracked.books.value("mcp_server_tools") == 2
+    assert tracked.telemetry.value("mcp_server_tools") == 2
 
 
 @on_fake_time
@@ -148,7 +148,7 @@ async def test_news_from_clients_are_told_so_that_the_prober_lists_itself() -> N
     assert not tracked.show("a")
     assert tracked.show("a", "b")
     assert not tracked.show("a", "b")
-    assert tracked.books.value("mcp_server_tool_changes_total", change="added") == 1
+    assert tracked.telemetry.value("mcp_server_tool_changes_total", change="added") == 1
 
 
 @pytest.mark.parametrize("data", [b"<html>", encoded(error(1)), encoded(result(1))])
@@ -157,6 +157,6 @@ def test_what_is_no_page_of_tools_says_nothing(data: bytes) -> None:
     async def run() -> None:
         tracked = Tracked()
         assert not tracked.tracker.shown(data, None)
-        assert tracked.books.value("mcp_server_tools") is None
+        assert tracked.telemetry.value("mcp_server_tools") is None
 
     run()

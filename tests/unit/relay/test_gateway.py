@@ -15,9 +15,9 @@ from exporter.transport.http.origin import LOCAL, OriginPolicy
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.request import Request
 from tests.support.fakes import (
-    Books,
     Downstream,
     Reply,
+    Telemetry,
     error,
     notification,
     on_fake_time,
@@ -61,15 +61,15 @@ class FakeUpstream:
             request.respond(200, b"{}", b"application/json")
 
 
-class Scene:
+class Setup:
     """A gateway in front of some servers."""
 
     def __init__(self, *names: str, origins: OriginPolicy = LOCAL) -> None:
-        self.books = Books()
-        self.gateway = Gateway(self.books.metrics, origins)
+        self.telemetry = Telemetry()
+        self.gateway = Gateway(self.telemetry.metrics, origins)
         self.upstreams = {}
         for name in names or ("files",):
-            recorder = ServerRecorder(self.books.metrics, name, "http")
+            recorder = ServerRecorder(self.telemetry.metrics, name, "http")
             self.upstreams[name] = FakeUpstream(recorder)
             self.gateway.add(name, self.upstreams[name])
 
@@ -87,11 +87,11 @@ class Scene:
         return self.say(b"\r\n".join([*lines, b"", b""]))
 
     def rejected(self, reason: str) -> float | None:
-        return self.books.own("mcp_exporter_rejected_requests_total", reason=reason)
+        return self.telemetry.own("mcp_exporter_rejected_requests_total", reason=reason)
 
     @property
     def outcomes(self) -> dict[str, int]:
-        return dict(self.books.outcomes())
+        return dict(self.telemetry.outcomes())
 
 
 # Ways in
@@ -99,14 +99,14 @@ class Scene:
 
 @on_fake_time
 async def test_each_server_is_at_its_own_path() -> None:
-    scene = Scene("files", "notes")
+    setup = Setup("files", "notes")
     for name in ("files", "notes"):
         path = b"/%b/mcp?x=1" % name.encode()
-        assert scene.say(post(request(1), path)).body == b"ok"
-        ((reached, messages),) = scene.upstreams[name].handled
+        assert setup.say(post(request(1), path)).body == b"ok"
+        ((reached, messages),) = setup.upstreams[name].handled
         assert reached.query == b"x=1"
         assert [message.method for message in messages] == ["ping"]
-    assert scene.outcomes == {}
+    assert setup.outcomes == {}
 
 
 @pytest.mark.parametrize(
@@ -123,17 +123,17 @@ async def test_each_server_is_at_its_own_path() -> None:
 )
 @on_fake_time
 async def test_a_name_may_be_escaped(name: str, path: bytes) -> None:
-    scene = Scene(name)
-    assert scene.ask(path).status == 200
-    assert len(scene.upstreams[name].handled) == 1
+    setup = Setup(name)
+    assert setup.ask(path).status == 200
+    assert len(setup.upstreams[name].handled) == 1
 
 
 @pytest.mark.parametrize("method", [b"GET", b"DELETE"])
 @on_fake_time
 async def test_a_stream_and_an_end_have_no_messages(method: bytes) -> None:
-    scene = Scene()
-    assert scene.ask(method=method).status == 200
-    ((_, messages),) = scene.upstreams["files"].handled
+    setup = Setup()
+    assert setup.ask(method=method).status == 200
+    ((_, messages),) = setup.upstreams["files"].handled
     assert messages == ()
 
 
@@ -151,27 +151,27 @@ async def test_a_stream_and_an_end_have_no_messages(method: bytes) -> None:
 )
 @on_fake_time
 async def test_every_message_is_passed_on_with_what_it_says(body: object, count: int) -> None:
-    scene = Scene()
-    assert scene.say(post(body)).status == 200
-    ((_, messages),) = scene.upstreams["files"].handled
+    setup = Setup()
+    assert setup.say(post(body)).status == 200
+    ((_, messages),) = setup.upstreams["files"].handled
     assert len(messages) == count
 
 
 @on_fake_time
 async def test_a_compressed_body_is_passed_on_unread() -> None:
-    scene = Scene()
-    assert scene.say(post(b"\x1f\x8b", b"/files/mcp", (b"Content-Encoding", b"gzip"))).status == 200
-    ((_, messages),) = scene.upstreams["files"].handled
+    setup = Setup()
+    assert setup.say(post(b"\x1f\x8b", b"/files/mcp", (b"Content-Encoding", b"gzip"))).status == 200
+    ((_, messages),) = setup.upstreams["files"].handled
     assert messages == ()
 
 
 @on_fake_time
 async def test_the_oauth_metadata_of_a_server_is_beside_its_path() -> None:
-    scene = Scene()
+    setup = Setup()
     path = b"/.well-known/oauth-protected-resource/files/mcp"
-    assert scene.ask(path).body == b"{}"
-    assert len(scene.upstreams["files"].described) == 1
-    assert scene.ask(path.replace(b"files", b"other")).status == 404
+    assert setup.ask(path).body == b"{}"
+    assert len(setup.upstreams["files"].described) == 1
+    assert setup.ask(path.replace(b"files", b"other")).status == 404
 
 
 # Refusals
@@ -179,16 +179,16 @@ async def test_the_oauth_metadata_of_a_server_is_beside_its_path() -> None:
 
 @on_fake_time
 async def test_an_unknown_server_is_named_with_those_that_are_known() -> None:
-    scene = Scene("files", "notes")
-    reply = scene.say(post(request(1), b"/fi%20les/mcp"))
+    setup = Setup("files", "notes")
+    reply = setup.say(post(request(1), b"/fi%20les/mcp"))
     assert reply.status == 404
     assert reply.json["id"] is None
     assert reply.json["error"]["code"] == -32600
     assert "no server 'fi les'" in reply.json["error"]["message"]
     assert "files, notes" in reply.json["error"]["message"]
-    assert scene.rejected("unknown_server") == 1
+    assert setup.rejected("unknown_server") == 1
     labels = {"server": "_other", "method": "_other", "outcome": "rejected"}
-    assert scene.books.value("mcp_requests_total", **labels) == 1
+    assert setup.telemetry.value("mcp_requests_total", **labels) == 1
 
 
 @pytest.mark.parametrize(
@@ -200,12 +200,12 @@ async def test_an_unknown_server_is_named_with_those_that_are_known() -> None:
 )
 @on_fake_time
 async def test_any_other_path_is_told_where_servers_are(path: bytes) -> None:
-    scene = Scene()
+    setup = Setup()
     method = b"OPTIONS" if path == b"*" else b"GET"
-    reply = scene.ask(path, method)
+    reply = setup.ask(path, method)
     assert reply.status == 404
     assert "/NAME/mcp" in reply.json["error"]["message"]
-    assert scene.rejected("unknown_path") == 1
+    assert setup.rejected("unknown_path") == 1
 
 
 @pytest.mark.parametrize(
@@ -221,27 +221,27 @@ async def test_any_other_path_is_told_where_servers_are(path: bytes) -> None:
 async def test_a_client_that_looks_around_at_its_start_does_not_seem_to_try_doors(
     path: bytes,
 ) -> None:
-    for scene, status in ((Scene(), 404), (guarded(), 401)):
-        assert scene.ask(path).status == status
-        assert scene.rejected("discovery") == 1
-        assert scene.outcomes == {"rejected": 1}
+    for setup, status in ((Setup(), 404), (guarded(), 401)):
+        assert setup.ask(path).status == status
+        assert setup.rejected("discovery") == 1
+        assert setup.outcomes == {"rejected": 1}
 
 
 @pytest.mark.parametrize("method", [b"PUT", b"PATCH", b"OPTIONS", b"TRACE"])
 @on_fake_time
 async def test_another_method_is_told_which_are_served(method: bytes) -> None:
-    scene = Scene()
-    reply = scene.ask(method=method)
+    setup = Setup()
+    reply = setup.ask(method=method)
     assert reply.status == 405
     assert reply.header(b"Allow") == b"POST, GET, DELETE"
     assert reply.json["error"]["code"] == -32600
-    assert scene.rejected("bad_method") == 1
-    assert scene.outcomes == {"rejected": 1}
+    assert setup.rejected("bad_method") == 1
+    assert setup.outcomes == {"rejected": 1}
 
 
 @on_fake_time
-async def test_head_is_refused_without_a_body() -> None:
-    client = Downstream(Scene().gateway)
+async def test_head_is_rejected_without_a_body() -> None:
+    client = Downstream(Setup().gateway)
     client.say(b"HEAD /files/mcp HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert client.sent.startswith(b"HTTP/1.1 405")
     assert client.sent.endswith(b"\r\n\r\n")
@@ -252,25 +252,25 @@ async def test_head_is_refused_without_a_body() -> None:
 )
 @on_fake_time
 async def test_a_body_that_is_not_json_is_a_parse_error(body: bytes) -> None:
-    scene = Scene()
-    reply = scene.say(post(body))
+    setup = Setup()
+    reply = setup.say(post(body))
     assert reply.status == 400
     assert (reply.json["id"], reply.json["error"]["code"]) == (None, -32700)
     assert "not JSON" in reply.json["error"]["message"]
-    assert scene.rejected("not_json") == 1
+    assert setup.rejected("not_json") == 1
     labels = {"method": "_other", "outcome": "rejected"}
-    assert scene.books.value("mcp_requests_total", **labels) == 1
-    assert scene.upstreams["files"].handled == []
+    assert setup.telemetry.value("mcp_requests_total", **labels) == 1
+    assert setup.upstreams["files"].handled == []
 
 
 @pytest.mark.parametrize("body", [b"5", b"null", b'"text"', b"[]", b"[1, 2]", b" [null] "])
 @on_fake_time
 async def test_json_that_is_no_message_is_an_invalid_request(body: bytes) -> None:
-    scene = Scene()
-    reply = scene.say(post(body))
+    setup = Setup()
+    reply = setup.say(post(body))
     assert reply.status == 400
     assert reply.json["error"]["code"] == -32600
-    assert scene.rejected("not_jsonrpc") == 1
+    assert setup.rejected("not_jsonrpc") == 1
 
 
 @pytest.mark.parametrize(
@@ -297,15 +297,15 @@ async def test_json_that_is_no_message_is_an_invalid_request(body: bytes) -> Non
 async def test_what_breaks_a_limit_is_a_json_rpc_error_too(
     text: bytes, status: int, reason: str
 ) -> None:
-    scene = Scene()
-    reply = scene.say(text)
+    setup = Setup()
+    reply = setup.say(text)
     assert reply.status == status
     assert reply.header(b"Content-Type") == b"application/json"
     assert reply.json["error"]["code"] == -32600
-    assert scene.rejected(reason) == 1
+    assert setup.rejected(reason) == 1
     labels = {"method": "_other", "outcome": "rejected"}
     if status != 431:
-        assert scene.books.value("mcp_requests_total", **labels) == 1
+        assert setup.telemetry.value("mcp_requests_total", **labels) == 1
 
 
 # Origin and Host
@@ -320,7 +320,7 @@ async def test_what_breaks_a_limit_is_a_json_rpc_error_too(
 )
 @on_fake_time
 async def test_a_loopback_listener_is_addressed_by_a_loopback_name(host: bytes) -> None:
-    assert Scene().ask(Host=host).status == 200
+    assert Setup().ask(Host=host).status == 200
 
 
 @pytest.mark.parametrize(
@@ -331,13 +331,13 @@ async def test_a_loopback_listener_is_addressed_by_a_loopback_name(host: bytes) 
     ],
 )
 @on_fake_time
-async def test_a_name_that_was_rebound_to_loopback_is_refused(host: bytes) -> None:
-    scene = Scene()
-    reply = scene.ask(Host=host)
+async def test_a_name_that_was_rebound_to_loopback_is_rejected(host: bytes) -> None:
+    setup = Setup()
+    reply = setup.ask(Host=host)
     assert reply.status == 403
     assert "Host or Origin" in reply.json["error"]["message"]
-    assert scene.rejected("bad_origin") == 1
-    assert scene.upstreams["files"].handled == []
+    assert setup.rejected("bad_origin") == 1
+    assert setup.upstreams["files"].handled == []
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ async def test_a_name_that_was_rebound_to_loopback_is_refused(host: bytes) -> No
 )
 @on_fake_time
 async def test_a_page_of_this_machine_is_let_in(origin: bytes) -> None:
-    assert Scene().ask(Origin=origin).status == 200
+    assert Setup().ask(Origin=origin).status == 200
 
 
 FOREIGN = [
@@ -357,28 +357,28 @@ FOREIGN = [
 
 @pytest.mark.parametrize("origin", FOREIGN)
 @on_fake_time
-async def test_a_foreign_page_is_refused_before_it_learns_anything(origin: bytes) -> None:
-    scene = Scene()
+async def test_a_foreign_page_is_rejected_before_it_learns_anything(origin: bytes) -> None:
+    setup = Setup()
     for path in (b"/files/mcp", b"/unknown/mcp", b"/"):
-        reply = scene.ask(path, Origin=origin)
+        reply = setup.ask(path, Origin=origin)
         assert reply.status == 403
         assert b"files" not in reply.body
-    assert scene.rejected("bad_origin") == 3
+    assert setup.rejected("bad_origin") == 3
 
 
 @on_fake_time
 async def test_behind_a_token_any_host_is_served_and_a_page_of_that_host() -> None:
-    scene = Scene(origins=OriginPolicy(is_loopback=False, is_guarded=True))
-    assert scene.ask(Host=b"mcp.example:6279").status == 200
-    assert scene.ask(Host=b"mcp.example:6279", Origin=b"https://mcp.example").status == 200
+    setup = Setup(origins=OriginPolicy(is_loopback=False, is_guarded=True))
+    assert setup.ask(Host=b"mcp.example:6279").status == 200
+    assert setup.ask(Host=b"mcp.example:6279", Origin=b"https://mcp.example").status == 200
     for origin in FOREIGN:
-        assert scene.ask(Host=b"mcp.example", Origin=origin).status == 403
+        assert setup.ask(Host=b"mcp.example", Origin=origin).status == 403
 
 
 @on_fake_time
 async def test_an_old_client_without_host_is_served() -> None:
-    scene = Scene()
-    assert scene.say(b"GET /files/mcp HTTP/1.0\r\n\r\n").status == 200
+    setup = Setup()
+    assert setup.say(b"GET /files/mcp HTTP/1.0\r\n\r\n").status == 200
 
 
 # Changes
@@ -386,13 +386,13 @@ async def test_an_old_client_without_host_is_served() -> None:
 
 @on_fake_time
 async def test_servers_come_and_go() -> None:
-    scene = Scene("files", "notes")
-    scene.gateway.remove("files")
-    scene.gateway.remove("never")
-    assert scene.ask(b"/files/mcp").status == 404
-    assert scene.ask(b"/notes/mcp").status == 200
-    scene.gateway.add("files", scene.upstreams["files"])
-    assert scene.ask(b"/files/mcp").status == 200
+    setup = Setup("files", "notes")
+    setup.gateway.remove("files")
+    setup.gateway.remove("never")
+    assert setup.ask(b"/files/mcp").status == 404
+    assert setup.ask(b"/notes/mcp").status == 200
+    setup.gateway.add("files", setup.upstreams["files"])
+    assert setup.ask(b"/files/mcp").status == 200
 
 
 # Tokens
@@ -401,10 +401,10 @@ TOKEN = b"0123456789abcdef"
 BEARER = b"Bearer " + TOKEN
 
 
-def guarded(*names: str) -> Scene:
-    scene = Scene(*names)
-    scene.gateway.tokens = Tokens({"laptop": TOKEN.decode(), "other": "f" * 16})
-    return scene
+def guarded(*names: str) -> Setup:
+    setup = Setup(*names)
+    setup.gateway.tokens = Tokens({"laptop": TOKEN.decode(), "other": "f" * 16})
+    return setup
 
 
 @pytest.mark.parametrize(
@@ -415,16 +415,16 @@ def guarded(*names: str) -> Scene:
 async def test_without_a_token_nothing_is_served_and_nothing_told(
     header: bytes, path: bytes
 ) -> None:
-    scene = guarded()
-    reply = scene.say(post(request(1), path, (b"Authorization", header)))
+    setup = guarded()
+    reply = setup.say(post(request(1), path, (b"Authorization", header)))
     assert reply.status == 401
     assert reply.header(b"www-authenticate") == b'Bearer realm="mcp-exporter"'
     assert reply.json["error"]["code"] == -32600
     assert "wants a bearer token" in reply.json["error"]["message"]
     assert b"files" not in reply.body
-    assert scene.rejected("unauthorized") == 1
-    assert scene.outcomes == {"rejected": 1}
-    assert scene.upstreams["files"].handled == []
+    assert setup.rejected("unauthorized") == 1
+    assert setup.outcomes == {"rejected": 1}
+    assert setup.upstreams["files"].handled == []
 
 
 @pytest.mark.parametrize("method", [b"GET", b"DELETE", b"OPTIONS", b"PUT"])
@@ -435,31 +435,31 @@ async def test_every_method_wants_a_token(method: bytes) -> None:
 
 @on_fake_time
 async def test_a_token_lets_in_and_goes_no_further() -> None:
-    scene = guarded()
+    setup = guarded()
     for number, bearer in enumerate((BEARER, b"bearer " + b"f" * 16)):
-        reply = scene.say(
+        reply = setup.say(
             post(request(number), b"/files/mcp", (b"Authorization", bearer), (b"X-Other", b"kept"))
         )
         assert reply.status == 200
-        reached = scene.upstreams["files"].handled[-1][0]
+        reached = setup.upstreams["files"].handled[-1][0]
         assert b"authorization" not in {name.lower() for name, _ in reached.headers}
         assert (b"X-Other", b"kept") in reached.headers
-    assert scene.outcomes == {}
+    assert setup.outcomes == {}
 
 
 @on_fake_time
 async def test_without_tokens_of_its_own_the_header_is_the_servers() -> None:
-    scene = Scene()
-    scene.say(post(request(1), b"/files/mcp", (b"Authorization", BEARER)))
-    assert (b"Authorization", BEARER) in scene.upstreams["files"].handled[0][0].headers
+    setup = Setup()
+    setup.say(post(request(1), b"/files/mcp", (b"Authorization", BEARER)))
+    assert (b"Authorization", BEARER) in setup.upstreams["files"].handled[0][0].headers
 
 
 @on_fake_time
 async def test_new_tokens_count_from_the_next_request_on() -> None:
-    scene = guarded()
-    client = Downstream(scene.gateway, LIMITS)
+    setup = guarded()
+    client = Downstream(setup.gateway, LIMITS)
     client.say(post(request(1), b"/files/mcp", (b"Authorization", BEARER)))
-    scene.gateway.tokens = Tokens({"new": "g" * 16})
+    setup.gateway.tokens = Tokens({"new": "g" * 16})
     client.say(post(request(2), b"/files/mcp", (b"Authorization", BEARER)))
     client.say(post(request(3), b"/files/mcp", (b"Authorization", b"Bearer " + b"g" * 16)))
     assert [reply.status for reply in client.replies()] == [200, 401, 200]
@@ -478,33 +478,33 @@ PREFLIGHT = {
 async def test_a_browser_may_ask_without_a_token_what_it_may_send_and_learns_nothing_else(
     path: bytes, methods: tuple[bytes, ...]
 ) -> None:
-    scene = guarded()
-    scene.upstreams["files"].methods = methods
-    reply = scene.ask(path, b"OPTIONS", **PREFLIGHT)
+    setup = guarded()
+    setup.upstreams["files"].methods = methods
+    reply = setup.ask(path, b"OPTIONS", **PREFLIGHT)
     assert (reply.status, reply.body) == (204, b"")
     assert reply.header(b"access-control-allow-origin") == b"http://localhost:8080"
     allowed = reply.header(b"access-control-allow-headers")
     assert allowed == b"authorization, mcp-protocol-version"
     assert reply.header(b"access-control-allow-methods") == b"POST, GET, DELETE"
-    assert scene.upstreams["files"].handled == []
-    foreign = scene.ask(path, b"OPTIONS", **{**PREFLIGHT, "Origin": b"http://evil.example"})
+    assert setup.upstreams["files"].handled == []
+    foreign = setup.ask(path, b"OPTIONS", **{**PREFLIGHT, "Origin": b"http://evil.example"})
     assert foreign.status == 403
     assert foreign.header(b"access-control-allow-origin") is None
 
 
 @on_fake_time
 async def test_without_tokens_a_server_that_serves_preflights_answers_its_own() -> None:
-    scene = Scene()
-    assert scene.ask(method=b"OPTIONS", **PREFLIGHT).status == 204
-    scene.upstreams["files"].methods = (b"POST", b"OPTIONS")
-    assert scene.ask(method=b"OPTIONS", **PREFLIGHT).body == b"ok"
+    setup = Setup()
+    assert setup.ask(method=b"OPTIONS", **PREFLIGHT).status == 204
+    setup.upstreams["files"].methods = (b"POST", b"OPTIONS")
+    assert setup.ask(method=b"OPTIONS", **PREFLIGHT).body == b"ok"
 
 
 @on_fake_time
 async def test_a_page_that_is_let_in_may_read_what_the_exporter_itself_says() -> None:
-    scene = guarded("files")
+    setup = guarded("files")
     page = (b"Origin", b"http://localhost:8080")
-    client = Downstream(scene.gateway)
+    client = Downstream(setup.gateway)
     for fields in ((page,), (page, (b"Authorization", BEARER)), (page, (b"Authorization", BEARER))):
         client.say(post(request(1), b"/files/mcp", *fields))
     client.say(b"nonsense\r\n\r\n")
@@ -515,27 +515,27 @@ async def test_a_page_that_is_let_in_may_read_what_the_exporter_itself_says() ->
         assert b"Mcp-Session-Id" in (reply.header(b"access-control-expose-headers") or b"")
         assert reply.header(b"vary") == b"Origin"
     assert replies[3].header(b"access-control-allow-origin") is None
-    foreign = scene.ask(Origin=b"http://evil.example")
+    foreign = setup.ask(Origin=b"http://evil.example")
     assert foreign.header(b"access-control-allow-origin") is None
 
 
 @on_fake_time
 async def test_the_servers_oauth_is_not_announced_where_the_token_is_the_exporters() -> None:
-    scene = guarded()
+    setup = guarded()
     path = b"/.well-known/oauth-protected-resource/files/mcp"
-    assert scene.ask(path).status == 401
-    reply = scene.ask(path, Authorization=BEARER)
+    assert setup.ask(path).status == 401
+    reply = setup.ask(path, Authorization=BEARER)
     assert reply.status == 404
     assert "there is no OAuth behind it" in reply.json["error"]["message"]
-    assert scene.upstreams["files"].described == []
+    assert setup.upstreams["files"].described == []
 
 
 @on_fake_time
-async def test_a_foreign_page_is_refused_before_its_token_is_looked_at() -> None:
-    scene = guarded()
-    reply = scene.ask(Origin=b"http://evil.example", Authorization=BEARER)
+async def test_a_foreign_page_is_rejected_before_its_token_is_looked_at() -> None:
+    setup = guarded()
+    reply = setup.ask(Origin=b"http://evil.example", Authorization=BEARER)
     assert reply.status == 403
-    assert scene.rejected("bad_origin") == 1
+    assert setup.rejected("bad_origin") == 1
 
 
 # Heads that were seen before
@@ -543,25 +543,25 @@ async def test_a_foreign_page_is_refused_before_its_token_is_looked_at() -> None
 
 @on_fake_time
 async def test_a_head_finds_its_server_again_until_the_servers_change() -> None:
-    scene = Scene("files", "mail")
-    client = Downstream(scene.gateway)
+    setup = Setup("files", "mail")
+    client = Downstream(setup.gateway)
 
     def status() -> int:
         client.say(post(request(1)))
         return client.replies()[-1].status
 
     assert [status() for _ in range(3)] == [200, 200, 200]
-    scene.gateway.remove("files")
+    setup.gateway.remove("files")
     assert [status() for _ in range(2)] == [404, 404]
-    scene.gateway.add("files", scene.upstreams["files"])
+    setup.gateway.add("files", setup.upstreams["files"])
     assert [status() for _ in range(2)] == [200, 200]
-    assert len(scene.upstreams["files"].handled) == 5
+    assert len(setup.upstreams["files"].handled) == 5
 
 
 @on_fake_time
 async def test_a_known_head_does_not_excuse_a_body() -> None:
-    scene = Scene()
-    client = Downstream(scene.gateway)
+    setup = Setup()
+    client = Downstream(setup.gateway)
     good = post(request(1))
     client.say(good)
     client.say(good[:-1] + b"!")
@@ -569,30 +569,30 @@ async def test_a_known_head_does_not_excuse_a_body() -> None:
 
 
 @on_fake_time
-async def test_a_refused_head_is_refused_again() -> None:
-    scene = Scene()
-    client = Downstream(scene.gateway)
+async def test_a_rejected_head_is_rejected_again() -> None:
+    setup = Setup()
+    client = Downstream(setup.gateway)
     evil = post(request(1), b"/files/mcp", (b"Origin", b"http://evil.example"))
     client.say(evil)
     client.say(evil)
     assert [reply.status for reply in client.replies()] == [403, 403]
-    assert scene.upstreams["files"].handled == []
+    assert setup.upstreams["files"].handled == []
 
 
 @on_fake_time
 async def test_a_token_goes_no_further_though_its_head_is_known() -> None:
-    scene = guarded()
-    client = Downstream(scene.gateway)
+    setup = guarded()
+    client = Downstream(setup.gateway)
     good = post(request(1), b"/files/mcp", (b"Authorization", BEARER))
     for text in (good[:-1] + b"!", good, good):
         client.say(text)
     assert [reply.status for reply in client.replies()] == [400, 200, 200]
-    scene.gateway.tokens = None
+    setup.gateway.tokens = None
     client.say(good)
-    handled = [request for request, _ in scene.upstreams["files"].handled]
+    handled = [request for request, _ in setup.upstreams["files"].handled]
     sent = [dict(request.headers).get(b"Authorization") for request in handled]
     assert sent == [None, None, BEARER]
-    scene.gateway.tokens = Tokens({"new": "g" * 16})
+    setup.gateway.tokens = Tokens({"new": "g" * 16})
     client.say(good)
     assert client.replies()[-1].status == 401
 
@@ -603,20 +603,20 @@ LISTEN = request("l", "subscriptions/listen")
 INITIALIZE = request(7, "initialize")
 
 
-def bounded(**limits: int) -> Scene:
-    scene = Scene("files", "notes")
-    scene.gateway.admission.apply(Bounds(**limits))
-    return scene
+def bounded(**limits: int) -> Setup:
+    setup = Setup("files", "notes")
+    setup.gateway.admission.apply(Bounds(**limits))
+    return setup
 
 
-def assert_refused(scene: Scene, reply: Reply, limit: str, identity: object) -> None:
+def assert_refused(setup: Setup, reply: Reply, limit: str, identity: object) -> None:
     assert reply.status == 503
     assert reply.header(b"retry-after") == b"1"
     assert reply.json["id"] == identity
     assert reply.json["error"]["code"] == -32000
     assert f"limits.{limit} is 1; try again later" in reply.json["error"]["message"]
-    assert scene.rejected(f"too_many_{limit.partition('_')[0]}") == 1
-    assert scene.outcomes == {"rejected": 1}
+    assert setup.rejected(f"too_many_{limit.partition('_')[0]}") == 1
+    assert setup.outcomes == {"rejected": 1}
 
 
 @pytest.mark.parametrize(
@@ -625,12 +625,12 @@ def assert_refused(scene: Scene, reply: Reply, limit: str, identity: object) -> 
 @pytest.mark.parametrize("end", ["reply", "abort", "leave"])
 @on_fake_time
 async def test_requests_in_flight_are_bounded(limit: str, path: bytes, end: str) -> None:
-    scene = bounded(**{limit: 1})
-    files = scene.upstreams["files"]
+    setup = bounded(**{limit: 1})
+    files = setup.upstreams["files"]
     files.is_slow = True
-    first = Downstream(scene.gateway, LIMITS)
+    first = Downstream(setup.gateway, LIMITS)
     first.say(post(request(1)))
-    assert_refused(scene, scene.say(post(request(2), path)), limit, 2)
+    assert_refused(setup, setup.say(post(request(2), path)), limit, 2)
     served = files.handled[0][0]
     if end == "reply":
         served.respond(200, b"", b"")
@@ -639,25 +639,25 @@ async def test_requests_in_flight_are_bounded(limit: str, path: bytes, end: str)
     else:
         first.abort()
     await settle()
-    scene.upstreams["notes"].is_slow = files.is_slow = False
-    assert scene.say(post(request(3), path)).status == 200
-    assert scene.gateway.admission.of("files").requests.own.taken == 0
-    assert scene.gateway.admission.of("files").requests.total.taken == 0
+    setup.upstreams["notes"].is_slow = files.is_slow = False
+    assert setup.say(post(request(3), path)).status == 200
+    assert setup.gateway.admission.of("files").requests.own.taken == 0
+    assert setup.gateway.admission.of("files").requests.total.taken == 0
 
 
 @pytest.mark.parametrize("limit", ["streams_per_server", "streams_total"])
 @on_fake_time
 async def test_streams_are_bounded_and_leave_room_for_calls(limit: str) -> None:
-    scene = bounded(**{limit: 1})
-    scene.upstreams["files"].is_slow = True
-    listening = Downstream(scene.gateway, LIMITS)
+    setup = bounded(**{limit: 1})
+    setup.upstreams["files"].is_slow = True
+    listening = Downstream(setup.gateway, LIMITS)
     listening.say(post(LISTEN))
-    assert_refused(scene, scene.ask(), limit, None)
-    scene.upstreams["files"].is_slow = False
-    assert scene.say(post(request(3))).status == 200
+    assert_refused(setup, setup.ask(), limit, None)
+    setup.upstreams["files"].is_slow = False
+    assert setup.say(post(request(3))).status == 200
     listening.abort()
     await settle()
-    assert scene.ask().status == 200
+    assert setup.ask().status == 200
 
 
 @pytest.mark.parametrize(
@@ -669,42 +669,42 @@ async def test_streams_are_bounded_and_leave_room_for_calls(limit: str) -> None:
 )
 @on_fake_time
 async def test_sessions_are_bounded_and_those_that_live_go_on(limit: str, count: str) -> None:
-    scene = bounded(**{limit: 1})
-    setattr(scene.upstreams["files"], count, 1)
-    assert_refused(scene, scene.say(post(INITIALIZE)), limit, 7)
-    assert scene.say(post(request(8))).status == 200
-    assert scene.say(post(INITIALIZE, b"/notes/mcp")).status == 200
-    scene.upstreams["files"].spare = [count.partition("_")[0]]
-    assert scene.say(post(INITIALIZE)).status == 200, "another one ends for it"
-    scene.upstreams["files"].spare = []
-    setattr(scene.upstreams["files"], count, 0)
-    assert scene.say(post(INITIALIZE)).status == 200
-    assert scene.gateway.admission.of("files").requests.own.taken == 0
+    setup = bounded(**{limit: 1})
+    setattr(setup.upstreams["files"], count, 1)
+    assert_refused(setup, setup.say(post(INITIALIZE)), limit, 7)
+    assert setup.say(post(request(8))).status == 200
+    assert setup.say(post(INITIALIZE, b"/notes/mcp")).status == 200
+    setup.upstreams["files"].spare = [count.partition("_")[0]]
+    assert setup.say(post(INITIALIZE)).status == 200, "another one ends for it"
+    setup.upstreams["files"].spare = []
+    setattr(setup.upstreams["files"], count, 0)
+    assert setup.say(post(INITIALIZE)).status == 200
+    assert setup.gateway.admission.of("files").requests.own.taken == 0
 
 
 @on_fake_time
 async def test_a_request_for_metadata_takes_a_place() -> None:
-    scene = bounded(requests_per_server=1)
+    setup = bounded(requests_per_server=1)
     path = b"/.well-known/oauth-protected-resource/files/mcp"
-    scene.upstreams["files"].is_slow = True
-    waiting = Downstream(scene.gateway, LIMITS)
+    setup.upstreams["files"].is_slow = True
+    waiting = Downstream(setup.gateway, LIMITS)
     waiting.say(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
-    assert_refused(scene, scene.ask(path), "requests_per_server", None)
+    assert_refused(setup, setup.ask(path), "requests_per_server", None)
     waiting.abort()
     await settle()
-    scene.upstreams["files"].is_slow = False
-    assert scene.ask(path).status == 200
+    setup.upstreams["files"].is_slow = False
+    assert setup.ask(path).status == 200
 
 
 @on_fake_time
 async def test_a_server_that_is_removed_takes_its_limits_along() -> None:
-    scene = bounded(requests_per_server=1)
-    scene.upstreams["files"].is_slow = True
-    Downstream(scene.gateway, LIMITS).say(post(request(1)))
-    scene.gateway.remove("files")
-    scene.gateway.add("files", scene.upstreams["files"])
-    scene.upstreams["files"].is_slow = False
-    assert scene.say(post(request(2))).status == 200
+    setup = bounded(requests_per_server=1)
+    setup.upstreams["files"].is_slow = True
+    Downstream(setup.gateway, LIMITS).say(post(request(1)))
+    setup.gateway.remove("files")
+    setup.gateway.add("files", setup.upstreams["files"])
+    setup.upstreams["files"].is_slow = False
+    assert setup.say(post(request(2))).status == 200
 
 
 @pytest.mark.parametrize(
@@ -720,8 +720,8 @@ async def test_a_server_that_is_removed_takes_its_limits_along() -> None:
 )
 @on_fake_time
 async def test_a_name_that_leads_here_is_ours_too(host: bytes, origin: bytes, status: int) -> None:
-    scene = Scene(origins=OriginPolicy(is_loopback=True, hosts=frozenset({"mcp.example"})))
-    assert scene.ask(Host=host, Origin=origin).status == status
+    setup = Setup(origins=OriginPolicy(is_loopback=True, hosts=frozenset({"mcp.example"})))
+    assert setup.ask(Host=host, Origin=origin).status == status
 
 
 # Large bodies
@@ -729,9 +729,9 @@ async def test_a_name_that_leads_here_is_ours_too(host: bytes, origin: bytes, st
 WAITS = ListenerLimits(body_bytes=4 * 1024 * 1024)
 
 
-def begin(scene: Scene, *headers: tuple[bytes, bytes], method: bytes = b"POST") -> Downstream:
+def begin(setup: Setup, *headers: tuple[bytes, bytes], method: bytes = b"POST") -> Downstream:
     """A client that has sent the head of a large request, and no body."""
-    client = Downstream(scene.gateway, WAITS)
+    client = Downstream(setup.gateway, WAITS)
     lines = [method + b" /files/mcp HTTP/1.1", b"Host: localhost"]
     lines += [b"%b: %b" % each for each in headers]
     client.say(b"\r\n".join([*lines, b"", b""]))
@@ -743,17 +743,17 @@ def begin(scene: Scene, *headers: tuple[bytes, bytes], method: bytes = b"POST") 
 )
 @on_fake_time
 async def test_a_strangers_large_body_is_not_waited_for(framing: tuple[bytes, bytes]) -> None:
-    scene = guarded()
-    (reply,) = begin(scene, framing).replies()
+    setup = guarded()
+    (reply,) = begin(setup, framing).replies()
     assert (reply.status, reply.header(b"connection")) == (401, b"close")
     assert reply.header(b"www-authenticate") is not None
     preflight = (b"Access-Control-Request-Method", b"POST")
-    (reply,) = begin(scene, framing, preflight, method=b"OPTIONS").replies()
+    (reply,) = begin(setup, framing, preflight, method=b"OPTIONS").replies()
     assert reply.status == 401
-    (reply,) = begin(scene, framing, (b"Origin", b"http://evil.example")).replies()
+    (reply,) = begin(setup, framing, (b"Origin", b"http://evil.example")).replies()
     assert reply.status == 403
-    assert (scene.rejected("unauthorized"), scene.rejected("bad_origin")) == (2, 1)
-    assert begin(scene, framing, (b"Authorization", BEARER)).replies() == []
+    assert (setup.rejected("unauthorized"), setup.rejected("bad_origin")) == (2, 1)
+    assert begin(setup, framing, (b"Authorization", BEARER)).replies() == []
 
 
 @on_fake_time

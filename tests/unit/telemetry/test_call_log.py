@@ -14,18 +14,18 @@ from exporter.telemetry.call_log import LoggingRecorder
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
-from tests.support.fakes import Books, FakeEvents, encoded, error, parsed, request, result
+from tests.support.fakes import FakeEvents, Telemetry, encoded, error, parsed, request, result
 
 SECRET = "s3cr3t-argument"
 
 
-class Scene:
+class Setup:
     """A conversation whose requests are logged, and the lines."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self.caplog = caplog
-        self.books = Books()
-        self.recorder = LoggingRecorder(self.books.metrics, "files", "http")
+        self.telemetry = Telemetry()
+        self.recorder = LoggingRecorder(self.telemetry.metrics, "files", "http")
         self.observer = Observer(self.recorder, FakeEvents(self.recorder))
         self.exchange = Exchange(self.recorder)
         self.now = 0.0
@@ -46,19 +46,19 @@ class Scene:
 
 
 @pytest.fixture
-def scene(caplog: pytest.LogCaptureFixture) -> Scene:
+def setup(caplog: pytest.LogCaptureFixture) -> Setup:
     caplog.set_level(logging.INFO)
-    return Scene(caplog)
+    return Setup(caplog)
 
 
-def test_a_call_is_one_line(scene: Scene) -> None:
+def test_a_call_is_one_line(setup: Setup) -> None:
     info = {"name": "laptop", "version": "1"}
-    scene.ask(request(1, "initialize", clientInfo=info), result(1))
-    scene.ask(
+    setup.ask(request(1, "initialize", clientInfo=info), result(1))
+    setup.ask(
         request(2, "tools/call", name="read", arguments={"x": SECRET}), result(2, text=SECRET)
     )
-    scene.ask(request(3, "tools/call", name="read"), result(3, isError=True))
-    assert scene.lines() == [
+    setup.ask(request(3, "tools/call", name="read"), result(3, isError=True))
+    assert setup.lines() == [
         {
             "server": "files",
             "method": "initialize",
@@ -83,36 +83,36 @@ def test_a_call_is_one_line(scene: Scene) -> None:
             "client": "laptop",
         },
     ]
-    assert SECRET not in scene.caplog.text
-    assert scene.books.outcomes() == {"ok": 2, "tool_error": 1}
+    assert SECRET not in setup.caplog.text
+    assert setup.telemetry.outcomes() == {"ok": 2, "tool_error": 1}
 
 
-def test_an_error_bears_its_code_and_a_client_of_2026_names_itself(scene: Scene) -> None:
+def test_an_error_bears_its_code_and_a_client_of_2026_names_itself(setup: Setup) -> None:
     meta = {CLIENT_KEY: {"name": "agent", "version": "2"}}
-    scene.ask(request(1, "tools/list", _meta=meta), error(1, -32602))
-    (line,) = scene.lines()
+    setup.ask(request(1, "tools/list", _meta=meta), error(1, -32602))
+    (line,) = setup.lines()
     assert (line["outcome"], line["code"], line["client"]) == ("protocol_error", -32602, "agent")
 
 
-def test_a_request_of_the_server_says_so(scene: Scene) -> None:
+def test_a_request_of_the_server_says_so(setup: Setup) -> None:
     asked = encoded(request("s", "sampling/createMessage"))
-    scene.observer.server_sent(scene.exchange, asked, (), 1.0)
-    scene.observer.client_sent(scene.exchange, [parsed(result("s"))], 10, 3.0)
-    (line,) = scene.lines()
+    setup.observer.server_sent(setup.exchange, asked, (), 1.0)
+    setup.observer.client_sent(setup.exchange, [parsed(result("s"))], 10, 3.0)
+    (line,) = setup.lines()
     assert (line["direction"], line["seconds"]) == ("to_client", 2.0)
 
 
-def test_names_that_peers_chose_are_short(scene: Scene) -> None:
-    scene.ask(request(1, "m" * 1000), result(1))
-    scene.ask(request(2, "tools/call", name="t" * 1000), result(2))
-    for line in scene.lines():
+def test_names_that_peers_chose_are_short(setup: Setup) -> None:
+    setup.ask(request(1, "m" * 1000), result(1))
+    setup.ask(request(2, "tools/call", name="t" * 1000), result(2))
+    for line in setup.lines():
         assert all(len(str(value)) <= 129 for value in line.values())
 
 
-def test_a_refusal_says_why(scene: Scene) -> None:
-    scene.recorder.rejected("tools/call", "body_too_large")
-    call_log.refused(None, None, "unauthorized")
-    assert scene.lines() == [
+def test_a_rejection_says_why(setup: Setup) -> None:
+    setup.recorder.rejected("tools/call", "body_too_large")
+    call_log.log_rejection(None, None, "unauthorized")
+    assert setup.lines() == [
         {
             "server": "files",
             "method": "tools/call",
@@ -121,22 +121,22 @@ def test_a_refusal_says_why(scene: Scene) -> None:
         },
         {"outcome": "rejected", "reason": "unauthorized"},
     ]
-    assert scene.books.outcomes() == {"rejected": 1}
+    assert setup.telemetry.outcomes() == {"rejected": 1}
 
 
 def test_without_being_asked_for_there_are_no_lines(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    scene = Scene(caplog)
-    recorder = ServerRecorder(scene.books.metrics, "quiet", "http")
-    scene.observer, scene.exchange = Observer(recorder, FakeEvents(recorder)), Exchange(recorder)
-    scene.ask(request(1, "ping"), result(1))
+    setup = Setup(caplog)
+    recorder = ServerRecorder(setup.telemetry.metrics, "quiet", "http")
+    setup.observer, setup.exchange = Observer(recorder, FakeEvents(recorder)), Exchange(recorder)
+    setup.ask(request(1, "ping"), result(1))
     recorder.rejected(None, "bad_request")
     assert caplog.records == []
 
 
 def test_a_session_is_two_lines(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    recorder = ServerRecorder(Books().metrics, "files", "http")
+    recorder = ServerRecorder(Telemetry().metrics, "files", "http")
     recorder.session_started("laptop\n", "2025-11-25")
     recorder.session_ended(1.23456)
     begin, end = caplog.records

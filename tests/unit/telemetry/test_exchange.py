@@ -22,7 +22,7 @@ from exporter.telemetry.exchange import (
     outcome_of,
 )
 from tests.support.fakes import (
-    Books,
+    Telemetry,
     encoded,
     error,
     notification,
@@ -273,8 +273,8 @@ class Conversation(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.books = Books()
-        self.exchange = Exchange(self.books.recorder)
+        self.telemetry = Telemetry()
+        self.exchange = Exchange(self.telemetry.recorder)
         self.posts: list[list[Pending]] = []
         self.sent = {True: 0, False: 0}
         self.now = 0.0
@@ -313,7 +313,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(line=st.binary(max_size=20))
     def server_says_nonsense(self, line: bytes) -> None:
-        self.books.observer.server_said(self.exchange, line, self.now)
+        self.telemetry.observer.server_said(self.exchange, line, self.now)
 
     @precondition(lambda self: self.posts)
     @rule(data=st.data(), reply=REPLIES)
@@ -323,7 +323,7 @@ class Conversation(RuleBasedStateMachine):
         own = data.draw(st.sampled_from(self.posts))
         for pending in own:
             text = encoded({"id": pending.key, **reply})
-            self.books.observer.server_sent(self.exchange, text, own, self.now)
+            self.telemetry.observer.server_sent(self.exchange, text, own, self.now)
             assert pending.done
 
     @precondition(lambda self: self.posts)
@@ -331,14 +331,14 @@ class Conversation(RuleBasedStateMachine):
     def a_post_ends_without_reply(self, data: st.DataObject, outcome: Outcome) -> None:
         own = data.draw(st.sampled_from(self.posts))
         self.posts.remove(own)
-        self.books.observer.settle(self.exchange, own, outcome, self.now)
+        self.telemetry.observer.settle(self.exchange, own, outcome, self.now)
 
     @precondition(lambda self: self.posts)
     @rule(data=st.data(), body=st.sampled_from([b"no", encoded(error(None)), encoded(error(1))]))
     def a_post_is_refused(self, data: st.DataObject, body: bytes) -> None:
         own = data.draw(st.sampled_from(self.posts))
         self.posts.remove(own)
-        self.books.observer.refused(self.exchange, body, own, self.now)
+        self.telemetry.observer.error_reply(self.exchange, body, own, self.now)
         assert all(pending.done for pending in own)
 
     @rule(seconds=st.floats(0, 100))
@@ -348,37 +348,37 @@ class Conversation(RuleBasedStateMachine):
 
     @rule()
     def the_upstream_is_lost(self) -> None:
-        self.books.observer.abandon(self.exchange, Outcome.UPSTREAM_ERROR, self.now)
+        self.telemetry.observer.abandon(self.exchange, Outcome.UPSTREAM_ERROR, self.now)
         assert len(self.exchange) == 0
 
     @invariant()
     def every_request_is_either_pending_or_counted_once(self) -> None:
-        if not hasattr(self, "books"):
+        if not hasattr(self, "telemetry"):
             return
         pendings = list(waiting(self.exchange))
         timed = [each for each in pendings if each.to_server and each.method not in UNTIMED]
-        assert self.books.in_flight == len(timed)
+        assert self.telemetry.in_flight == len(timed)
         ended = {True: "mcp_requests_total", False: "mcp_server_requests_total"}
         for side, name in ended.items():
             left = sum(each.to_server is side for each in pendings)
-            assert self.books.total(name) + left == self.sent[side]
+            assert self.telemetry.total(name) + left == self.sent[side]
 
     def teardown(self) -> None:
-        if not hasattr(self, "books"):
+        if not hasattr(self, "telemetry"):
             return
         self.the_upstream_is_lost()
         self.every_request_is_either_pending_or_counted_once()
-        assert self.books.in_flight == 0
-        assert self.books.total("mcp_request_duration_seconds_count") <= self.sent[True]
-        assert not self.books.total("mcp_exporter_internal_errors_total")
+        assert self.telemetry.in_flight == 0
+        assert self.telemetry.total("mcp_request_duration_seconds_count") <= self.sent[True]
+        assert not self.telemetry.total("mcp_exporter_internal_errors_total")
 
     def _client_sends(self, messages: list[Message]) -> list[Pending]:
-        begun = self.books.observer.client_sent(self.exchange, messages, 10, self.now)
+        begun = self.telemetry.observer.client_sent(self.exchange, messages, 10, self.now)
         assert begun is not None
         return begun
 
     def _server_sends(self, message: object) -> None:
-        self.books.observer.server_sent(self.exchange, encoded(message), (), self.now)
+        self.telemetry.observer.server_sent(self.exchange, encoded(message), (), self.now)
 
 
 TestConversation = Conversation.TestCase

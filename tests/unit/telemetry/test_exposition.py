@@ -11,16 +11,16 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from exporter.telemetry.exposition import PAUSE, SLICE, Exposition, encoder
-from tests.support.fakes import Books, FakeClock
+from tests.support.fakes import FakeClock, Telemetry
 
 OPEN = "application/openmetrics-text;version=1.0.0"
 
 
-def filled() -> Books:
-    books = Books()
-    books.metrics.collect_runtime("1.2.3", "abc")
-    books.recorder.listed({f"tool{number}": b"{}" for number in range(50)})
-    return books
+def filled() -> Telemetry:
+    telemetry = Telemetry()
+    telemetry.metrics.collect_runtime("1.2.3", "abc")
+    telemetry.recorder.listed({f"tool{number}": b"{}" for number in range(50)})
+    return telemetry
 
 
 def text_of(exposition: Exposition, accept: str = "") -> str:

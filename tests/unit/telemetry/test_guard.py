@@ -15,8 +15,8 @@ from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.telemetry.series import Count, Distribution, Family
 from tests.support.fakes import (
-    Books,
     FakeChild,
+    Telemetry,
     error,
     fake_time,
     notification,
@@ -24,7 +24,7 @@ from tests.support.fakes import (
     result,
     settle,
 )
-from tests.support.stdio_relay import StdioScene, children
+from tests.support.stdio_relay import StdioSetup, children
 from tests.unit.relay.http import test_relay
 from tests.unit.relay.http.test_relay import (
     END,
@@ -63,21 +63,23 @@ class Broken:
         raise BrokenError(str(args))
 
 
-Break = Callable[[Books, Broken, pytest.MonkeyPatch], None]
+Break = Callable[[Telemetry, Broken, pytest.MonkeyPatch], None]
 
 
 def family(name: str) -> Break:
     """A metric cannot be written."""
-    return lambda books, broken, patch: patch.setattr(books.metrics, name, broken)
+    return lambda telemetry, broken, patch: patch.setattr(telemetry.metrics, name, broken)
 
 
 def series(name: str) -> Break:
     """One series of a server, or some of a kind, cannot be written."""
 
-    def put(books: Books, broken: Broken, patch: pytest.MonkeyPatch) -> None:
-        kept = getattr(books.recorder, name)
+    def put(telemetry: Telemetry, broken: Broken, patch: pytest.MonkeyPatch) -> None:
+        kept = getattr(telemetry.recorder, name)
         patch.setattr(
-            books.recorder, name, dict.fromkeys(kept, broken) if isinstance(kept, dict) else broken
+            telemetry.recorder,
+            name,
+            dict.fromkeys(kept, broken) if isinstance(kept, dict) else broken,
         )
 
     return put
@@ -99,88 +101,94 @@ def _faults() -> Iterator[tuple[str, Break]]:
             yield name, series(name)
     for name in ("method_label", "code_label", "version_label"):
         yield name, function(name)
-    yield "clock", lambda books, broken, patch: patch.setattr(books.metrics, "clock", broken)
+    yield (
+        "clock",
+        lambda telemetry, broken, patch: patch.setattr(telemetry.metrics, "clock", broken),
+    )
     yield (
         "clients",
-        lambda books, broken, patch: patch.setattr(books.metrics.clients, "label", broken),
+        lambda telemetry, broken, patch: patch.setattr(telemetry.metrics.clients, "label", broken),
     )
-    yield "tools", lambda books, broken, patch: patch.setattr(books.recorder, "tools", broken)
+    yield (
+        "tools",
+        lambda telemetry, broken, patch: patch.setattr(telemetry.recorder, "tools", broken),
+    )
 
 
 FAULTS: Mapping[str, Break] = dict(_faults())
 
 
-async def over_http(books: Callable[[Books], None]) -> bytes:
+async def over_http(telemetry: Callable[[Telemetry], None]) -> bytes:
     """Everything that HTTP servers and their clients do; the bytes that both got."""
-    scene = test_relay.Scene(observed_bytes=500)
-    books(scene.books)
+    setup = test_relay.Setup(observed_bytes=500)
+    telemetry(setup.telemetry)
     clients = [
-        await scene.call(http(result(1, content=[]), b"Content-Type: application/json"), MODERN),
-        await scene.call(http(result(1, isError=True)), LEGACY),
-        await scene.call(http(error(1, -32603))),
-        await scene.call(http(b"x" * 900)),
-        await scene.call(http(error(1, 7), status=b"404 No")),
-        await scene.call(http(b"", status=b"401 No")),
-        await scene.call(
+        await setup.call(http(result(1, content=[]), b"Content-Type: application/json"), MODERN),
+        await setup.call(http(result(1, isError=True)), LEGACY),
+        await setup.call(http(error(1, -32603))),
+        await setup.call(http(b"x" * 900)),
+        await setup.call(http(error(1, 7), status=b"404 No")),
+        await setup.call(http(b"", status=b"401 No")),
+        await setup.call(
             http(b"", STREAM, length=False)
             + chunk(event(notification("notifications/progress")))
             + chunk(event(request(5, "ping")))
             + chunk(event(result(1)))
             + END
         ),
-        await scene.post(gzip.compress(b"{}", mtime=0), (b"Content-Encoding", b"gzip")),
+        await setup.post(gzip.compress(b"{}", mtime=0), (b"Content-Encoding", b"gzip")),
     ]
-    scene.say(http(result(1)))
-    clients.append(await scene.post(request(0, "initialize", clientInfo={"name": "inspector"})))
-    scene.say(http(result(0), b"Mcp-Session-Id: s1"))
-    clients.append(await scene.post(request(2, "tools/list"), SESSION, LEGACY))
-    scene.say(http(result(2, **TOOLS)))
-    clients.append(await scene.post(notification("notifications/initialized"), SESSION, LEGACY))
-    scene.say(http(status=b"202 Accepted"))
-    clients.append(await scene.post(CALL, SESSION, LEGACY))
-    scene.say(http(result(1)))
-    clients.append(await scene.get(SESSION, LEGACY, method=b"DELETE"))
-    scene.say(http())
-    clients += [await scene.post(b"{"), await scene.get(method=b"PUT"), await scene.post([])]
-    clients.append(await scene.post(CALL, MODERN))
-    scene.connections[-1].lose(None)
+    setup.say(http(result(1)))
+    clients.append(await setup.post(request(0, "initialize", clientInfo={"name": "inspector"})))
+    setup.say(http(result(0), b"Mcp-Session-Id: s1"))
+    clients.append(await setup.post(request(2, "tools/list"), SESSION, LEGACY))
+    setup.say(http(result(2, **TOOLS)))
+    clients.append(await setup.post(notification("notifications/initialized"), SESSION, LEGACY))
+    setup.say(http(status=b"202 Accepted"))
+    clients.append(await setup.post(CALL, SESSION, LEGACY))
+    setup.say(http(result(1)))
+    clients.append(await setup.get(SESSION, LEGACY, method=b"DELETE"))
+    setup.say(http())
+    clients += [await setup.post(b"{"), await setup.get(method=b"PUT"), await setup.post([])]
+    clients.append(await setup.post(CALL, MODERN))
+    setup.connections[-1].lose(None)
     await settle()
-    left = await scene.post(CALL, MODERN)
+    left = await setup.post(CALL, MODERN)
     left.lose(None)
     await settle()
-    return b"".join(bytes(each.sent) for each in (*clients, *scene.connections))
+    return b"".join(bytes(each.sent) for each in (*clients, *setup.connections))
 
 
-async def over_stdio(children: list[FakeChild], books: Callable[[Books], None]) -> bytes:
+async def over_stdio(children: list[FakeChild], telemetry: Callable[[Telemetry], None]) -> bytes:
     """The same of children."""
-    scene = StdioScene(children)
-    books(scene.books)
-    session, child = scene.open()
-    clients = [scene.post(request(1, "tools/list"), session)]
+    setup = StdioSetup(children)
+    telemetry(setup.telemetry)
+    session, child = setup.open()
+    clients = [setup.post(request(1, "tools/list"), session)]
     child.say(result(1, **TOOLS))
-    clients.append(scene.post(notification("notifications/initialized"), session))
-    clients.append(scene.post(CALL | {"id": 2}, session))
+    clients.append(setup.post(notification("notifications/initialized"), session))
+    clients.append(setup.post(CALL | {"id": 2}, session))
     child.say(notification("notifications/progress"))
     child.say(request(9, "ping"))
     child.say(b"babble")
     child.say(result(2))
-    clients.append(scene.post(request(3), b"unknown"))
-    clients.append(scene.modern("m", "tools/list"))
+    clients.append(setup.post(request(3), b"unknown"))
+    clients.append(setup.modern("m", "tools/list"))
     await settle()
     shared = children[-1]
     number = shared.heard[-1]["id"]
     shared.say(result(number, **TOOLS))
-    clients.append(scene.modern("n", "initialize"))
-    clients.append(scene.post(request(4), session))
+    clients.append(setup.modern("n", "initialize"))
+    clients.append(setup.post(request(4), session))
     child.die()
-    clients.append(scene.other(b"DELETE", b"Mcp-Session-Id: " + session))
+    clients.append(setup.other(b"DELETE", b"Mcp-Session-Id: " + session))
     await settle()
-    await scene.upstream.close()
+    await setup.upstream.close()
     heard = b"".join(line for each in children for line in each.lines)
     return heard + b"".join(bytes(client.sent) for client in clients)
 
 
-Traffic = Callable[[Callable[[Books], None]], Awaitable[bytes]]
+Traffic = Callable[[Callable[[Telemetry], None]], Awaitable[bytes]]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -188,27 +196,27 @@ Traffic = Callable[[Callable[[Books], None]], Awaitable[bytes]]
 def test_a_fault_in_observation_leaves_the_traffic_untouched_and_is_counted(
     transport: str, fault: str, children: list[FakeChild], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken, found = Broken(), list[Books]()
+    broken, found = Broken(), list[Telemetry]()
 
-    def whole(books: Books) -> None:
-        found.append(books)
+    def whole(telemetry: Telemetry) -> None:
+        found.append(telemetry)
 
-    def faulty(books: Books) -> None:
-        FAULTS[fault](books, broken, monkeypatch)
-        found.append(books)
+    def faulty(telemetry: Telemetry) -> None:
+        FAULTS[fault](telemetry, broken, monkeypatch)
+        found.append(telemetry)
 
-    def run(books: Callable[[Books], None]) -> bytes:
+    def run(telemetry: Callable[[Telemetry], None]) -> bytes:
         children.clear()
         numbers = itertools.count(1)
         monkeypatch.setattr("secrets.token_hex", lambda _: f"{next(numbers):032x}")
         with fake_time() as runner:
             if transport == "http":
-                return runner.run(over_http(books))
-            return runner.run(over_stdio(children, books))
+                return runner.run(over_http(telemetry))
+            return runner.run(over_stdio(children, telemetry))
 
     untouched = run(whole)
     assert run(faulty) == untouched
-    well, failed = (books.total("mcp_exporter_internal_errors_total") for books in found)
+    well, failed = (telemetry.total("mcp_exporter_internal_errors_total") for telemetry in found)
     assert well == 0
     assert bool(failed) is bool(broken.touched)
 

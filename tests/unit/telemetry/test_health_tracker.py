@@ -10,7 +10,7 @@ import pytest
 
 from exporter.telemetry.health import State
 from exporter.telemetry.health_tracker import CALL_INTERVAL, QUIET_TIME, HealthTracker
-from tests.support.fakes import Books, FakeClock
+from tests.support.fakes import FakeClock, Telemetry
 
 
 @pytest.fixture
@@ -23,9 +23,11 @@ class Tracked:
     """The health of one server, with its samples."""
 
     def __init__(self, *, is_probed: bool = True) -> None:
-        self.books = Books()
+        self.telemetry = Telemetry()
         self.rechecks = 0
-        self.health = HealthTracker(self.books.recorder, is_probed=is_probed, recheck=self._recheck)
+        self.health = HealthTracker(
+            self.telemetry.recorder, is_probed=is_probed, recheck=self._recheck
+        )
 
     def _recheck(self) -> None:
         self.rechecks += 1
@@ -42,7 +44,7 @@ def test_a_state_is_one_and_the_others_zero() -> None:
         (lambda: tracked.health.fail("x"), "degraded"),
     ):
         sign()
-        values = {each.value: tracked.books.value(state, state=each.value) for each in State}
+        values = {each.value: tracked.telemetry.value(state, state=each.value) for each in State}
         assert values == {each.value: float(each.value == expected) for each in State}
 
 
@@ -52,21 +54,21 @@ def test_a_server_is_up_until_the_third_failure(failures: int, up: int) -> None:
     tracked.health.succeed()
     for _ in range(failures):
         tracked.health.fail("no")
-    assert tracked.books.value("mcp_server_up") == up
-    assert tracked.books.value("mcp_server_consecutive_failures") == failures
+    assert tracked.telemetry.value("mcp_server_up") == up
+    assert tracked.telemetry.value("mcp_server_consecutive_failures") == failures
 
 
 def test_a_server_nothing_is_known_of_is_not_up() -> None:
-    assert Tracked().books.value("mcp_server_up") == 0
+    assert Tracked().telemetry.value("mcp_server_up") == 0
 
 
 def test_a_success_leaves_its_time() -> None:
     tracked = Tracked()
-    tracked.books.clock.now = 5000.0
+    tracked.telemetry.clock.now = 5000.0
     tracked.health.succeed()
-    tracked.books.clock.now = 6000.0
+    tracked.telemetry.clock.now = 6000.0
     tracked.health.fail("no")
-    assert tracked.books.value("mcp_server_last_success_timestamp_seconds") == 5000.0
+    assert tracked.telemetry.value("mcp_server_last_success_timestamp_seconds") == 5000.0
 
 
 def test_a_change_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -79,7 +81,7 @@ def test_a_change_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> 
     assert found == [("INFO", "unknown", "ok"), ("WARNING", "ok", "degraded")]
     assert caplog.records[1].__dict__["reason"] == "HTTP 500"
     count = {"from": "ok", "to": "degraded"}
-    assert tracked.books.value("mcp_server_health_transitions_total", **count) == 1
+    assert tracked.telemetry.value("mcp_server_health_transitions_total", **count) == 1
 
 
 def test_a_reason_steers_nobodys_terminal() -> None:
@@ -91,7 +93,7 @@ def test_a_reason_steers_nobodys_terminal() -> None:
 def test_a_probe_that_only_explains_says_nothing_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    HealthTracker(Books().recorder, is_logged=False).fail("no")
+    HealthTracker(Telemetry().recorder, is_logged=False).fail("no")
     assert not caplog.records
 
 
@@ -159,8 +161,8 @@ def test_the_last_success_of_traffic_is_at_most_a_moment_old(clock: FakeClock) -
     tracked = Tracked()
     seen = []
     for _ in range(3):
-        tracked.books.clock.advance(CALL_INTERVAL / 2)
+        tracked.telemetry.clock.advance(CALL_INTERVAL / 2)
         clock.advance(CALL_INTERVAL / 2)
         tracked.health.call_succeeded()
-        seen.append(tracked.books.value("mcp_server_last_success_timestamp_seconds"))
+        seen.append(tracked.telemetry.value("mcp_server_last_success_timestamp_seconds"))
     assert seen == [1000.5, 1000.5, 1001.5]

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from exporter.telemetry.metrics import DURATION_BUCKETS, Metrics
-from tests.support.fakes import Books
+from tests.support.fakes import Telemetry
 
 OTEL_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 
@@ -53,23 +53,23 @@ def test_durations_are_cut_where_opentelemetry_cuts_them() -> None:
 
 
 def test_a_rejected_request_is_counted_by_reason_and_as_an_outcome() -> None:
-    books = Books()
-    books.metrics.rejected("tools/call", "bad_origin")
-    books.metrics.rejected("invented", "unknown_server")
+    telemetry = Telemetry()
+    telemetry.metrics.rejected("tools/call", "bad_origin")
+    telemetry.metrics.rejected("invented", "unknown_server")
     rejected = "mcp_exporter_rejected_requests_total"
-    assert books.own(rejected, reason="bad_origin") == 1
-    assert books.own(rejected, reason="unknown_server") == 1
+    assert telemetry.own(rejected, reason="bad_origin") == 1
+    assert telemetry.own(rejected, reason="unknown_server") == 1
     counted = {"server": "_other", "outcome": "rejected"}
-    assert books.value("mcp_requests_total", **counted, method="tools/call") == 1
-    assert books.value("mcp_requests_total", **counted, method="_other") == 1
+    assert telemetry.value("mcp_requests_total", **counted, method="tools/call") == 1
+    assert telemetry.value("mcp_requests_total", **counted, method="_other") == 1
 
 
 def test_an_overflow_is_counted_by_label() -> None:
-    books = Books()
-    books.metrics.clients.label("x" * 100)
-    books.recorder.tools.label("invented")
+    telemetry = Telemetry()
+    telemetry.metrics.clients.label("x" * 100)
+    telemetry.recorder.tools.label("invented")
     for label in ("client", "tool"):
-        assert books.own("mcp_exporter_label_overflow_total", label=label) == 1
+        assert telemetry.own("mcp_exporter_label_overflow_total", label=label) == 1
 
 
 def test_the_limits_on_labels_are_those_that_are_given() -> None:
@@ -106,8 +106,8 @@ def test_the_build_is_told_with_the_runtime() -> None:
 
 @pytest.mark.parametrize("name", ["sëver", 'quo"te', "back\\slash", "new\nline", "emoji\U0001f600"])
 def test_any_server_name_can_be_scraped(name: str) -> None:
-    books = Books(name)
-    books.recorder.rejected(None, "bad_request")
-    generate_latest(books.metrics.registry).decode()
+    telemetry = Telemetry(name)
+    telemetry.recorder.rejected(None, "bad_request")
+    generate_latest(telemetry.metrics.registry).decode()
     labels = {"method": "_other", "outcome": "rejected"}
-    assert books.value("mcp_requests_total", **labels) == 1
+    assert telemetry.value("mcp_requests_total", **labels) == 1

@@ -20,7 +20,7 @@ class Late:
         self.expired.append((self.name, virtual_loop().time()))
 
 
-class Scene:
+class Setup:
     def __init__(self, timeout: float) -> None:
         self.loop = virtual_loop()
         self.expired: list[tuple[str, float]] = []
@@ -34,122 +34,122 @@ class Scene:
 
 @on_fake_time
 async def test_each_expires_after_its_own_time() -> None:
-    scene = Scene(10)
-    start = scene.loop.time()
+    setup = Setup(10)
+    start = setup.loop.time()
     for name in ("a", "b", "c"):
-        scene.add(name)
+        setup.add(name)
         await asyncio.sleep(4)
     await asyncio.sleep(30)
-    assert scene.expired == [("a", start + 10), ("b", start + 14), ("c", start + 18)]
+    assert setup.expired == [("a", start + 10), ("b", start + 14), ("c", start + 18)]
 
 
 @on_fake_time
 async def test_what_is_done_does_not_expire() -> None:
-    scene = Scene(10)
-    start = scene.loop.time()
-    done = scene.add("done")
+    setup = Setup(10)
+    start = setup.loop.time()
+    done = setup.add("done")
     await asyncio.sleep(5)
-    scene.add("late")
-    scene.deadlines.discard(done)
-    scene.deadlines.discard(done)
+    setup.add("late")
+    setup.deadlines.discard(done)
+    setup.deadlines.discard(done)
     await asyncio.sleep(30)
-    assert scene.expired == [("late", start + 15)]
+    assert setup.expired == [("late", start + 15)]
 
 
 @on_fake_time
 async def test_the_timer_stands_only_while_something_waits() -> None:
-    scene = Scene(10)
+    setup = Setup(10)
     for _ in range(2):
-        scene.add("late")
+        setup.add("late")
         await asyncio.sleep(11)
-        assert scene.deadlines._timer is None
-    assert len(scene.expired) == 2
+        assert setup.deadlines._timer is None
+    assert len(setup.expired) == 2
 
 
 @on_fake_time
 async def test_no_timeout_is_never() -> None:
-    scene = Scene(0)
-    scene.add("patient")
+    setup = Setup(0)
+    setup.add("patient")
     await asyncio.sleep(1e6)
-    assert scene.expired == []
+    assert setup.expired == []
 
 
 @on_fake_time
 async def test_after_the_end_nothing_expires() -> None:
-    scene = Scene(10)
-    scene.add("late")
-    scene.deadlines.close()
-    scene.deadlines.close()
+    setup = Setup(10)
+    setup.add("late")
+    setup.deadlines.close()
+    setup.deadlines.close()
     await asyncio.sleep(30)
-    assert scene.expired == []
+    assert setup.expired == []
 
 
 @on_fake_time
 async def test_one_that_expires_may_add_and_discard_others() -> None:
-    scene = Scene(10)
-    other = Late(scene.expired, "other")
+    setup = Setup(10)
+    other = Late(setup.expired, "other")
 
     class Meddler(Late):
         def expire(self) -> None:
             super().expire()
-            scene.deadlines.discard(other)
-            scene.add("next")
+            setup.deadlines.discard(other)
+            setup.add("next")
 
-    scene.deadlines.add(Meddler(scene.expired, "meddler"), scene.loop.time())
-    scene.deadlines.add(other, scene.loop.time())
+    setup.deadlines.add(Meddler(setup.expired, "meddler"), setup.loop.time())
+    setup.deadlines.add(other, setup.loop.time())
     await asyncio.sleep(30)
-    assert [name for name, _ in scene.expired] == ["meddler", "next"]
+    assert [name for name, _ in setup.expired] == ["meddler", "next"]
 
 
 @on_fake_time
 async def test_one_that_is_added_while_it_expires_has_no_timer_of_its_own() -> None:
-    scene = Scene(10)
+    setup = Setup(10)
 
     class Returning(Late):
         def expire(self) -> None:
             super().expire()
-            scene.deadlines.add(self, scene.loop.time())
+            setup.deadlines.add(self, setup.loop.time())
 
-    start = scene.loop.time()
-    scene.deadlines.add(Returning(scene.expired, "again"), start)
+    start = setup.loop.time()
+    setup.deadlines.add(Returning(setup.expired, "again"), start)
     await asyncio.sleep(41)
-    assert [at - start for _, at in scene.expired] == [10, 20, 30, 40]
-    assert len(scene.loop._scheduled) == 1  # type: ignore[attr-defined]
+    assert [at - start for _, at in setup.expired] == [10, 20, 30, 40]
+    assert len(setup.loop._scheduled) == 1  # type: ignore[attr-defined]
 
 
 @on_fake_time
 async def test_progress_renews_a_deadline_and_the_total_stands() -> None:
-    scene = Scene(10)
-    scene.deadlines = deadlines_of(Timeout(10, 25), Late.expire, scene.loop)
-    start = scene.loop.time()
-    late, silent = scene.add("late"), scene.add("silent")
+    setup = Setup(10)
+    setup.deadlines = deadlines_of(Timeout(10, 25), Late.expire, setup.loop)
+    start = setup.loop.time()
+    late, silent = setup.add("late"), setup.add("silent")
     for _ in range(5):
         await asyncio.sleep(6)
-        scene.deadlines.renew(late, scene.loop.time())
-    assert scene.expired == [("silent", start + 10), ("late", start + 25)]
-    scene.deadlines.discard(silent)
-    scene.deadlines.close()
+        setup.deadlines.renew(late, setup.loop.time())
+    assert setup.expired == [("silent", start + 10), ("late", start + 25)]
+    setup.deadlines.discard(silent)
+    setup.deadlines.close()
     await asyncio.sleep(30)
-    assert len(scene.expired) == 2
+    assert len(setup.expired) == 2
 
 
 @on_fake_time
 async def test_what_is_done_is_not_renewed() -> None:
-    scene = Scene(10)
-    scene.deadlines = deadlines_of(Timeout(10, 0), Late.expire, scene.loop)
-    done = scene.add("done")
-    scene.deadlines.discard(done)
-    scene.deadlines.renew(done, scene.loop.time())
+    setup = Setup(10)
+    setup.deadlines = deadlines_of(Timeout(10, 0), Late.expire, setup.loop)
+    done = setup.add("done")
+    setup.deadlines.discard(done)
+    setup.deadlines.renew(done, setup.loop.time())
     await asyncio.sleep(30)
-    assert scene.expired == []
+    assert setup.expired == []
 
 
 @on_fake_time
 async def test_without_a_total_progress_changes_nothing() -> None:
-    scene = Scene(10)
-    scene.deadlines = deadlines_of(Timeout(10), Late.expire, scene.loop)
-    late, start = scene.add("late"), scene.loop.time()
+    setup = Setup(10)
+    setup.deadlines = deadlines_of(Timeout(10), Late.expire, setup.loop)
+    late, start = setup.add("late"), setup.loop.time()
     await asyncio.sleep(6)
-    scene.deadlines.renew(late, scene.loop.time())
+    setup.deadlines.renew(late, setup.loop.time())
     await asyncio.sleep(30)
-    assert scene.expired == [("late", start + 10)]
+    assert setup.expired == [("late", start + 10)]

@@ -45,7 +45,7 @@ class Site(OpenApplication):
     def handle(self, request: Request) -> None:
         self.access.enter(request, self.serve)
 
-    def refuse(self, request: Request, status: int, reason: str) -> None:
+    def reject(self, request: Request, status: int, reason: str) -> None:
         raise AssertionError((request, status, reason))
 
     def serve(self, request: Request) -> None:
@@ -98,7 +98,7 @@ async def test_with_the_password_there_is_the_page_and_the_second_time_at_once()
 
 
 @on_a_loop
-async def test_a_wrong_password_is_refused_each_time() -> None:
+async def test_a_wrong_password_is_rejected_each_time() -> None:
     site = Site(WebConfig(users=USERS))
     for _ in range(2):
         assert (await site.ask(authorization=basic("wrong"))).status == 401

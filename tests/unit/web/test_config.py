@@ -149,7 +149,7 @@ IF_GIVEN = "client_auth_type: VerifyClientCertIfGiven, client_ca_file: a"
         ("rate_limit: {rate: 1}", "rate_limit.rate: unknown key"),
     ],
 )
-def test_what_is_not_supported_is_refused_in_one_line(text: str, problem: str) -> None:
+def test_what_is_not_supported_is_rejected_in_one_line(text: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text)
     line = str(caught.value)

@@ -51,7 +51,7 @@ def test_a_password_counts_as_far_as_bcrypt_reads_it() -> None:
 @pytest.mark.parametrize(
     "header", [basic("nobody:x"), basic("cheap:x"), basic("dear:x"), b"Basic !", b"junk"]
 )
-def test_every_refusal_takes_as_long_as_the_highest_cost(header: bytes) -> None:
+def test_every_rejection_takes_as_long_as_the_highest_cost(header: bytes) -> None:
     hashes = {name: HASH.replace("$04$", cost) for name, cost in COSTS.items()}
     with patch.object(bcrypt, "checkpw", wraps=bcrypt.checkpw) as check:
         assert not Passwords(hashes).check(header)

@@ -58,7 +58,7 @@ class Site(OpenApplication):
         pages = {b"/probe": self.pages.probe, b"/logs": self.pages.logs}
         pages[request.path](request)
 
-    def refuse(self, request: Request, status: int, reason: str) -> None:
+    def reject(self, request: Request, status: int, reason: str) -> None:
         raise AssertionError((status, reason, request))
 
     def get(self, target: str, *headers: str) -> None:
@@ -165,7 +165,7 @@ def test_a_probe_ends_before_the_scrape_does(given: str | None, limit: float | N
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "soon", "nan", "inf", "1e10"])
-def test_a_timeout_that_makes_no_sense_is_refused(given: str) -> None:
+def test_a_timeout_that_makes_no_sense_is_rejected(given: str) -> None:
     @on_fake_time
     async def run() -> None:
         site = Site()

@@ -28,7 +28,7 @@ class Site(OpenApplication):
             [(b"Content-Type", b"text/plain")]
         )
 
-    def refuse(self, request: Request, status: int, reason: str) -> None:
+    def reject(self, request: Request, status: int, reason: str) -> None:
         raise AssertionError((request, status, reason))
 
     def note_sent(self) -> None:

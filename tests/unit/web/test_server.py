@@ -93,7 +93,7 @@ class Site(OpenApplication):
     def handle(self, request: Request) -> None:
         self.web.handle(request)
 
-    def refuse(self, request: Request, status: int, reason: str) -> None:
+    def reject(self, request: Request, status: int, reason: str) -> None:
         respond_error(request, status, reason)
 
     def ask(self, target: str, *headers: str, method: str = "GET") -> None:

@@ -12,27 +12,27 @@ from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.wrap.report import Finished, Page, Report, Session
 from exporter.wrap.wrapped_server import Names, WrappedServer
-from tests.support.fakes import Books, FakeEvents
+from tests.support.fakes import FakeEvents, Telemetry
 
 TOOLS = json.dumps({"id": 1, "result": {"tools": [{"name": "act"}]}}).encode()
 
 
 class Setup:
-    """Books in which ``files`` is configured, and connections of wrapped servers."""
+    """Telemetry in which ``files`` is configured, and connections of wrapped servers."""
 
     def __init__(self, limit: int = 2) -> None:
-        self.books = Books()
-        self.configured: dict[str, Observer] = {"files": self.books.observer}
-        self.names = Names(self.books.metrics, self.configured.get, self._make, limit)
+        self.telemetry = Telemetry()
+        self.configured: dict[str, Observer] = {"files": self.telemetry.observer}
+        self.names = Names(self.telemetry.metrics, self.configured.get, self._make, limit)
 
     def connection(self) -> WrappedServer:
-        return WrappedServer(self.names, self.books.metrics)
+        return WrappedServer(self.names, self.telemetry.metrics)
 
     def value(self, name: str, server: str = "files", **labels: str) -> float | None:
-        return self.books.value(name, **{"server": server, **labels})
+        return self.telemetry.value(name, **{"server": server, **labels})
 
     def _make(self, name: str) -> Observer:
-        recorder = ServerRecorder(self.books.metrics, name, "stdio")
+        recorder = ServerRecorder(self.telemetry.metrics, name, "stdio")
         return Observer(recorder, FakeEvents(recorder))
 
 
@@ -102,12 +102,12 @@ def test_names_beside_the_configured_ones_are_bounded() -> None:
         setup.connection().report(opening(name, calls=[called()]))
     found = {
         sample.labels["server"]
-        for family in setup.books.metrics.registry.collect()
+        for family in setup.telemetry.metrics.registry.collect()
         for sample in family.samples
         if sample.name == "mcp_requests_total" and sample.value
     }
     assert found == {"a", "b", "_other"}
-    assert setup.books.own("mcp_exporter_label_overflow_total", label="server") == 5
+    assert setup.telemetry.own("mcp_exporter_label_overflow_total", label="server") == 5
 
 
 def test_a_connection_keeps_the_name_that_it_came_with() -> None:
@@ -122,7 +122,7 @@ def test_a_new_configuration_takes_the_session_along() -> None:
     setup = Setup()
     connection = setup.connection()
     connection.report(opening(is_first=False, session=Session(None, None, 1.0)))
-    other = Books()
+    other = Telemetry()
     setup.configured["files"] = other.observer
     connection.report(Report("files", calls=[called()], waiting=1))
     assert setup.value("mcp_sessions") == 0
@@ -147,7 +147,7 @@ def test_replies_and_losses_are_signs_for_the_servers_health() -> None:
     connection = setup.connection()
     connection.report(opening(calls=[called(), called(Outcome.TOOL_ERROR)]))
     connection.report(Report("files", calls=[called(Outcome.UPSTREAM_ERROR)]))
-    events = setup.books.events
+    events = setup.telemetry.events
     assert events.signs_of_life == 1
     assert events.losses == ["the wrapped server ended before it had replied"]
 

@@ -17,7 +17,7 @@ WELL_KNOWN = b"/.well-known/oauth-protected-resource"
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno"
 
 
-class Scene(OpenApplication, Network):
+class Setup(OpenApplication, Network):
     """A client that asks for metadata, and the server that may have it."""
 
     def __init__(self, url: str = "http://up:8000/mcp") -> None:
@@ -37,7 +37,7 @@ class Scene(OpenApplication, Network):
     def described(self, relay: MetadataRelay) -> None:
         self.under_way.remove(relay)
 
-    def refuse(self, request: Request, status: int, reason: str) -> None:
+    def reject(self, request: Request, status: int, reason: str) -> None:
         raise AssertionError((request, status, reason))
 
     async def ask(self, *headers: bytes) -> None:
@@ -56,9 +56,9 @@ class Scene(OpenApplication, Network):
 
 @on_fake_time
 async def test_metadata_comes_with_its_headers_and_the_exporters_url() -> None:
-    scene = Scene()
-    await scene.ask(b"MCP-Protocol-Version: 2025-11-25", b"Authorization: Bearer t", b"Accept: */*")
-    assert scene.heard() == [
+    setup = Setup()
+    await setup.ask(b"MCP-Protocol-Version: 2025-11-25", b"Authorization: Bearer t", b"Accept: */*")
+    assert setup.heard() == [
         b"GET %b/mcp HTTP/1.1" % WELL_KNOWN,
         b"Host: up:8000",
         b"Accept: */*",
@@ -68,94 +68,94 @@ async def test_metadata_comes_with_its_headers_and_the_exporters_url() -> None:
     ]
     body = b'{"resource":"http://up:8000/mcp"}'
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nCache-Control: no-store\r\n\r\n" % len(body)
-    scene.say(head + body[:9])
-    scene.say(body[9:])
-    assert scene.reply.json == {"resource": "http://own/files/mcp"}
-    assert scene.reply.header(b"Cache-Control") == b"no-store"
-    assert scene.reply.is_complete
+    setup.say(head + body[:9])
+    setup.say(body[9:])
+    assert setup.reply.json == {"resource": "http://own/files/mcp"}
+    assert setup.reply.header(b"Cache-Control") == b"no-store"
+    assert setup.reply.is_complete
 
 
 @on_fake_time
 async def test_the_root_is_asked_where_the_path_has_none() -> None:
-    scene = Scene()
-    await scene.ask()
-    scene.heard()
-    scene.say(NOT_FOUND)
+    setup = Setup()
+    await setup.ask()
+    setup.heard()
+    setup.say(NOT_FOUND)
     await settle()
-    assert scene.heard()[0] == b"GET %b HTTP/1.1" % WELL_KNOWN
-    scene.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-    assert scene.reply.json == {}
+    assert setup.heard()[0] == b"GET %b HTTP/1.1" % WELL_KNOWN
+    setup.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    assert setup.reply.json == {}
 
 
 @pytest.mark.parametrize("status", [b"404 Not Found", b"405 Method Not Allowed", b"500 Oops"])
 @on_fake_time
 async def test_a_server_without_metadata_says_so_itself(status: bytes) -> None:
-    scene = Scene("http://up:8000")
-    await scene.ask()
-    scene.say(NOT_FOUND.replace(b"404 Not Found", status))
-    assert scene.reply.status == int(status[:3])
-    assert scene.reply.body == b"no"
+    setup = Setup("http://up:8000")
+    await setup.ask()
+    setup.say(NOT_FOUND.replace(b"404 Not Found", status))
+    assert setup.reply.status == int(status[:3])
+    assert setup.reply.body == b"no"
 
 
 @on_fake_time
 async def test_a_server_that_cannot_be_reached_is_a_502() -> None:
-    scene = Scene()
-    scene.refusal = ConnectionRefusedError(111, "Connection refused")
-    await scene.ask()
-    assert scene.reply.status == 502
-    assert scene.reply.json["error"]["code"] == -32000
+    setup = Setup()
+    setup.refusal = ConnectionRefusedError(111, "Connection refused")
+    await setup.ask()
+    assert setup.reply.status == 502
+    assert setup.reply.json["error"]["code"] == -32000
 
 
 @on_fake_time
 async def test_metadata_without_end_is_not_collected() -> None:
-    scene = Scene()
-    await scene.ask()
-    scene.say(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1024 * 1024)
-    assert scene.client.sent == b""
-    scene.say(b"x")
+    setup = Setup()
+    await setup.ask()
+    setup.say(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1024 * 1024)
+    assert setup.client.sent == b""
+    setup.say(b"x")
     await settle()
-    assert scene.reply.status == 502
-    assert scene.connections[0].is_closing()
+    assert setup.reply.status == 502
+    assert setup.connections[0].is_closing()
 
 
 @on_fake_time
 async def test_a_client_that_leaves_ends_the_question() -> None:
-    scene = Scene()
-    await scene.ask()
-    scene.client.lose(None)
+    setup = Setup()
+    await setup.ask()
+    setup.client.lose(None)
     await settle()
-    assert scene.connections[0].is_closing()
-    assert scene.under_way == set()
+    assert setup.connections[0].is_closing()
+    assert setup.under_way == set()
 
 
 @on_fake_time
 async def test_a_server_that_does_not_reply_is_a_504() -> None:
-    scene = Scene()
-    await scene.ask()
+    setup = Setup()
+    await setup.ask()
     await asyncio.sleep(4)
-    assert scene.client.sent == b""
+    assert setup.client.sent == b""
     await asyncio.sleep(2)
-    assert scene.reply.status == 504
-    assert scene.reply.json["error"]["code"] == -32001
-    assert scene.connections[0].is_closing()
-    assert scene.under_way == set()
+    assert setup.reply.status == 504
+    assert setup.reply.json["error"]["code"] == -32001
+    assert setup.connections[0].is_closing()
+    assert setup.under_way == set()
 
 
 @on_fake_time
 async def test_the_end_of_the_exporter_is_a_502() -> None:
-    scene = Scene()
-    await scene.ask()
-    (relay,) = scene.under_way
+    setup = Setup()
+    await setup.ask()
+    (relay,) = setup.under_way
     relay.give_up("is given up: the exporter is stopping")
-    assert scene.reply.status == 502
-    assert scene.under_way == set()
+    assert setup.reply.status == 502
+    assert setup.under_way == set()
 
 
 @on_fake_time
 async def test_metadata_that_is_nested_too_deep_to_be_read_passes_as_it_is() -> None:
-    scene = Scene()
-    await scene.ask()
+    setup = Setup()
+    await setup.ask()
     body = b'{"resource":"http://up:8000/mcp","x":' + b"[" * 2000 + b"]" * 2000 + b"}"
-    scene.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-    assert scene.reply.body == body
-    assert scene.under_way == set()
+    setup.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    assert setup.reply.body == body
+    assert setup.under_way == set()

@@ -23,11 +23,11 @@ from exporter.relay.gateway import Gateway
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl
 from tests.support.fakes import (
-    Books,
     Downstream,
     FakeTransport,
     Network,
     Reply,
+    Telemetry,
     VirtualLoop,
     encoded,
     error,
@@ -84,7 +84,7 @@ class Client(Downstream):
         return self.reply.events
 
 
-class Scene(Network):
+class Setup(Network):
     """A client, the exporter, and an HTTP server whose part the test plays."""
 
     def __init__(
@@ -95,17 +95,17 @@ class Scene(Network):
         **own: str,
     ) -> None:
         super().__init__()
-        self.books = Books()
+        self.telemetry = Telemetry()
         limit = Timeout(timeout, total)
         server = Server("files", "http", url="http://up:8000/mcp", headers=own, timeout=limit)
         self.upstream = HttpUpstream(
             server,
-            self.books.observer,
+            self.telemetry.observer,
             self.loop,
             Limits(observed_bytes=observed_bytes),
             OwnUrl(None),
         )
-        self.gateway = Gateway(self.books.metrics)
+        self.gateway = Gateway(self.telemetry.metrics)
         self.gateway.add("files", self.upstream)
 
     async def send(self, text: bytes) -> Client:
@@ -137,12 +137,12 @@ class Scene(Network):
 
     @property
     def outcomes(self) -> dict[str, int]:
-        assert self.books.in_flight == 0
-        assert not self.books.total("mcp_exporter_internal_errors_total")
-        return dict(self.books.outcomes())
+        assert self.telemetry.in_flight == 0
+        assert not self.telemetry.total("mcp_exporter_internal_errors_total")
+        return dict(self.telemetry.outcomes())
 
     def unparsed(self, reason: str) -> float | None:
-        return self.books.value("mcp_exporter_unparsed_messages_total", reason=reason)
+        return self.telemetry.value("mcp_exporter_unparsed_messages_total", reason=reason)
 
 
 @pytest.fixture
@@ -158,51 +158,51 @@ def without_collector() -> Iterator[None]:
 
 @on_fake_time
 async def test_request_and_reply_pass_byte_for_byte() -> None:
-    scene = Scene()
+    setup = Setup()
     body = b'{ "jsonrpc":"2.0", "id":1.0 ,"method":"tools/call","x":[1e2],"params":{"a":"\\ud83d"}}'
-    client = await scene.post(body)
-    assert scene.connections[0].sent.endswith(b"\r\n\r\n" + body)
+    client = await setup.post(body)
+    assert setup.connections[0].sent.endswith(b"\r\n\r\n" + body)
     reply = b'{"id":1.0,\n "result":{"n":1.00,"t":"\\u00e9"} ,"jsonrpc":"2.0"}'
-    scene.say(http(reply, b"X-Odd: yes", status=b"200 Fine"))
+    setup.say(http(reply, b"X-Odd: yes", status=b"200 Fine"))
     assert client.reply.body == reply
     assert client.reply.header(b"X-Odd") == b"yes"
     assert client.sent.startswith(b"HTTP/1.1 200 Fine\r\n")
-    assert scene.outcomes == {"ok": 1}
+    assert setup.outcomes == {"ok": 1}
 
 
 @on_fake_time
 async def test_events_are_passed_on_one_by_one_as_they_come() -> None:
-    scene = Scene()
-    client = await scene.post(request(1, "tools/call", name="x"))
+    setup = Setup()
+    client = await setup.post(request(1, "tools/call", name="x"))
     pieces = [
         b"retry: 500\nid: 1\ndata: \n\n",
         b": comment\r\n\r\n",
         b"event: message\r\ndata: " + encoded(notification("notifications/progress")) + b"\r\n\r\n",
         b"id: 2\rdata: " + encoded(result(1)) + b"\r\r",
     ]
-    scene.say(http(b"", STREAM, length=False))
+    setup.say(http(b"", STREAM, length=False))
     for number, piece in enumerate(pieces):
-        scene.say(chunk(piece))
+        setup.say(chunk(piece))
         assert client.reply.body == b"".join(pieces[: number + 1])
         assert not client.reply.is_complete
-    scene.say(END)
+    setup.say(END)
     assert client.reply.is_complete
-    assert scene.outcomes == {"ok": 1}
+    assert setup.outcomes == {"ok": 1}
     count = "mcp_notifications_total"
     labels = {"method": "notifications/progress", "direction": "to_client"}
-    assert scene.books.value(count, **labels) == 1
+    assert setup.telemetry.value(count, **labels) == 1
 
 
 @on_fake_time
 async def test_an_event_cut_into_pieces_is_passed_on_in_pieces_and_read_whole() -> None:
-    scene = Scene()
-    client = await scene.post(request(1))
-    scene.say(http(b"", STREAM, length=False))
+    setup = Setup()
+    client = await setup.post(request(1))
+    setup.say(http(b"", STREAM, length=False))
     for byte in event(result(1)):
-        scene.say(chunk(bytes([byte])))
+        setup.say(chunk(bytes([byte])))
     assert client.reply.body == event(result(1))
-    scene.say(END)
-    assert scene.outcomes == {"ok": 1}
+    setup.say(END)
+    assert setup.outcomes == {"ok": 1}
 
 
 PACKERS: list[tuple[bytes, Callable[[bytes], bytes]]] = [
@@ -217,12 +217,12 @@ PACKERS: list[tuple[bytes, Callable[[bytes], bytes]]] = [
 async def test_a_compressed_reply_stays_compressed_and_is_understood(
     coding: bytes, pack: Callable[[bytes], bytes]
 ) -> None:
-    scene = Scene()
+    setup = Setup()
     packed = pack(encoded(result(1, isError=True)))
-    client = await scene.call(http(packed, b"Content-Encoding: " + coding))
+    client = await setup.call(http(packed, b"Content-Encoding: " + coding))
     assert client.reply.body == packed
     assert client.reply.header(b"Content-Encoding") == coding
-    assert scene.outcomes == {"tool_error": 1}
+    assert setup.outcomes == {"tool_error": 1}
 
 
 @pytest.mark.parametrize(
@@ -233,14 +233,14 @@ async def test_a_compressed_reply_stays_compressed_and_is_understood(
 async def test_a_compressed_request_passes_as_it_came_and_is_read(
     coding: bytes, pack: Callable[[bytes], bytes]
 ) -> None:
-    scene = Scene()
+    setup = Setup()
     packed = pack(encoded(request(1, "tools/call", name="x")))
-    client = await scene.post(packed, (b"Content-Encoding", coding))
-    assert scene.connections[0].sent.endswith(packed)
-    scene.say(http(result(1, isError=True)))
+    client = await setup.post(packed, (b"Content-Encoding", coding))
+    assert setup.connections[0].sent.endswith(packed)
+    setup.say(http(result(1, isError=True)))
     assert client.reply.json == result(1, isError=True)
-    assert scene.outcomes == {"tool_error": 1}
-    assert scene.unparsed("encoded") == 0
+    assert setup.outcomes == {"tool_error": 1}
+    assert setup.unparsed("encoded") == 0
 
 
 @pytest.mark.parametrize(
@@ -258,23 +258,23 @@ async def test_a_compressed_request_passes_as_it_came_and_is_read(
 async def test_a_request_that_cannot_be_read_has_one_outcome_too(
     reply: bytes, outcome: str
 ) -> None:
-    scene = Scene()
-    await scene.post(b"packed", (b"Content-Encoding", b"br"))
-    assert scene.books.in_flight == 1
-    scene.say(reply)
+    setup = Setup()
+    await setup.post(b"packed", (b"Content-Encoding", b"br"))
+    assert setup.telemetry.in_flight == 1
+    setup.say(reply)
     await settle()
-    assert scene.outcomes == {outcome: 1}
-    assert scene.unparsed("encoded") == 1
-    assert scene.unparsed("unmatched_reply") == 0
+    assert setup.outcomes == {outcome: 1}
+    assert setup.unparsed("encoded") == 1
+    assert setup.unparsed("unmatched_reply") == 0
 
 
 @on_fake_time
 async def test_a_chunked_request_goes_up_with_its_length() -> None:
-    scene = Scene()
+    setup = Setup()
     body = encoded(request(1))
     head = b"POST /files/mcp HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-    await scene.send(head + chunk(body[:5]) + chunk(body[5:]) + END)
-    sent = bytes(scene.connections[0].sent)
+    await setup.send(head + chunk(body[:5]) + chunk(body[5:]) + END)
+    sent = bytes(setup.connections[0].sent)
     assert b"Content-Length: %d\r\n" % len(body) in sent
     assert b"chunked" not in sent
     assert sent.endswith(b"\r\n\r\n" + body)
@@ -282,35 +282,35 @@ async def test_a_chunked_request_goes_up_with_its_length() -> None:
 
 @on_fake_time
 async def test_a_body_without_length_ends_with_the_servers_connection() -> None:
-    scene = Scene()
-    client = await scene.call(b"HTTP/1.1 200 OK\r\n\r\n" + encoded(result(1)))
+    setup = Setup()
+    client = await setup.call(b"HTTP/1.1 200 OK\r\n\r\n" + encoded(result(1)))
     assert not client.reply.is_complete
-    scene.connections[0].end()
+    setup.connections[0].end()
     await settle()
     assert client.reply.json == result(1)
     assert client.reply.is_complete
-    assert scene.outcomes == {"ok": 1}
+    assert setup.outcomes == {"ok": 1}
 
 
 @on_fake_time
 async def test_a_larger_reply_than_is_kept_passes_whole_and_is_counted() -> None:
-    scene = Scene(observed_bytes=1000)
+    setup = Setup(observed_bytes=1000)
     large = result(1, text="x" * 5000, isError=True)
-    client = await scene.call(http(large))
+    client = await setup.call(http(large))
     assert client.reply.json == large
-    assert scene.unparsed("too_large") == 1
-    assert scene.outcomes == {"ok": 1}
-    assert scene.books.events.losses == []
+    assert setup.unparsed("too_large") == 1
+    assert setup.outcomes == {"ok": 1}
+    assert setup.telemetry.events.losses == []
 
 
 @on_fake_time
 async def test_a_body_that_is_on_its_way_is_held_once() -> None:
-    scene = Scene()
-    client = await scene.post(request(1, "tools/call", text="x" * 5000))
-    assert b"x" * 5000 in scene.connections[0].sent
-    (relay,) = scene.upstream._relays
+    setup = Setup()
+    client = await setup.post(request(1, "tools/call", text="x" * 5000))
+    assert b"x" * 5000 in setup.connections[0].sent
+    (relay,) = setup.upstream._relays
     assert relay._request.body == b""  # the server's connection has it
-    scene.say(http(result(1)))
+    setup.say(http(result(1)))
     assert client.reply.json == result(1)
 
 
@@ -319,14 +319,14 @@ async def test_a_body_that_is_on_its_way_is_held_once() -> None:
 @pytest.mark.parametrize("kind", [b"X-Kind: JSON", STREAM, b"Content-Encoding: gzip"])
 @on_fake_time
 async def test_a_reply_in_pieces_is_free_as_soon_as_it_has_ended(kind: bytes, end: str) -> None:
-    scene = Scene(timeout=1.0)
-    client = await scene.call(http(b" " * 5000, kind, length=False))
-    relays = [weakref.ref(relay) for relay in scene.upstream._relays]
+    setup = Setup(timeout=1.0)
+    client = await setup.call(http(b" " * 5000, kind, length=False))
+    relays = [weakref.ref(relay) for relay in setup.upstream._relays]
     assert len(relays) == 1
     if end == "whole":
-        scene.say(END)
+        setup.say(END)
     elif end == "lost":
-        scene.connections[0].lose(None)
+        setup.connections[0].lose(None)
     elif end == "overdue":
         await asyncio.sleep(2)
     else:
@@ -337,44 +337,44 @@ async def test_a_reply_in_pieces_is_free_as_soon_as_it_has_ended(kind: bytes, en
 
 @on_fake_time
 async def test_a_larger_event_than_is_kept_passes_whole_and_is_counted() -> None:
-    scene = Scene(observed_bytes=1000)
+    setup = Setup(observed_bytes=1000)
     large = event(notification("notifications/message", text="x" * 5000))
-    client = await scene.call(http(large + event(result(1)), STREAM, length=False) + END)
+    client = await setup.call(http(large + event(result(1)), STREAM, length=False) + END)
     assert client.reply.body == large + event(result(1))
-    assert scene.unparsed("too_large") == 1
-    assert scene.outcomes == {"ok": 1}
+    assert setup.unparsed("too_large") == 1
+    assert setup.outcomes == {"ok": 1}
 
 
 @on_fake_time
 async def test_bytes_are_counted_in_both_directions() -> None:
-    scene = Scene()
+    setup = Setup()
     body = encoded(request(1))
-    await scene.post(body)
-    scene.say(http(result(1)))
+    await setup.post(body)
+    setup.say(http(result(1)))
     count = "mcp_message_bytes_total"
-    assert scene.books.value(count, direction="to_server") == len(body)
-    assert scene.books.value(count, direction="to_client") == len(encoded(result(1)))
+    assert setup.telemetry.value(count, direction="to_server") == len(body)
+    assert setup.telemetry.value(count, direction="to_client") == len(encoded(result(1)))
 
 
 @on_fake_time
 async def test_the_pace_of_the_client_is_that_of_the_server() -> None:
-    scene = Scene()
-    client = await scene.call(http(b"x", length=False))
+    setup = Setup()
+    client = await setup.call(http(b"x", length=False))
     client.connection.pause_writing()
-    assert scene.connections[0].is_paused
+    assert setup.connections[0].is_paused
     client.connection.resume_writing()
-    assert not scene.connections[0].is_paused
+    assert not setup.connections[0].is_paused
 
 
 @on_fake_time
 async def test_the_time_inside_the_exporter_is_observed_once_a_request() -> None:
-    scene = Scene()
-    await scene.post([request(1), request(2)])
-    scene.say(http([result(1), result(2)]))
-    await scene.post(notification("notifications/initialized"))
-    scene.say(http(status=b"202 Accepted"))
+    setup = Setup()
+    await setup.post([request(1), request(2)])
+    setup.say(http([result(1), result(2)]))
+    await setup.post(notification("notifications/initialized"))
+    setup.say(http(status=b"202 Accepted"))
     overhead = "mcp_exporter_relay_overhead_seconds_count"
-    assert scene.books.own(overhead, transport="http") == 1
+    assert setup.telemetry.own(overhead, transport="http") == 1
 
 
 # Outcomes
@@ -420,70 +420,70 @@ async def test_the_time_inside_the_exporter_is_observed_once_a_request() -> None
 )
 @on_fake_time
 async def test_a_reply_decides_the_outcome(reply: bytes, outcome: str) -> None:
-    scene = Scene()
-    client = await scene.call(reply)
+    setup = Setup()
+    client = await setup.call(reply)
     assert client.reply.is_complete
     (sent,) = parse_replies(reply)
     assert (client.reply.status, client.reply.body) == (sent.status, sent.body)
-    assert scene.outcomes == {outcome: 1}
-    assert scene.books.total("mcp_tool_calls_total") == 1
+    assert setup.outcomes == {outcome: 1}
+    assert setup.telemetry.total("mcp_tool_calls_total") == 1
 
 
 @on_fake_time
 async def test_a_redirect_is_passed_on_and_not_followed() -> None:
-    scene = Scene()
-    client = await scene.call(http(b"", b"Location: http://elsewhere/", status=b"307 Moved"))
+    setup = Setup()
+    client = await setup.call(http(b"", b"Location: http://elsewhere/", status=b"307 Moved"))
     assert client.reply.header(b"Location") == b"http://elsewhere/"
-    assert len(scene.connections) == 1
+    assert len(setup.connections) == 1
 
 
 @on_fake_time
 async def test_an_error_code_is_counted_whatever_the_http_status() -> None:
-    scene = Scene()
-    await scene.call(http(error(None, -32602), status=b"400 Bad Request"))
+    setup = Setup()
+    await setup.call(http(error(None, -32602), status=b"400 Bad Request"))
     errors = "mcp_protocol_errors_total"
-    assert scene.books.value(errors, method="tools/call", code="-32602") == 1
+    assert setup.telemetry.value(errors, method="tools/call", code="-32602") == 1
 
 
 @on_fake_time
 async def test_a_refusal_answers_every_request_of_a_batch() -> None:
-    scene = Scene()
-    await scene.post([request(1), notification("x"), request(2)])
-    scene.say(http(error(None), status=b"400 Bad Request"))
-    assert scene.outcomes == {"protocol_error": 2}
+    setup = Setup()
+    await setup.post([request(1), notification("x"), request(2)])
+    setup.say(http(error(None), status=b"400 Bad Request"))
+    assert setup.outcomes == {"protocol_error": 2}
 
 
 @on_fake_time
 async def test_a_server_that_cannot_be_reached_is_a_502() -> None:
-    scene = Scene()
-    scene.refusal = ConnectionRefusedError(111, "Connection refused")
-    client = await scene.post(request("seven"))
+    setup = Setup()
+    setup.refusal = ConnectionRefusedError(111, "Connection refused")
+    client = await setup.post(request("seven"))
     assert client.reply.status == 502
     assert client.reply.json["id"] == "seven"
     assert client.reply.json["error"]["code"] == -32000
     assert "'files' cannot be reached" in client.reply.json["error"]["message"]
-    assert scene.outcomes == {"upstream_error": 1}
-    assert len(scene.books.events.losses) == 1
+    assert setup.outcomes == {"upstream_error": 1}
+    assert len(setup.telemetry.events.losses) == 1
 
 
 @on_fake_time
 async def test_a_batch_that_cannot_be_delivered_is_answered_whole() -> None:
-    scene = Scene()
-    scene.refusal = ConnectionRefusedError(111, "Connection refused")
-    client = await scene.post([request(1), request("1"), notification("x")])
+    setup = Setup()
+    setup.refusal = ConnectionRefusedError(111, "Connection refused")
+    client = await setup.post([request(1), request("1"), notification("x")])
     assert client.reply.status == 502
     assert [reply["id"] for reply in client.reply.json] == [1, "1"]
-    assert scene.outcomes == {"upstream_error": 2}
+    assert setup.outcomes == {"upstream_error": 2}
 
 
 @on_fake_time
 async def test_a_notification_that_cannot_be_delivered_is_answered_without_id() -> None:
-    scene = Scene()
-    scene.refusal = ConnectionRefusedError(111, "Connection refused")
-    client = await scene.post(notification("notifications/initialized"))
+    setup = Setup()
+    setup.refusal = ConnectionRefusedError(111, "Connection refused")
+    client = await setup.post(notification("notifications/initialized"))
     assert client.reply.status == 502
     assert client.reply.json["id"] is None
-    assert scene.outcomes == {}
+    assert setup.outcomes == {}
 
 
 @pytest.mark.parametrize(
@@ -492,26 +492,26 @@ async def test_a_notification_that_cannot_be_delivered_is_answered_without_id() 
 )
 @on_fake_time
 async def test_a_server_that_is_lost_before_its_reply_is_a_502(head: bytes) -> None:
-    scene = Scene()
-    client = await scene.post(request(1))
+    setup = Setup()
+    client = await setup.post(request(1))
     if head:
-        scene.say(head)
-    scene.connections[0].lose(ConnectionResetError())
+        setup.say(head)
+    setup.connections[0].lose(ConnectionResetError())
     await settle()
     assert client.reply.status == 502
     assert client.reply.is_complete
-    assert scene.outcomes == {"upstream_error": 1}
+    assert setup.outcomes == {"upstream_error": 1}
 
 
 @on_fake_time
 async def test_a_reply_that_is_cut_off_is_cut_off_for_the_client_too() -> None:
-    scene = Scene()
-    client = await scene.call(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b'{"id":1')
-    scene.connections[0].end()
+    setup = Setup()
+    client = await setup.call(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b'{"id":1')
+    setup.connections[0].end()
     await settle()
     assert not client.reply.is_complete
     assert client.is_aborted
-    assert scene.outcomes == {"upstream_error": 1}
+    assert setup.outcomes == {"upstream_error": 1}
 
 
 @pytest.mark.parametrize(
@@ -519,120 +519,122 @@ async def test_a_reply_that_is_cut_off_is_cut_off_for_the_client_too() -> None:
 )
 @on_fake_time
 async def test_a_stream_that_is_cut_off_ends_with_an_error_for_what_waits(partial: bytes) -> None:
-    scene = Scene()
-    client = await scene.call(http(partial, STREAM, length=False))
-    scene.connections[0].lose(ConnectionResetError())
+    setup = Setup()
+    client = await setup.call(http(partial, STREAM, length=False))
+    setup.connections[0].lose(ConnectionResetError())
     await settle()
     assert client.reply.is_complete
     assert client.reply.body.startswith(partial + b"\n\nevent: message\ndata: {")
     last = client.reply.body.rpartition(b"data: ")[2]
     assert b'"id": 1' in last
     assert b"-32000" in last
-    assert scene.outcomes == {"upstream_error": 1}
+    assert setup.outcomes == {"upstream_error": 1}
 
 
 @on_fake_time
 async def test_a_stream_that_is_cut_off_answers_only_what_still_waits() -> None:
-    scene = Scene()
-    client = await scene.post([request(1), request(2), request(3)])
-    scene.say(http(event(result(2)), STREAM, length=False))
-    scene.connections[0].lose(None)
+    setup = Setup()
+    client = await setup.post([request(1), request(2), request(3)])
+    setup.say(http(event(result(2)), STREAM, length=False))
+    setup.connections[0].lose(None)
     await settle()
     assert [each["id"] for each in client.events] == [2, 1, 3]
-    assert scene.outcomes == {"ok": 1, "upstream_error": 2}
+    assert setup.outcomes == {"ok": 1, "upstream_error": 2}
 
 
 @on_fake_time
 async def test_a_stream_that_is_cut_off_after_its_reply_answers_nothing_twice() -> None:
-    scene = Scene()
-    client = await scene.call(http(event(result(1)), STREAM, length=False))
-    scene.connections[0].lose(ConnectionResetError())
+    setup = Setup()
+    client = await setup.call(http(event(result(1)), STREAM, length=False))
+    setup.connections[0].lose(ConnectionResetError())
     await settle()
     assert client.events == [result(1)]
-    assert scene.outcomes == {"ok": 1}
-    assert scene.books.events.losses == []
+    assert setup.outcomes == {"ok": 1}
+    assert setup.telemetry.events.losses == []
 
 
 @on_fake_time
 async def test_nothing_is_added_to_a_compressed_stream_that_is_cut_off() -> None:
-    scene = Scene()
+    setup = Setup()
     packed = zlib.compressobj(wbits=31)
     text = packed.compress(b": ping\n\n") + packed.flush(zlib.Z_SYNC_FLUSH)
-    client = await scene.call(http(text, STREAM, b"Content-Encoding: gzip", length=False))
-    scene.connections[0].lose(None)
+    client = await setup.call(http(text, STREAM, b"Content-Encoding: gzip", length=False))
+    setup.connections[0].lose(None)
     await settle()
     assert client.reply.body == text
     assert client.is_aborted
-    assert scene.outcomes == {"upstream_error": 1}
+    assert setup.outcomes == {"upstream_error": 1}
 
 
 @on_fake_time
 async def test_an_overdue_request_is_a_504() -> None:
-    scene = Scene(timeout=30)
-    client = await scene.post(request(1))
+    setup = Setup(timeout=30)
+    client = await setup.post(request(1))
     await asyncio.sleep(31)
     assert client.reply.status == 504
     assert client.reply.json["id"] == 1
     assert client.reply.json["error"]["code"] == -32001
     assert "did not reply within 30 s" in client.reply.json["error"]["message"]
-    assert scene.connections[0].is_aborted
-    assert scene.outcomes == {"timeout": 1}
+    assert setup.connections[0].is_aborted
+    assert setup.outcomes == {"timeout": 1}
 
 
 @on_fake_time
 async def test_what_the_deadline_ends_took_no_longer_however_late_the_timer_is() -> None:
-    scene = Scene(timeout=30)
-    await scene.post(request(1))
+    setup = Setup(timeout=30)
+    await setup.post(request(1))
     await settle()
     virtual_loop().clock.advance(30.4)
     await settle()
-    assert scene.outcomes == {"timeout": 1}
+    assert setup.outcomes == {"timeout": 1}
     labels = {"method": "ping", "outcome": "timeout"}
-    assert scene.books.value("mcp_request_duration_seconds_bucket", **labels, le="30.0") == 1
+    assert setup.telemetry.value("mcp_request_duration_seconds_bucket", **labels, le="30.0") == 1
 
 
 @on_fake_time
 async def test_an_overdue_stream_ends_with_an_error() -> None:
-    scene = Scene(timeout=30)
-    client = await scene.call(http(event(notification("x")), STREAM, length=False))
+    setup = Setup(timeout=30)
+    client = await setup.call(http(event(notification("x")), STREAM, length=False))
     await asyncio.sleep(31)
     assert client.events[-1]["id"] == 1
     assert client.events[-1]["error"]["code"] == -32001
     assert client.reply.is_complete
-    assert scene.outcomes == {"timeout": 1}
+    assert setup.outcomes == {"timeout": 1}
 
 
 @on_fake_time
 async def test_a_server_that_cannot_be_connected_to_in_time_is_overdue() -> None:
-    scene = Scene(timeout=3)
-    scene.delay = 100
-    client = await scene.post(request(1))
+    setup = Setup(timeout=3)
+    setup.delay = 100
+    client = await setup.post(request(1))
     await asyncio.sleep(4)
     assert client.reply.status == 504
-    assert scene.outcomes == {"timeout": 1}
+    assert setup.outcomes == {"timeout": 1}
     await asyncio.sleep(100)
-    assert scene.connections == []
+    assert setup.connections == []
 
 
 @on_fake_time
 async def test_without_timeout_a_request_waits() -> None:
-    scene = Scene(timeout=0)
-    client = await scene.post(request(1))
+    setup = Setup(timeout=0)
+    client = await setup.post(request(1))
     await asyncio.sleep(50_000)
-    scene.say(http(result(1)))
+    setup.say(http(result(1)))
     assert client.reply.json == result(1)
-    await scene.upstream.close()
+    await setup.upstream.close()
 
 
 @pytest.mark.parametrize("status", [b"301 Moved", b"307 Temporary Redirect", b"308 Moved"])
 @on_fake_time
 async def test_a_redirect_passes_as_it_is_and_says_what_to_do(status: bytes) -> None:
-    scene = Scene()
-    client = await scene.call(http(b"", b"Location: http://up:8000/mcp/", status=status))
+    setup = Setup()
+    client = await setup.call(http(b"", b"Location: http://up:8000/mcp/", status=status))
     assert client.reply.status == int(status[:3])
     assert client.reply.header(b"Location") == b"http://up:8000/mcp/"
-    assert scene.outcomes == {"upstream_error": 1}
-    assert scene.books.events.losses == ["redirects to http://up:8000/mcp/; write that as the url"]
+    assert setup.outcomes == {"upstream_error": 1}
+    assert setup.telemetry.events.losses == [
+        "redirects to http://up:8000/mcp/; write that as the url"
+    ]
 
 
 DURATION = "mcp_request_duration_seconds_sum"
@@ -645,43 +647,43 @@ def progress(token: object) -> bytes:
 @pytest.mark.parametrize(("total", "seconds"), [(100.0, 100), (0.0, 130)])
 @on_fake_time
 async def test_progress_keeps_a_request_alive_up_to_the_total(total: float, seconds: int) -> None:
-    scene = Scene(timeout=30, total=total)
-    client = await scene.post(request(1, _meta={"progressToken": "p"}))
-    scene.say(
+    setup = Setup(timeout=30, total=total)
+    client = await setup.post(request(1, _meta={"progressToken": "p"}))
+    setup.say(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
     for _ in range(5):
         await asyncio.sleep(20)
-        scene.say(progress("p"))
+        setup.say(progress("p"))
     await asyncio.sleep(seconds - 100 + 1)
-    assert scene.outcomes == {"timeout": 1}
-    assert scene.books.value(DURATION, method="ping", outcome="timeout") == seconds
+    assert setup.outcomes == {"timeout": 1}
+    assert setup.telemetry.value(DURATION, method="ping", outcome="timeout") == seconds
     assert "reported progress for 30 s" in client.reply.events[-1]["error"]["message"]
-    await scene.upstream.close()
+    await setup.upstream.close()
 
 
 @pytest.mark.parametrize(("total", "token"), [(None, "p"), (100.0, "other"), (100.0, 5)])
 @on_fake_time
 async def test_other_progress_does_not(total: float | None, token: object) -> None:
-    scene = Scene(timeout=30, total=total)
-    await scene.post(request(1, _meta={"progressToken": "p"}))
-    scene.say(
+    setup = Setup(timeout=30, total=total)
+    await setup.post(request(1, _meta={"progressToken": "p"}))
+    setup.say(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
     await asyncio.sleep(20)
-    scene.say(progress(token))
+    setup.say(progress(token))
     await asyncio.sleep(11)
-    assert scene.outcomes == {"timeout": 1}
-    await scene.upstream.close()
+    assert setup.outcomes == {"timeout": 1}
+    await setup.upstream.close()
 
 
 @on_fake_time
 async def test_a_subscription_and_a_get_stream_have_no_deadline() -> None:
-    scene = Scene(timeout=30)
-    clients = [await scene.post(request(1, "subscriptions/listen"), MODERN), await scene.get()]
+    setup = Setup(timeout=30)
+    clients = [await setup.post(request(1, "subscriptions/listen"), MODERN), await setup.get()]
     await asyncio.sleep(1000)
     assert all(client.sent == b"" for client in clients)
-    await scene.upstream.close()
+    await setup.upstream.close()
 
 
 @pytest.mark.parametrize(
@@ -693,35 +695,35 @@ async def test_a_subscription_and_a_get_stream_have_no_deadline() -> None:
 async def test_a_modern_client_that_closes_its_stream_cancels(
     headers: list[tuple[bytes, bytes]], params: dict[str, Any]
 ) -> None:
-    scene = Scene()
-    client = await scene.post(request(1, **params), *headers)
+    setup = Setup()
+    client = await setup.post(request(1, **params), *headers)
     client.lose(None)
     await settle()
-    assert scene.connections[0].is_aborted
-    assert scene.outcomes == {"cancelled": 1}
+    assert setup.connections[0].is_aborted
+    assert setup.outcomes == {"cancelled": 1}
 
 
 @pytest.mark.parametrize("headers", [[], [LEGACY]])
 @on_fake_time
 async def test_an_older_client_that_leaves_is_gone(headers: list[tuple[bytes, bytes]]) -> None:
-    scene = Scene()
-    client = await scene.post(request(1), *headers)
+    setup = Setup()
+    client = await setup.post(request(1), *headers)
     client.lose(None)
     await settle()
-    assert scene.connections[0].is_aborted
-    assert scene.outcomes == {"client_gone": 1}
+    assert setup.connections[0].is_aborted
+    assert setup.outcomes == {"client_gone": 1}
 
 
 @on_fake_time
 async def test_a_request_is_cancelled_by_its_notification() -> None:
-    scene = Scene()
-    await scene.open()
-    await scene.post(request(1), SESSION)
-    await scene.post(notification("notifications/cancelled", requestId=1), SESSION)
-    scene.say(http(status=b"202 Accepted"))
-    assert scene.outcomes == {"ok": 1, "cancelled": 1}
-    scene.say(http(b"", STREAM, length=False) + END, 0)
-    assert scene.outcomes == {"ok": 1, "cancelled": 1}
+    setup = Setup()
+    await setup.open()
+    await setup.post(request(1), SESSION)
+    await setup.post(notification("notifications/cancelled", requestId=1), SESSION)
+    setup.say(http(status=b"202 Accepted"))
+    assert setup.outcomes == {"ok": 1, "cancelled": 1}
+    setup.say(http(b"", STREAM, length=False) + END, 0)
+    assert setup.outcomes == {"ok": 1, "cancelled": 1}
 
 
 # Sessions
@@ -729,156 +731,156 @@ async def test_a_request_is_cancelled_by_its_notification() -> None:
 
 @on_fake_time
 async def test_a_session_lives_from_initialize_to_delete() -> None:
-    scene = Scene()
-    await scene.open()
-    assert scene.books.value("mcp_sessions") == 1
+    setup = Setup()
+    await setup.open()
+    assert setup.telemetry.value("mcp_sessions") == 1
     labels = {"client": "inspector", "protocol_version": "_other"}
-    assert scene.books.value("mcp_sessions_started_total", **labels) == 1
-    client = await scene.get(SESSION, method=b"DELETE")
-    scene.say(http(status=b"204 No Content", length=True).replace(b"Content-Length: 0\r\n", b""))
+    assert setup.telemetry.value("mcp_sessions_started_total", **labels) == 1
+    client = await setup.get(SESSION, method=b"DELETE")
+    setup.say(http(status=b"204 No Content", length=True).replace(b"Content-Length: 0\r\n", b""))
     assert client.reply.status == 204
-    assert scene.books.value("mcp_sessions") == 0
+    assert setup.telemetry.value("mcp_sessions") == 0
 
 
 @pytest.mark.parametrize("status", [b"405 Method Not Allowed", b"500 Oops"])
 @on_fake_time
 async def test_a_delete_that_is_refused_ends_nothing(status: bytes) -> None:
-    scene = Scene()
-    await scene.open()
-    await scene.get(SESSION, method=b"DELETE")
-    scene.say(http(status=status))
-    assert scene.books.value("mcp_sessions") == 1
+    setup = Setup()
+    await setup.open()
+    await setup.get(SESSION, method=b"DELETE")
+    setup.say(http(status=status))
+    assert setup.telemetry.value("mcp_sessions") == 1
 
 
 @on_fake_time
 async def test_a_404_ends_its_session() -> None:
-    scene = Scene()
-    await scene.open()
-    await scene.post(request(1), SESSION)
-    scene.say(http(error(1, -32600), status=b"404 Not Found"))
-    assert scene.books.value("mcp_sessions") == 0
-    assert scene.outcomes == {"ok": 1, "protocol_error": 1}
+    setup = Setup()
+    await setup.open()
+    await setup.post(request(1), SESSION)
+    setup.say(http(error(1, -32600), status=b"404 Not Found"))
+    assert setup.telemetry.value("mcp_sessions") == 0
+    assert setup.outcomes == {"ok": 1, "protocol_error": 1}
 
 
 @on_fake_time
 async def test_a_404_without_a_session_ends_none() -> None:
-    scene = Scene()
-    await scene.open()
-    await scene.post(request(1), MODERN)
-    scene.say(http(error(1, -32601), status=b"404 Not Found"))
-    assert scene.books.value("mcp_sessions") == 1
+    setup = Setup()
+    await setup.open()
+    await setup.post(request(1), MODERN)
+    setup.say(http(error(1, -32601), status=b"404 Not Found"))
+    assert setup.telemetry.value("mcp_sessions") == 1
 
 
 @on_fake_time
 async def test_a_refused_initialize_opens_no_session() -> None:
-    scene = Scene()
-    await scene.post(request(0, "initialize"))
-    scene.say(http(error(0), b"Mcp-Session-Id: s1", status=b"400 Bad Request"))
-    assert scene.books.value("mcp_sessions") == 0
+    setup = Setup()
+    await setup.post(request(0, "initialize"))
+    setup.say(http(error(0), b"Mcp-Session-Id: s1", status=b"400 Bad Request"))
+    assert setup.telemetry.value("mcp_sessions") == 0
 
 
 @on_fake_time
 async def test_a_session_that_is_older_than_the_exporter_turns_up() -> None:
-    scene = Scene()
-    await scene.post(request(1), SESSION)
-    assert scene.books.value("mcp_sessions") == 0
-    scene.say(http(result(1)))
-    assert scene.books.value("mcp_sessions") == 1
+    setup = Setup()
+    await setup.post(request(1), SESSION)
+    assert setup.telemetry.value("mcp_sessions") == 0
+    setup.say(http(result(1)))
+    assert setup.telemetry.value("mcp_sessions") == 1
 
 
 @on_fake_time
 async def test_a_request_of_the_server_is_answered_by_a_post_of_the_session() -> None:
-    scene = Scene()
-    await scene.open()
-    await scene.post(request(1, "tools/call", name="x"), SESSION)
-    scene.say(http(event(request(1, "sampling/createMessage")), STREAM, length=False))
-    await scene.post(result(1, role="assistant"), SESSION)
-    scene.say(http(status=b"202 Accepted"))
-    assert scene.books.outcomes("mcp_server_requests_total") == {"ok": 1}
-    scene.say(chunk(event(result(1))) + END, 0)
-    assert scene.outcomes == {"ok": 2}
-    assert not scene.unparsed("unmatched_reply")
+    setup = Setup()
+    await setup.open()
+    await setup.post(request(1, "tools/call", name="x"), SESSION)
+    setup.say(http(event(request(1, "sampling/createMessage")), STREAM, length=False))
+    await setup.post(result(1, role="assistant"), SESSION)
+    setup.say(http(status=b"202 Accepted"))
+    assert setup.telemetry.outcomes("mcp_server_requests_total") == {"ok": 1}
+    setup.say(chunk(event(result(1))) + END, 0)
+    assert setup.outcomes == {"ok": 2}
+    assert not setup.unparsed("unmatched_reply")
 
 
 @on_fake_time
 async def test_a_resumable_reply_may_come_on_another_stream() -> None:
-    scene = Scene()
-    await scene.open()
-    await scene.post(request(1, "tools/call", name="x"), SESSION)
-    scene.say(http(b"id: 1\ndata: \n\n", STREAM, length=False) + END)
-    assert scene.books.in_flight == 1
-    client = await scene.get(SESSION, (b"Last-Event-ID", b"1"))
-    assert b"Last-Event-ID: 1\r\n" in scene.connections[-1].sent
-    scene.say(http(event(result(1), "2"), STREAM, length=False))
+    setup = Setup()
+    await setup.open()
+    await setup.post(request(1, "tools/call", name="x"), SESSION)
+    setup.say(http(b"id: 1\ndata: \n\n", STREAM, length=False) + END)
+    assert setup.telemetry.in_flight == 1
+    client = await setup.get(SESSION, (b"Last-Event-ID", b"1"))
+    assert b"Last-Event-ID: 1\r\n" in setup.connections[-1].sent
+    setup.say(http(event(result(1), "2"), STREAM, length=False))
     assert client.events == [result(1)]
-    assert scene.outcomes == {"ok": 2}
+    assert setup.outcomes == {"ok": 2}
 
 
 @pytest.mark.parametrize("how", ["client leaves", "server is lost", "stream ends"])
 @on_fake_time
 async def test_a_resumable_reply_that_never_comes_is_overdue(how: str) -> None:
-    scene = Scene(timeout=30)
-    await scene.open()
-    client = await scene.post(request(1), SESSION)
-    scene.say(http(b"id: 1\ndata: \n\n", STREAM, length=False))
+    setup = Setup(timeout=30)
+    await setup.open()
+    client = await setup.post(request(1), SESSION)
+    setup.say(http(b"id: 1\ndata: \n\n", STREAM, length=False))
     if how == "client leaves":
         client.lose(None)
     elif how == "server is lost":
-        scene.connections[-1].lose(ConnectionResetError())
+        setup.connections[-1].lose(ConnectionResetError())
     else:
-        scene.say(END)
+        setup.say(END)
     await settle()
-    assert scene.books.in_flight == 1
+    assert setup.telemetry.in_flight == 1
     assert b"error" not in client.reply.body
     await asyncio.sleep(40)
-    assert scene.outcomes == {"ok": 1, "timeout": 1}
+    assert setup.outcomes == {"ok": 1, "timeout": 1}
 
 
 @on_fake_time
 async def test_events_with_ids_promise_nothing_without_a_session() -> None:
-    scene = Scene()
-    await scene.call(http(b"id: 1\ndata: \n\n", STREAM, length=False) + END)
-    assert scene.outcomes == {"upstream_error": 1}
+    setup = Setup()
+    await setup.call(http(b"id: 1\ndata: \n\n", STREAM, length=False) + END)
+    assert setup.outcomes == {"upstream_error": 1}
 
 
 @on_fake_time
 async def test_two_requests_of_an_unknown_session_leave_nothing_waiting() -> None:
-    scene = Scene(timeout=30)
+    setup = Setup(timeout=30)
     for number in (1, 2):
-        await scene.post(request(number), SESSION)
+        await setup.post(request(number), SESSION)
     for number in (0, 1):
-        scene.say(http(b"id: 1\ndata: \n\n", STREAM, length=False) + END, number)
+        setup.say(http(b"id: 1\ndata: \n\n", STREAM, length=False) + END, number)
     await asyncio.sleep(40)
-    assert sum(scene.outcomes.values()) == 2
-    assert scene.books.value("mcp_sessions") == 1
+    assert sum(setup.outcomes.values()) == 2
+    assert setup.telemetry.value("mcp_sessions") == 1
 
 
 @on_fake_time
 async def test_the_end_of_a_session_ends_what_waits_in_it() -> None:
-    scene = Scene()
-    await scene.open()
-    client = await scene.post(request(1), SESSION)
-    scene.say(http(b"id: 1\ndata: \n\n", STREAM, length=False))
-    await scene.get(SESSION, method=b"DELETE")
-    scene.say(http(status=b"200 OK"))
-    assert scene.outcomes == {"ok": 1, "client_gone": 1}
-    scene.say(chunk(event(result(1))) + END, 0)
+    setup = Setup()
+    await setup.open()
+    client = await setup.post(request(1), SESSION)
+    setup.say(http(b"id: 1\ndata: \n\n", STREAM, length=False))
+    await setup.get(SESSION, method=b"DELETE")
+    setup.say(http(status=b"200 OK"))
+    assert setup.outcomes == {"ok": 1, "client_gone": 1}
+    setup.say(chunk(event(result(1))) + END, 0)
     assert client.events == [result(1)]
-    assert scene.outcomes == {"ok": 1, "client_gone": 1}
+    assert setup.outcomes == {"ok": 1, "client_gone": 1}
 
 
 @on_fake_time
 async def test_an_idle_session_is_over_but_never_while_a_stream_is_open() -> None:
-    scene = Scene()
-    await scene.open()
-    client = await scene.get(SESSION)
-    scene.say(http(b"", STREAM, length=False))
+    setup = Setup()
+    await setup.open()
+    client = await setup.get(SESSION)
+    setup.say(http(b"", STREAM, length=False))
     await asyncio.sleep(4000)
-    assert scene.books.value("mcp_sessions") == 1
+    assert setup.telemetry.value("mcp_sessions") == 1
     client.lose(None)
     await asyncio.sleep(1810)
-    assert scene.books.value("mcp_sessions") == 0
-    await scene.upstream.close()
+    assert setup.telemetry.value("mcp_sessions") == 0
+    await setup.upstream.close()
 
 
 # Health
@@ -898,17 +900,20 @@ async def test_an_idle_session_is_over_but_never_while_a_stream_is_open() -> Non
 )
 @on_fake_time
 async def test_a_reply_says_something_of_the_health(reply: bytes, alive: int, lost: int) -> None:
-    scene = Scene()
-    await scene.call(reply)
-    assert (scene.books.events.signs_of_life, len(scene.books.events.losses)) == (alive, lost)
+    setup = Setup()
+    await setup.call(reply)
+    assert (setup.telemetry.events.signs_of_life, len(setup.telemetry.events.losses)) == (
+        alive,
+        lost,
+    )
 
 
 @on_fake_time
 async def test_a_client_that_leaves_says_nothing_of_the_health() -> None:
-    scene = Scene()
-    (await scene.post(request(1))).lose(None)
+    setup = Setup()
+    (await setup.post(request(1))).lose(None)
     await settle()
-    assert scene.books.events.losses == []
+    assert setup.telemetry.events.losses == []
 
 
 class Chaos(RuleBasedStateMachine):
@@ -984,11 +989,11 @@ class Chaos(RuleBasedStateMachine):
     @rule(data=st.data())
     def server_is_lost(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(self._open_connections()))
-        self._run(lambda: self.scene.connections[number].lose(ConnectionResetError()))
+        self._run(lambda: self.setup.connections[number].lose(ConnectionResetError()))
 
     @rule(refusal=st.sampled_from([None, ConnectionRefusedError(111, "refused")]))
     def server_goes_or_comes(self, refusal: OSError | None) -> None:
-        self.scene.refusal = refusal
+        self.setup.refusal = refusal
 
     @rule(seconds=st.sampled_from([1.0, 31.0, 61.0]))
     def time_passes(self, seconds: float) -> None:
@@ -996,19 +1001,19 @@ class Chaos(RuleBasedStateMachine):
 
     @invariant()
     def every_request_is_in_flight_or_counted(self) -> None:
-        books = self.scene.books
-        ended = books.outcomes().total()
-        assert ended + int(books.in_flight or 0) + self._listening() == self.sent
-        assert not books.total("mcp_exporter_internal_errors_total")
+        telemetry = self.setup.telemetry
+        ended = telemetry.outcomes().total()
+        assert ended + int(telemetry.in_flight or 0) + self._listening() == self.sent
+        assert not telemetry.total("mcp_exporter_internal_errors_total")
 
     def teardown(self) -> None:
-        self.runner.run(self.scene.upstream.close())
+        self.runner.run(self.setup.upstream.close())
         self._run(lambda: None)
-        assert self.scene.books.in_flight == 0
-        assert self.scene.books.value("mcp_sessions") == 0
-        assert self.scene.books.outcomes().total() == self.sent
-        assert not self.scene.upstream.is_busy
-        assert all(connection.is_closing() for connection in self.scene.connections)
+        assert self.setup.telemetry.in_flight == 0
+        assert self.setup.telemetry.value("mcp_sessions") == 0
+        assert self.setup.telemetry.outcomes().total() == self.sent
+        assert not self.setup.upstream.is_busy
+        assert all(connection.is_closing() for connection in self.setup.connections)
         for client in self.clients:
             assert client.is_closing() or client.reply.is_complete
         loop = self.runner.get_loop()
@@ -1017,27 +1022,27 @@ class Chaos(RuleBasedStateMachine):
         self.stage.__exit__(None, None, None)
 
     async def _open(self) -> None:
-        self.scene = Scene(timeout=30)
+        self.setup = Setup(timeout=30)
 
     def _listening(self) -> int:
-        upstream = self.scene.upstream
+        upstream = self.setup.upstream
         exchanges = {each._exchange for each in upstream._relays}
         exchanges |= {each.exchange for each in upstream.sessions._live.values()}
         return sum(pending.method in UNTIMED for each in exchanges for pending in waiting(each))
 
     def _open_connections(self) -> list[int]:
-        connections: list[FakeTransport] = self.scene.connections
+        connections: list[FakeTransport] = self.setup.connections
         return [number for number, each in enumerate(connections) if not each.is_closing()]
 
     def _say(self, number: int, text: bytes) -> None:
-        connection = self.scene.connections[number]
+        connection = self.setup.connections[number]
         self._run(lambda: connection.protocol.data_received(text))
         if connection.is_closing():
             self.replying.pop(number, None)
 
     def _send(self, text: bytes) -> None:
         async def soon() -> None:
-            self.clients.append(await self.scene.send(text))
+            self.clients.append(await self.setup.send(text))
 
         self.runner.run(soon())
 

@@ -1,11 +1,11 @@
-"""The books of an HTTP server's sessions: when they live, and what waits in them."""
+"""The telemetry of an HTTP server's sessions: when they live, and what waits in them."""
 
 from __future__ import annotations
 
 from exporter.protocol.jsonrpc import Message
 from exporter.relay.http.sessions import HttpSession, HttpSessions
 from exporter.telemetry.exchange import Exchange
-from tests.support.fakes import Books, parsed, request
+from tests.support.fakes import Telemetry, parsed, request
 
 PARAMS = {"protocolVersion": "2025-11-25", "clientInfo": {"name": "inspector"}}
 
@@ -16,19 +16,19 @@ class Sessions:
     def __init__(
         self, timeout: float = 300.0, idle_timeout: float = 1800.0, most: int = 100
     ) -> None:
-        self.books = Books()
-        self.all = HttpSessions(self.books.recorder, timeout, idle_timeout, most)
+        self.telemetry = Telemetry()
+        self.all = HttpSessions(self.telemetry.recorder, timeout, idle_timeout, most)
 
     def open(
         self, name: bytes = b"s", now: float = 0.0, message: Message | None = None
     ) -> HttpSession:
-        session = self.all.open(name, Exchange(self.books.recorder), message, now)
+        session = self.all.open(name, Exchange(self.telemetry.recorder), message, now)
         assert session is not None
         return session
 
     @property
     def live(self) -> float | None:
-        return self.books.value("mcp_sessions")
+        return self.telemetry.value("mcp_sessions")
 
 
 def test_a_session_is_counted_from_its_beginning_to_its_end() -> None:
@@ -37,18 +37,18 @@ def test_a_session_is_counted_from_its_beginning_to_its_end() -> None:
     assert sessions.all.find(b"s", 11.0) is session
     assert sessions.live == 1
     started = "mcp_sessions_started_total"
-    assert sessions.books.value(started, client="inspector", protocol_version="2025-11-25") == 1
+    assert sessions.telemetry.value(started, client="inspector", protocol_version="2025-11-25") == 1
     sessions.all.end(b"s", 70.0)
     assert sessions.all.find(b"s", 71.0) is None
     assert sessions.live == 0
-    assert sessions.books.value("mcp_session_duration_seconds_sum") == 60.0
+    assert sessions.telemetry.value("mcp_session_duration_seconds_sum") == 60.0
 
 
 def test_a_session_that_began_before_the_exporter_is_one_of_an_unknown_client() -> None:
     sessions = Sessions()
     sessions.open()
     labels = {"client": "_other", "protocol_version": "_other"}
-    assert sessions.books.value("mcp_sessions_started_total", **labels) == 1
+    assert sessions.telemetry.value("mcp_sessions_started_total", **labels) == 1
 
 
 def test_the_end_of_a_session_ends_what_waits_in_it() -> None:
@@ -58,8 +58,8 @@ def test_the_end_of_a_session_ends_what_waits_in_it() -> None:
     sessions.all.end(b"s", 2.0)
     sessions.all.end(b"s", 3.0)
     sessions.all.end(b"never", 3.0)
-    assert sessions.books.outcomes() == {"client_gone": 1}
-    assert sessions.books.in_flight == 0
+    assert sessions.telemetry.outcomes() == {"client_gone": 1}
+    assert sessions.telemetry.in_flight == 0
     assert sessions.live == 0
 
 
@@ -89,10 +89,10 @@ def test_a_request_that_nobody_carries_any_more_times_out() -> None:
     session.exchange.begin(parsed(request(1)), 0.0)
     session.exchange.begin(parsed(request("s", "elicitation/create")), 0.0, to_server=False)
     sessions.all.expire(31.0)
-    assert sessions.books.in_flight == 1, "its stream has the first word"
+    assert sessions.telemetry.in_flight == 1, "its stream has the first word"
     sessions.all.expire(40.0)
-    assert sessions.books.outcomes() == {"timeout": 1}
-    assert sessions.books.total("mcp_request_duration_seconds_sum") == 30.0
+    assert sessions.telemetry.outcomes() == {"timeout": 1}
+    assert sessions.telemetry.total("mcp_request_duration_seconds_sum") == 30.0
     assert len(session.exchange) == 1, "a person may take as long as it takes"
 
 
@@ -100,7 +100,7 @@ def test_without_timeout_a_request_waits_for_ever() -> None:
     sessions = Sessions(timeout=0, idle_timeout=0)
     sessions.open().exchange.begin(parsed(request(1)), 0.0)
     sessions.all.expire(1e9)
-    assert sessions.books.in_flight == 1
+    assert sessions.telemetry.in_flight == 1
 
 
 def test_the_end_of_the_exporter_ends_every_session() -> None:
@@ -109,7 +109,7 @@ def test_the_end_of_the_exporter_ends_every_session() -> None:
         sessions.open(name).exchange.begin(parsed(request(1)), 0.0)
     sessions.all.close(5.0)
     assert sessions.live == 0
-    assert sessions.books.outcomes() == {"client_gone": 2}
+    assert sessions.telemetry.outcomes() == {"client_gone": 2}
 
 
 def test_more_sessions_than_the_limit_forget_those_that_are_not_used() -> None:
@@ -133,5 +133,5 @@ def test_sessions_that_are_all_in_use_are_bounded_too() -> None:
 
 def test_a_session_with_a_long_id_is_not_remembered() -> None:
     sessions = Sessions()
-    assert sessions.all.open(b"x" * 257, Exchange(sessions.books.recorder), None, 0.0) is None
+    assert sessions.all.open(b"x" * 257, Exchange(sessions.telemetry.recorder), None, 0.0) is None
     assert len(sessions.all) == 0

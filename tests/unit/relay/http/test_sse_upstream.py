@@ -16,10 +16,10 @@ from exporter.relay.gateway import Gateway
 from exporter.relay.http.sse_upstream import SseUpstream
 from exporter.relay.oauth import OwnUrl
 from tests.support.fakes import (
-    Books,
     Downstream,
     Network,
     Reply,
+    Telemetry,
     encoded,
     notification,
     on_fake_time,
@@ -58,17 +58,17 @@ class Client(Downstream):
         return match[1]
 
 
-class Scene(Network):
+class Setup(Network):
     """A client, the exporter, and an older HTTP server whose part the test plays."""
 
     def __init__(self, timeout: float = 300.0, url: str = "http://up:8000/sse?k=v") -> None:
         super().__init__()
-        self.books = Books()
+        self.telemetry = Telemetry()
         server = Server("files", "sse", url=url, timeout=Timeout(timeout))
         self.upstream = SseUpstream(
-            server, self.books.observer, self.loop, Limits(observed_bytes=10_000), OwnUrl(None)
+            server, self.telemetry.observer, self.loop, Limits(observed_bytes=10_000), OwnUrl(None)
         )
-        self.gateway = Gateway(self.books.metrics)
+        self.gateway = Gateway(self.telemetry.metrics)
         self.gateway.add("files", self.upstream)
 
     async def send(self, text: bytes) -> Client:
@@ -95,27 +95,27 @@ class Scene(Network):
 
     @property
     def outcomes(self) -> dict[str, int]:
-        return dict(self.books.outcomes())
+        return dict(self.telemetry.outcomes())
 
 
 @pytest.mark.parametrize("path", [b"/files/mcp", b"/files/sse"])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 @on_fake_time
 async def test_the_first_event_leads_to_the_exporter(path: bytes, end: bytes) -> None:
-    scene = Scene()
-    stream = await scene.open(path, ENDPOINT.replace(b"\n", end))
-    assert scene.connections[0].sent.startswith(b"GET /sse?k=v HTTP/1.1\r\nHost: up:8000\r\n")
+    setup = Setup()
+    stream = await setup.open(path, ENDPOINT.replace(b"\n", end))
+    assert setup.connections[0].sent.startswith(b"GET /sse?k=v HTTP/1.1\r\nHost: up:8000\r\n")
     text = rb"event: endpoint@data: http://localhost/files/message/[0-9a-f]{32}@@"
     assert re.fullmatch(text.replace(b"@", re.escape(end)), stream.reply.body)
 
 
 @on_fake_time
 async def test_the_first_event_may_come_in_pieces_and_with_others() -> None:
-    scene = Scene()
-    stream = await scene.open(first=b"event: endp")
+    setup = Setup()
+    stream = await setup.open(first=b"event: endp")
     assert stream.reply.body == b""
-    scene.say(chunk(b"oint\ndata: /messages/?session_id=abc\n"))
-    scene.say(chunk(b"\n: ping\n\n") + event(notification("x")))
+    setup.say(chunk(b"oint\ndata: /messages/?session_id=abc\n"))
+    setup.say(chunk(b"\n: ping\n\n") + event(notification("x")))
     assert stream.reply.body.count(b"event: endpoint") == 1
     assert stream.reply.events == [notification("x")]
     assert b": ping\n\n" in stream.reply.body
@@ -133,53 +133,53 @@ async def test_the_first_event_may_come_in_pieces_and_with_others() -> None:
 )
 @on_fake_time
 async def test_any_other_first_event_is_left_alone(first: bytes) -> None:
-    stream = await Scene().open(first=first)
+    stream = await Setup().open(first=first)
     assert stream.reply.body == first
 
 
 @on_fake_time
 async def test_an_absolute_address_of_the_server_is_rewritten_too() -> None:
-    scene = Scene()
-    stream = await scene.open(first=b"event: endpoint\ndata: http://up:8000/m?s=1\n\n")
-    await scene.post(stream, request(1))
-    assert scene.connections[-1].sent.startswith(b"POST /m?s=1 HTTP/1.1\r\n")
+    setup = Setup()
+    stream = await setup.open(first=b"event: endpoint\ndata: http://up:8000/m?s=1\n\n")
+    await setup.post(stream, request(1))
+    assert setup.connections[-1].sent.startswith(b"POST /m?s=1 HTTP/1.1\r\n")
 
 
 @on_fake_time
 async def test_an_address_that_comes_later_is_rewritten_and_replaces_the_one_before() -> None:
-    scene = Scene()
-    stream = await scene.open(first=b": connected\n\nretry: 5\n\n" + ENDPOINT)
+    setup = Setup()
+    stream = await setup.open(first=b": connected\n\nretry: 5\n\n" + ENDPOINT)
     address = stream.address
-    scene.say(event(notification("x")) + chunk(ENDPOINT.replace(b"abc", b"def")), 0)
+    setup.say(event(notification("x")) + chunk(ENDPOINT.replace(b"abc", b"def")), 0)
     assert stream.reply.body.count(b"data: http://localhost" + address) == 2
-    await scene.post(stream, request(1))
-    assert scene.connections[-1].sent.startswith(b"POST /messages/?session_id=def ")
+    await setup.post(stream, request(1))
+    assert setup.connections[-1].sent.startswith(b"POST /messages/?session_id=def ")
 
 
 @pytest.mark.parametrize("url", ["http://u:p@up:8000/sse", "http://UP:8000/sse"])
 @on_fake_time
 async def test_an_absolute_address_is_the_servers_whoever_logs_in_there(url: str) -> None:
-    scene = Scene(url=url)
-    stream = await scene.open(first=b"event: endpoint\ndata: http://up:8000/m\n\n")
+    setup = Setup(url=url)
+    stream = await setup.open(first=b"event: endpoint\ndata: http://up:8000/m\n\n")
     assert stream.address
 
 
 @on_fake_time
 async def test_a_stream_that_is_compressed_unasked_is_inflated_as_it_comes() -> None:
-    scene = Scene()
-    stream = await scene.send(
+    setup = Setup()
+    stream = await setup.send(
         b"GET /files/sse HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n"
     )
-    assert b"\r\nAccept-Encoding: identity\r\n" in scene.connections[0].sent
+    assert b"\r\nAccept-Encoding: identity\r\n" in setup.connections[0].sent
     packer = zlib.compressobj(wbits=31)
 
     def packed(data: bytes) -> bytes:
         return chunk(packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))
 
-    scene.say(HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + packed(ENDPOINT))
+    setup.say(HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + packed(ENDPOINT))
     assert stream.address
     assert stream.reply.header(b"Content-Encoding") is None
-    scene.say(packed(b"data: " + encoded(notification("x")) + b"\n\n"))
+    setup.say(packed(b"data: " + encoded(notification("x")) + b"\n\n"))
     assert stream.reply.events == [notification("x")]
 
 
@@ -193,89 +193,89 @@ NOISE = random.Random(1).randbytes(100_000)
 )
 @on_fake_time
 async def test_a_stream_whose_compression_is_damaged_or_a_bomb_is_cut(packed: bytes) -> None:
-    scene = Scene()
-    stream = await scene.send(b"GET /files/sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    scene.say(HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + chunk(packed))
+    setup = Setup()
+    stream = await setup.send(b"GET /files/sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    setup.say(HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + chunk(packed))
     await settle()
     assert not stream.reply.is_complete
-    assert scene.connections[0].is_aborted
-    assert not scene.upstream.is_busy
+    assert setup.connections[0].is_aborted
+    assert not setup.upstream.is_busy
 
 
 @on_fake_time
 async def test_a_request_is_accepted_and_answered_on_the_stream() -> None:
-    scene = Scene()
-    stream = await scene.open()
-    client = await scene.post(stream, request(1, "tools/call", name="x"))
-    sent = bytes(scene.connections[1].sent)
+    setup = Setup()
+    stream = await setup.open()
+    client = await setup.post(stream, request(1, "tools/call", name="x"))
+    sent = bytes(setup.connections[1].sent)
     assert sent.startswith(b"POST /messages/?session_id=abc HTTP/1.1\r\nHost: up:8000\r\n")
-    scene.say(ACCEPTED, 1)
+    setup.say(ACCEPTED, 1)
     assert (client.reply.status, client.reply.body) == (202, b"Accepted")
-    assert scene.books.in_flight == 1
-    scene.say(event(result(1, isError=True)), 0)
+    assert setup.telemetry.in_flight == 1
+    setup.say(event(result(1, isError=True)), 0)
     assert stream.reply.events == [result(1, isError=True)]
-    assert scene.outcomes == {"tool_error": 1}
-    assert not scene.books.total("mcp_exporter_unparsed_messages_total")
-    assert scene.books.events.losses == []
+    assert setup.outcomes == {"tool_error": 1}
+    assert not setup.telemetry.total("mcp_exporter_unparsed_messages_total")
+    assert setup.telemetry.events.losses == []
 
 
 @on_fake_time
 async def test_streams_do_not_meet() -> None:
-    scene = Scene()
-    first = await scene.open()
-    second = await scene.open(first=ENDPOINT.replace(b"abc", b"def"))
+    setup = Setup()
+    first = await setup.open()
+    second = await setup.open(first=ENDPOINT.replace(b"abc", b"def"))
     assert first.address != second.address
-    await scene.post(second, request(1))
-    assert scene.connections[-1].sent.startswith(b"POST /messages/?session_id=def ")
-    scene.say(event(result(1)), 0)
-    assert scene.books.in_flight == 1, "the reply came on the other stream"
+    await setup.post(second, request(1))
+    assert setup.connections[-1].sent.startswith(b"POST /messages/?session_id=def ")
+    setup.say(event(result(1)), 0)
+    assert setup.telemetry.in_flight == 1, "the reply came on the other stream"
 
 
 @on_fake_time
 async def test_a_session_lives_as_long_as_its_stream() -> None:
-    scene = Scene()
-    stream = await scene.open()
-    assert scene.books.value("mcp_sessions") == 0
-    await scene.call(stream, request(0, "initialize", clientInfo={"name": "inspector"}))
-    await scene.call(stream, request(1))
-    assert scene.books.value("mcp_sessions") == 1
+    setup = Setup()
+    stream = await setup.open()
+    assert setup.telemetry.value("mcp_sessions") == 0
+    await setup.call(stream, request(0, "initialize", clientInfo={"name": "inspector"}))
+    await setup.call(stream, request(1))
+    assert setup.telemetry.value("mcp_sessions") == 1
     labels = {"client": "inspector", "protocol_version": "_other"}
-    assert scene.books.value("mcp_sessions_started_total", **labels) == 1
+    assert setup.telemetry.value("mcp_sessions_started_total", **labels) == 1
     address = stream.address
     stream.lose(None)
     await settle()
-    assert scene.books.value("mcp_sessions") == 0
-    assert scene.outcomes == {"client_gone": 2}
-    assert scene.books.in_flight == 0
-    late = await scene.send(post(request(2), address))
+    assert setup.telemetry.value("mcp_sessions") == 0
+    assert setup.outcomes == {"client_gone": 2}
+    assert setup.telemetry.in_flight == 0
+    late = await setup.send(post(request(2), address))
     assert late.reply.status == 404
 
 
 @pytest.mark.parametrize("how", ["reset", "end"])
 @on_fake_time
 async def test_a_stream_that_the_server_ends_ends_what_waits(how: str) -> None:
-    scene = Scene()
-    stream = await scene.open()
-    await scene.call(stream, request(1))
+    setup = Setup()
+    stream = await setup.open()
+    await setup.call(stream, request(1))
     if how == "reset":
-        scene.connections[0].lose(ConnectionResetError())
+        setup.connections[0].lose(ConnectionResetError())
     else:
-        scene.say(b"0\r\n\r\n", 0)
+        setup.say(b"0\r\n\r\n", 0)
     await settle()
-    assert scene.outcomes == {"upstream_error": 1}
-    assert scene.books.in_flight == 0
-    assert scene.books.value("mcp_sessions") == 0
+    assert setup.outcomes == {"upstream_error": 1}
+    assert setup.telemetry.in_flight == 0
+    assert setup.telemetry.value("mcp_sessions") == 0
 
 
 @on_fake_time
 async def test_a_reply_that_does_not_come_is_overdue() -> None:
-    scene = Scene(timeout=30)
-    stream = await scene.open()
-    await scene.call(stream, request(1))
+    setup = Setup(timeout=30)
+    stream = await setup.open()
+    await setup.call(stream, request(1))
     await asyncio.sleep(40)
-    assert scene.outcomes == {"timeout": 1}
+    assert setup.outcomes == {"timeout": 1}
     assert not stream.reply.is_complete
-    await scene.upstream.close()
+    await setup.upstream.close()
 
 
 @pytest.mark.parametrize(
@@ -288,31 +288,31 @@ async def test_a_reply_that_does_not_come_is_overdue() -> None:
 )
 @on_fake_time
 async def test_a_message_that_is_refused_waits_for_nothing(reply: bytes, outcome: str) -> None:
-    scene = Scene()
-    stream = await scene.open()
-    await scene.post(stream, request(1))
-    scene.say(reply)
-    assert scene.outcomes == {outcome: 1}
-    assert scene.books.in_flight == 0
+    setup = Setup()
+    stream = await setup.open()
+    await setup.post(stream, request(1))
+    setup.say(reply)
+    assert setup.outcomes == {outcome: 1}
+    assert setup.telemetry.in_flight == 0
 
 
 @on_fake_time
 async def test_a_message_that_cannot_be_delivered_is_a_502() -> None:
-    scene = Scene()
-    stream = await scene.open()
-    scene.refusal = ConnectionRefusedError(111, "Connection refused")
-    client = await scene.post(stream, request(1))
+    setup = Setup()
+    stream = await setup.open()
+    setup.refusal = ConnectionRefusedError(111, "Connection refused")
+    client = await setup.post(stream, request(1))
     assert client.reply.status == 502
-    assert scene.outcomes == {"upstream_error": 1}
+    assert setup.outcomes == {"upstream_error": 1}
 
 
 @on_fake_time
 async def test_a_request_of_the_server_is_answered_by_a_message() -> None:
-    scene = Scene()
-    stream = await scene.open()
-    scene.say(event(request("r", "roots/list")), 0)
-    await scene.call(stream, result("r", roots=[]))
-    assert scene.books.outcomes("mcp_server_requests_total") == {"ok": 1}
+    setup = Setup()
+    stream = await setup.open()
+    setup.say(event(request("r", "roots/list")), 0)
+    await setup.call(stream, result("r", roots=[]))
+    assert setup.telemetry.outcomes("mcp_server_requests_total") == {"ok": 1}
 
 
 @pytest.mark.parametrize(
@@ -326,22 +326,22 @@ async def test_a_request_of_the_server_is_answered_by_a_message() -> None:
 )
 @on_fake_time
 async def test_what_belongs_to_no_stream_is_refused(method: bytes, path: bytes) -> None:
-    scene = Scene()
-    client = await scene.send(post(request(1), path).replace(b"POST", method))
+    setup = Setup()
+    client = await setup.send(post(request(1), path).replace(b"POST", method))
     assert client.reply.status in (404, 405)
-    assert scene.connections == []
-    assert scene.outcomes == {"rejected": 1}
+    assert setup.connections == []
+    assert setup.outcomes == {"rejected": 1}
 
 
 @on_fake_time
 async def test_the_end_of_the_exporter_ends_every_stream() -> None:
-    scene = Scene()
-    stream = await scene.open()
-    await scene.call(stream, request(1))
-    await scene.upstream.close()
+    setup = Setup()
+    stream = await setup.open()
+    await setup.call(stream, request(1))
+    await setup.upstream.close()
     await settle()
     assert stream.is_closing() or stream.reply.is_complete
-    assert scene.books.in_flight == 0
-    assert sum(scene.outcomes.values()) == 1
-    assert scene.books.value("mcp_sessions") == 0
-    assert all(connection.is_closing() for connection in scene.connections)
+    assert setup.telemetry.in_flight == 0
+    assert sum(setup.outcomes.values()) == 1
+    assert setup.telemetry.value("mcp_sessions") == 0
+    assert all(connection.is_closing() for connection in setup.connections)

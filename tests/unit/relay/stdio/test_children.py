@@ -15,44 +15,44 @@ from tests.support.fakes import (
     settle,
 )
 from tests.support.stdio_relay import INITIALIZE
-from tests.support.stdio_relay import StdioScene as Scene
+from tests.support.stdio_relay import StdioSetup as Setup
 
 
 @on_fake_time
 async def test_a_lost_child_is_replaced_with_the_next_request(children: list[FakeChild]) -> None:
-    scene = Scene(children)
-    client = scene.modern(1)
+    setup = Setup(children)
+    client = setup.modern(1)
     children[0].say(result(1))
     assert client.reply.status == 200
     children[0].die()
-    scene.modern(2)
+    setup.modern(2)
     assert len(children) == 2
-    assert scene.books.outcomes() == {"ok": 1}
+    assert setup.telemetry.outcomes() == {"ok": 1}
 
 
 @on_fake_time
 async def test_a_child_that_keeps_failing_is_given_time(children: list[FakeChild]) -> None:
-    scene = Scene(children)
+    setup = Setup(children)
     for wait in (0, 1, 2, 4, 8, 16, 30, 30, 30):
         if wait:
-            refused = scene.modern("r").reply
+            refused = setup.modern("r").reply
             assert refused.status == 503
             assert refused.json["id"] == "r"
             assert "keeps failing" in refused.json["error"]["message"]
             assert int(refused.header(b"Retry-After") or 0) >= wait
-            assert scene.post(INITIALIZE).reply.status == 503
+            assert setup.post(INITIALIZE).reply.status == 503
             await asyncio.sleep(wait + 0.01)
         before = len(children)
-        client = scene.modern(1)
+        client = setup.modern(1)
         assert len(children) == before + 1
         children[-1].die()
         assert client.reply.status == 502
         if before == 0:
-            scene.modern(1)
+            setup.modern(1)
             children[-1].die()
-    assert set(scene.outcomes) == {"upstream_error"}
-    assert scene.books.in_flight == 0
-    await scene.upstream.close()
+    assert set(setup.outcomes) == {"upstream_error"}
+    assert setup.telemetry.in_flight == 0
+    await setup.upstream.close()
 
 
 def test_waiting_grows_to_a_limit_and_ends_with_the_first_use() -> None:
@@ -73,26 +73,26 @@ def test_waiting_grows_to_a_limit_and_ends_with_the_first_use() -> None:
 async def test_clients_that_leave_early_are_no_fault_of_the_child(
     children: list[FakeChild],
 ) -> None:
-    scene = Scene(children)
+    setup = Setup(children)
     for _ in range(3):
-        scene.post(INITIALIZE).lose(None)
+        setup.post(INITIALIZE).lose(None)
         await settle()
         assert children[-1].is_stopped
-    assert scene.post(INITIALIZE).sent == b""
+    assert setup.post(INITIALIZE).sent == b""
     assert len(children) == 4
-    await scene.upstream.close()
+    await setup.upstream.close()
 
 
 @on_fake_time
 async def test_a_child_that_does_not_read_gets_no_more(
     children: list[FakeChild], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = Scene(children)
-    session, child = scene.open()
-    scene.modern(1)
+    setup = Setup(children)
+    session, child = setup.open()
+    setup.modern(1)
     monkeypatch.setattr(FakeChild, "is_clogged", True)
-    for client in (scene.post(request(5), session), scene.modern(5)):
+    for client in (setup.post(request(5), session), setup.modern(5)):
         assert client.reply.status == 503
         assert client.reply.json["id"] == 5
     assert len(child.lines) == 1
-    await scene.upstream.close()
+    await setup.upstream.close()

@@ -8,17 +8,17 @@ import pytest
 
 from exporter.config.limits import Timeout
 from tests.support.fakes import FakeChild, encoded, error, on_fake_time, post, request, result
-from tests.support.stdio_relay import META, Client, StdioScene
+from tests.support.stdio_relay import META, Client, StdioSetup
 
 TIMEOUT = 10.0
 
 
-def ask(scene: StdioScene, era: str) -> tuple[Client, FakeChild]:
+def ask(setup: StdioSetup, era: str) -> tuple[Client, FakeChild]:
     """A client that waits for a reply, and the child that owes it."""
     if era == "modern":
-        return scene.modern(1), scene.children[-1]
-    session, child = scene.open()
-    return scene.post(request(1), session), child
+        return setup.modern(1), setup.children[-1]
+    session, child = setup.open()
+    return setup.post(request(1), session), child
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
@@ -26,15 +26,15 @@ def ask(scene: StdioScene, era: str) -> tuple[Client, FakeChild]:
 async def test_a_child_that_reads_nothing_for_a_calls_time_is_lost(
     children: list[FakeChild], era: str
 ) -> None:
-    scene = StdioScene(children, timeout=Timeout(TIMEOUT))
-    client, child = ask(scene, era)
+    setup = StdioSetup(children, timeout=Timeout(TIMEOUT))
+    client, child = ask(setup, era)
     child.unread = 10
     await asyncio.sleep(TIMEOUT + 1)
     assert client.reply.status == 502
     assert "has not read its input for 10 s" in client.reply.json["error"]["message"]
     assert child.is_stopped
-    assert scene.outcomes["upstream_error"] == 1
-    assert scene.upstream.session_count == 0
+    assert setup.outcomes["upstream_error"] == 1
+    assert setup.upstream.session_count == 0
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
@@ -43,21 +43,21 @@ async def test_a_child_that_has_read_a_call_may_be_busy_with_it(
     children: list[FakeChild], era: str
 ) -> None:
     """What came later waits until then: that alone is no reason to end it."""
-    scene = StdioScene(children, timeout=Timeout(TIMEOUT))
-    client, child = ask(scene, era)
+    setup = StdioSetup(children, timeout=Timeout(TIMEOUT))
+    client, child = ask(setup, era)
     child.send(b"later")
     child.unread = 6
     await asyncio.sleep(TIMEOUT + 1)
     assert client.reply.status == 504
     assert not child.is_stopped
-    assert scene.outcomes["timeout"] == 1
+    assert setup.outcomes["timeout"] == 1
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
 @on_fake_time
 async def test_a_reply_in_a_batch_of_one_is_its_reply(children: list[FakeChild], era: str) -> None:
-    scene = StdioScene(children)
-    client, child = ask(scene, era)
+    setup = StdioSetup(children)
+    client, child = ask(setup, era)
     child.say([result(child.heard[-1]["id"], x=1)])
     assert client.reply.json == result(1, x=1)
 
@@ -67,8 +67,8 @@ async def test_a_reply_in_a_batch_of_one_is_its_reply(children: list[FakeChild],
 async def test_the_end_of_a_child_is_told_with_its_reason(
     children: list[FakeChild], era: str
 ) -> None:
-    scene = StdioScene(children)
-    client, child = ask(scene, era)
+    setup = StdioSetup(children)
+    client, child = ask(setup, era)
     child.die("closed its input")
     assert client.reply.status == 502
     assert "the server closed its input" in client.reply.json["error"]["message"]
@@ -77,11 +77,11 @@ async def test_the_end_of_a_child_is_told_with_its_reason(
 @pytest.mark.parametrize("era", ["legacy", "modern"])
 @on_fake_time
 async def test_an_id_may_come_back_as_text(children: list[FakeChild], era: str) -> None:
-    scene = StdioScene(children)
-    client, child = ask(scene, era)
+    setup = StdioSetup(children)
+    client, child = ask(setup, era)
     child.say(result(str(child.heard[-1]["id"]), x=1))
     assert client.reply.json["result"] == {"x": 1}
-    assert scene.outcomes["ok"] == 1 + (era == "legacy")
+    assert setup.outcomes["ok"] == 1 + (era == "legacy")
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
@@ -89,13 +89,13 @@ async def test_an_id_may_come_back_as_text(children: list[FakeChild], era: str) 
 async def test_an_error_without_an_id_is_of_the_only_request(
     children: list[FakeChild], era: str
 ) -> None:
-    scene = StdioScene(children)
-    client, child = ask(scene, era)
+    setup = StdioSetup(children)
+    client, child = ask(setup, era)
     child.say(result(None))
     assert client.sent == b"", "a result says whose it is"
     child.say(error(None, -32700))
     assert client.reply.json["error"]["code"] == -32700
-    assert scene.outcomes["protocol_error"] == 1
+    assert setup.outcomes["protocol_error"] == 1
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
@@ -103,10 +103,10 @@ async def test_an_error_without_an_id_is_of_the_only_request(
 async def test_of_several_requests_an_error_without_an_id_ends_none(
     children: list[FakeChild], era: str
 ) -> None:
-    scene = StdioScene(children)
-    client, child = ask(scene, era)
-    session = scene.upstream._legacy.sessions
-    other = scene.post(request(2), next(iter(session))) if session else scene.modern(2)
+    setup = StdioSetup(children)
+    client, child = ask(setup, era)
+    session = setup.upstream._legacy.sessions
+    other = setup.post(request(2), next(iter(session))) if session else setup.modern(2)
     child.say(error(None, -32700))
     assert client.sent == other.sent == b""
 
@@ -117,8 +117,8 @@ async def test_a_byte_order_mark_is_no_part_of_a_message(
     children: list[FakeChild], era: str
 ) -> None:
     mark = b"\xef\xbb\xbf"
-    scene = StdioScene(children)
-    client, child = ask(scene, era)
+    setup = StdioSetup(children)
+    client, child = ask(setup, era)
     child.say(mark + encoded(result(child.heard[-1]["id"], x=1)))
     assert client.reply.json == result(1, x=1)
 
@@ -126,10 +126,10 @@ async def test_a_byte_order_mark_is_no_part_of_a_message(
 @on_fake_time
 async def test_a_request_may_begin_with_a_byte_order_mark(children: list[FakeChild]) -> None:
     mark = b"\xef\xbb\xbf"
-    scene = StdioScene(children)
-    session, child = scene.open()
-    scene.post(mark + encoded(request(5, "tools/list")), session)
+    setup = StdioSetup(children)
+    session, child = setup.open()
+    setup.post(mark + encoded(request(5, "tools/list")), session)
     assert child.heard[-1] == request(5, "tools/list")
     headers = [(b"MCP-Protocol-Version", b"2026-07-28"), (b"Mcp-Method", b"tools/list")]
-    scene.say(post(mark + encoded(request(6, "tools/list", _meta=META)), b"/files/mcp", *headers))
+    setup.say(post(mark + encoded(request(6, "tools/list", _meta=META)), b"/files/mcp", *headers))
     assert children[-1].heard[-1]["method"] == "tools/list"

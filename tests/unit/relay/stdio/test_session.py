@@ -18,11 +18,11 @@ from exporter.relay.stdio.host import ChildHost
 from exporter.relay.stdio.session import MAX_QUEUED, StdioSession
 from exporter.transport.process.child import Child, ChildOwner
 from tests.support.fakes import (
-    Books,
     Downstream,
     FakeChild,
     Reply,
     Scribe,
+    Telemetry,
     VirtualLoop,
     encoded,
     error,
@@ -46,17 +46,17 @@ def started(owner: ChildOwner) -> Child:
 class Client(Downstream):
     """One connection of the session's client."""
 
-    def __init__(self, scene: Scene, text: bytes) -> None:
+    def __init__(self, setup: Setup, text: bytes) -> None:
         app = Scribe()
         super().__init__(app)
         self.say(text)
         (self.request,) = app.requests
         if self.request.method == b"GET":
-            scene.session.listen(self.request)
+            setup.session.listen(self.request)
         else:
             messages = jsonrpc.read_all(self.request.body)
             assert messages is not None
-            scene.session.post(self.request, messages)
+            setup.session.post(self.request, messages)
 
     @property
     def reply(self) -> Reply:
@@ -68,14 +68,14 @@ class Client(Downstream):
         return self.reply.events if self.sent else []
 
 
-class Scene:
+class Setup:
     """A session with its child, and everything that they tell."""
 
     def __init__(self, timeout: float = 300.0, total: float | None = None) -> None:
-        self.books = Books(transport="stdio")
+        self.telemetry = Telemetry(transport="stdio")
         self.ended: list[ChildHost] = []
         limit = Timeout(timeout, total)
-        self.session = StdioSession(b"s1", self.books.observer, limit, started, self)
+        self.session = StdioSession(b"s1", self.telemetry.observer, limit, started, self)
         self.child = cast("FakeChild", self.session.child)
 
     def host_ended(self, host: ChildHost, text: str) -> None:  # noqa: ARG002
@@ -87,7 +87,7 @@ class Scene:
     def listen(self) -> Client:
         return Client(self, b"GET /files/mcp HTTP/1.1\r\nHost: x\r\n\r\n")
 
-    def begin(self) -> Scene:
+    def begin(self) -> Setup:
         """The session is initialized."""
         self.post(INITIALIZE)
         self.child.say(result(0))
@@ -95,45 +95,45 @@ class Scene:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        return dict(self.books.outcomes())
+        return dict(self.telemetry.outcomes())
 
 
 @on_fake_time
 async def test_a_request_reaches_the_child_and_its_reply_the_client() -> None:
-    scene = Scene()
-    client = scene.post(INITIALIZE)
-    assert scene.child.lines == [encoded(INITIALIZE)]
-    scene.child.say(result(0, capabilities={}))
+    setup = Setup()
+    client = setup.post(INITIALIZE)
+    assert setup.child.lines == [encoded(INITIALIZE)]
+    setup.child.say(result(0, capabilities={}))
     assert client.reply.json == result(0, capabilities={})
     assert client.reply.header(b"Mcp-Session-Id") == b"s1"
-    assert scene.session.is_useful
-    assert scene.outcomes == {"ok": 1}
+    assert setup.session.is_useful
+    assert setup.outcomes == {"ok": 1}
 
 
 @on_fake_time
 async def test_the_bytes_of_a_reply_are_those_of_the_child() -> None:
-    scene = Scene()
-    client = scene.post(INITIALIZE)
+    setup = Setup()
+    client = setup.post(INITIALIZE)
     line = b'{ "result" : {"n":1.00, "t":"\\u00e9\\ud83d"},"x":[ ], "id":0 ,"jsonrpc":"2.0"}'
-    scene.child.say(line)
+    setup.child.say(line)
     assert client.reply.body == line
 
 
 @on_fake_time
 async def test_a_post_without_request_is_accepted() -> None:
-    scene = Scene().begin()
+    setup = Setup().begin()
     for message in (notification("notifications/initialized"), result("s-1"), error(2)):
-        reply = scene.post(message).reply
+        reply = setup.post(message).reply
         assert (reply.status, reply.body) == (202, b"")
-    assert len(scene.child.lines) == 4
+    assert len(setup.child.lines) == 4
 
 
 @on_fake_time
 async def test_a_request_on_several_lines_reaches_the_child_on_one() -> None:
-    scene = Scene()
-    scene.post(b'{\r\n  "jsonrpc": "2.0",\n  "id": 1,\n  "method": "ping"\n}\n')
-    assert len(scene.child.lines) == 1
-    assert scene.child.heard == [request(1)]
+    setup = Setup()
+    setup.post(b'{\r\n  "jsonrpc": "2.0",\n  "id": 1,\n  "method": "ping"\n}\n')
+    assert len(setup.child.lines) == 1
+    assert setup.child.heard == [request(1)]
 
 
 def test_a_message_is_put_on_one_line_without_other_changes() -> None:
@@ -143,320 +143,320 @@ def test_a_message_is_put_on_one_line_without_other_changes() -> None:
 
 @on_fake_time
 async def test_replies_may_come_in_any_order() -> None:
-    scene = Scene().begin()
-    first, second = scene.post(request(1)), scene.post(request("1"))
-    scene.child.say(result("1", which="second"))
-    scene.child.say(result(1, which="first"))
+    setup = Setup().begin()
+    first, second = setup.post(request(1)), setup.post(request("1"))
+    setup.child.say(result("1", which="second"))
+    setup.child.say(result(1, which="first"))
     assert first.reply.json["result"] == {"which": "first"}
     assert second.reply.json["result"] == {"which": "second"}
 
 
 @on_fake_time
 async def test_progress_goes_to_the_request_that_asked_for_it() -> None:
-    scene = Scene().begin()
+    setup = Setup().begin()
     clients = {
-        token: scene.post(request(index, "tools/call", _meta={"progressToken": token}))
+        token: setup.post(request(index, "tools/call", _meta={"progressToken": token}))
         for index, token in enumerate((0, "0", "t", ""))
     }
     for token in clients:
-        scene.child.say(notification("notifications/progress", progressToken=token))
+        setup.child.say(notification("notifications/progress", progressToken=token))
     for token, client in clients.items():
         assert [event["params"]["progressToken"] for event in client.events] == [token]
 
 
 @on_fake_time
 async def test_what_belongs_to_no_request_goes_to_the_only_one_in_flight() -> None:
-    scene = Scene().begin()
-    listening = scene.listen()
-    client = scene.post(request(1, "tools/call"))
-    scene.child.say(request("e1", "elicitation/create"))
+    setup = Setup().begin()
+    listening = setup.listen()
+    client = setup.post(request(1, "tools/call"))
+    setup.child.say(request("e1", "elicitation/create"))
     assert [event["id"] for event in client.events] == ["e1"]
     assert listening.events == []
 
 
 @on_fake_time
 async def test_the_requests_of_a_batch_are_one_stream() -> None:
-    scene = Scene().begin()
-    listening = scene.listen()
-    client = scene.post([request(1), request(2)])
-    scene.child.say(notification("notifications/message"))
+    setup = Setup().begin()
+    listening = setup.listen()
+    client = setup.post([request(1), request(2)])
+    setup.child.say(notification("notifications/message"))
     assert len(client.events) == 1
     assert listening.events == []
 
 
 @on_fake_time
 async def test_with_several_in_flight_it_goes_to_the_stream_for_such_messages() -> None:
-    scene = Scene().begin()
-    listening = scene.listen()
-    first, second = scene.post(request(1)), scene.post(request(2))
-    scene.child.say(notification("notifications/message"))
+    setup = Setup().begin()
+    listening = setup.listen()
+    first, second = setup.post(request(1)), setup.post(request(2))
+    setup.child.say(notification("notifications/message"))
     assert len(listening.events) == 1
     assert first.sent == second.sent == b""
 
 
 @on_fake_time
 async def test_with_several_in_flight_and_no_such_stream_it_goes_to_the_latest() -> None:
-    scene = Scene().begin()
-    first, second = scene.post(request(1)), scene.post(request(2))
-    scene.child.say(notification("notifications/message"))
+    setup = Setup().begin()
+    first, second = setup.post(request(1)), setup.post(request(2))
+    setup.child.say(notification("notifications/message"))
     assert first.sent == b""
     assert len(second.events) == 1
 
 
 @on_fake_time
 async def test_what_has_no_stream_yet_is_kept_in_order() -> None:
-    scene = Scene().begin()
+    setup = Setup().begin()
     for number in range(300):
-        scene.child.say(notification("notifications/message", data=number))
-    client = scene.listen()
+        setup.child.say(notification("notifications/message", data=number))
+    client = setup.listen()
     heard = [event["params"]["data"] for event in client.events]
     assert heard == list(range(44, 300)), "the newest 256"
 
 
 @on_fake_time
 async def test_what_waits_for_a_stream_is_bounded_in_bytes() -> None:
-    scene = Scene().begin()
+    setup = Setup().begin()
     for number in range(10):
-        scene.child.say(notification("notifications/message", data=number, text="x" * 200_000))
-    scene.child.say(notification("notifications/message", text="x" * MAX_QUEUED))
-    assert 4 * 200_000 < scene.session.queued <= MAX_QUEUED
-    client = scene.listen()
+        setup.child.say(notification("notifications/message", data=number, text="x" * 200_000))
+    setup.child.say(notification("notifications/message", text="x" * MAX_QUEUED))
+    assert 4 * 200_000 < setup.session.queued <= MAX_QUEUED
+    client = setup.listen()
     assert [event["params"]["data"] for event in client.events] == [5, 6, 7, 8, 9]
-    assert scene.session.queued == 0
+    assert setup.session.queued == 0
 
 
 @on_fake_time
 async def test_a_session_has_one_stream_at_a_time() -> None:
-    scene = Scene().begin()
-    first = scene.listen()
-    assert scene.listen().reply.status == 409
+    setup = Setup().begin()
+    first = setup.listen()
+    assert setup.listen().reply.status == 409
     first.lose(None)
     await settle()
-    assert scene.listen().reply.status == 200
+    assert setup.listen().reply.status == 200
 
 
 @on_fake_time
 async def test_the_messages_of_a_batch_of_the_child_are_told_apart() -> None:
-    scene = Scene().begin()
-    first, second = scene.post(request(1)), scene.post(request(2))
-    scene.child.say([result(2, n=2), result(1, n=1)])
+    setup = Setup().begin()
+    first, second = setup.post(request(1)), setup.post(request(2))
+    setup.child.say([result(2, n=2), result(1, n=1)])
     assert first.reply.json == result(1, n=1)
     assert second.reply.json == result(2, n=2)
-    assert scene.outcomes == {"ok": 3}
+    assert setup.outcomes == {"ok": 3}
 
 
 @on_fake_time
 async def test_a_batch_is_replied_to_as_one() -> None:
-    scene = Scene().begin()
-    client = scene.post([request(1), notification("notifications/initialized"), request(2)])
-    scene.child.say(error(2))
+    setup = Setup().begin()
+    client = setup.post([request(1), notification("notifications/initialized"), request(2)])
+    setup.child.say(error(2))
     assert client.sent == b""
-    scene.child.say(result(1))
+    setup.child.say(result(1))
     assert client.reply.json == [error(2), result(1)]
-    assert scene.outcomes == {"ok": 2, "protocol_error": 1}
+    assert setup.outcomes == {"ok": 2, "protocol_error": 1}
 
 
 @pytest.mark.parametrize("line", [b"Listening...", b"\xff\xfe", b"[]", b'"text"', b"{"])
 @on_fake_time
 async def test_a_line_that_is_no_message_is_counted_and_passed_over(line: bytes) -> None:
-    scene = Scene().begin()
-    client = scene.post(request(1))
-    scene.child.say(line)
+    setup = Setup().begin()
+    client = setup.post(request(1))
+    setup.child.say(line)
     assert client.sent == b""
-    assert scene.books.value("mcp_exporter_unparsed_messages_total", reason="not_json") == 1
+    assert setup.telemetry.value("mcp_exporter_unparsed_messages_total", reason="not_json") == 1
 
 
 @on_fake_time
 async def test_an_id_in_use_cannot_be_used_again() -> None:
-    scene = Scene().begin()
-    first = scene.post(request(1))
-    second = scene.post(request(1))
+    setup = Setup().begin()
+    first = setup.post(request(1))
+    second = setup.post(request(1))
     assert second.reply.status == 400
     assert second.reply.json["id"] == 1
-    assert scene.post([request(2), request(2)]).reply.status == 400
-    scene.child.say(result(1))
+    assert setup.post([request(2), request(2)]).reply.status == 400
+    setup.child.say(result(1))
     assert first.reply.json == result(1)
-    assert scene.outcomes == {"ok": 2, "rejected": 3}
-    assert scene.post(request(1)).sent == b"", "now it is free again"
+    assert setup.outcomes == {"ok": 2, "rejected": 3}
+    assert setup.post(request(1)).sent == b"", "now it is free again"
 
 
 @on_fake_time
 async def test_a_lost_child_is_told_to_everything_that_waits_and_ends_the_session() -> None:
-    scene = Scene().begin()
-    listening = scene.listen()
-    first, second = scene.post(request(1)), scene.post([request("a"), request("b")])
-    scene.child.die("was ended by SIGKILL")
+    setup = Setup().begin()
+    listening = setup.listen()
+    first, second = setup.post(request(1)), setup.post([request("a"), request("b")])
+    setup.child.die("was ended by SIGKILL")
     assert first.reply.status == 502
     assert first.reply.json["id"] == 1
     assert first.reply.json["error"]["code"] == -32000
     assert "was ended by SIGKILL" in first.reply.json["error"]["message"]
     assert [reply["id"] for reply in second.reply.json] == ["a", "b"]
     assert listening.reply.is_complete
-    assert scene.ended == [scene.session]
-    assert scene.outcomes == {"ok": 1, "upstream_error": 3}
-    assert scene.books.in_flight == 0
+    assert setup.ended == [setup.session]
+    assert setup.outcomes == {"ok": 1, "upstream_error": 3}
+    assert setup.telemetry.in_flight == 0
 
 
 @on_fake_time
 async def test_an_overdue_request_is_answered_and_the_session_goes_on() -> None:
-    scene = Scene(timeout=30).begin()
-    client = scene.post(request(1))
+    setup = Setup(timeout=30).begin()
+    client = setup.post(request(1))
     await asyncio.sleep(31)
     assert client.events[0]["id"] == 1
     assert client.events[0]["error"]["code"] == -32001
-    assert scene.outcomes == {"ok": 1, "timeout": 1}
-    assert scene.ended == []
-    scene.child.say(result(1))
-    assert scene.outcomes == {"ok": 1, "timeout": 1}
+    assert setup.outcomes == {"ok": 1, "timeout": 1}
+    assert setup.ended == []
+    setup.child.say(result(1))
+    assert setup.outcomes == {"ok": 1, "timeout": 1}
 
 
 @on_fake_time
 async def test_what_the_deadline_ends_took_no_longer_however_late_the_timer_is() -> None:
-    scene = Scene(timeout=30).begin()
-    scene.post(request(1))
+    setup = Setup(timeout=30).begin()
+    setup.post(request(1))
     await settle()
     virtual_loop().clock.advance(30.4)
     await settle()
-    assert scene.outcomes == {"ok": 1, "timeout": 1}
+    assert setup.outcomes == {"ok": 1, "timeout": 1}
     labels = {"method": "ping", "outcome": "timeout"}
-    assert scene.books.value("mcp_request_duration_seconds_bucket", **labels, le="30.0") == 1
+    assert setup.telemetry.value("mcp_request_duration_seconds_bucket", **labels, le="30.0") == 1
 
 
 @on_fake_time
 async def test_progress_keeps_a_request_alive_up_to_the_total() -> None:
-    scene = Scene(timeout=30, total=100).begin()
-    client = scene.post(request(1, _meta={"progressToken": "p"}))
+    setup = Setup(timeout=30, total=100).begin()
+    client = setup.post(request(1, _meta={"progressToken": "p"}))
     for _ in range(5):
         await asyncio.sleep(19)
-        scene.child.say(notification("notifications/progress", progressToken="p"))
-    assert scene.outcomes == {"ok": 1}
+        setup.child.say(notification("notifications/progress", progressToken="p"))
+    assert setup.outcomes == {"ok": 1}
     await asyncio.sleep(6)
-    assert scene.outcomes == {"ok": 1, "timeout": 1}
+    assert setup.outcomes == {"ok": 1, "timeout": 1}
     assert "reported progress" in client.events[-1]["error"]["message"]
 
 
 @on_fake_time
 async def test_an_overdue_request_of_a_client_without_streams_gets_a_504() -> None:
-    scene = Scene(timeout=30).begin()
-    client = Client(scene, post(request(1), b"/files/mcp", (b"Accept", b"application/json")))
+    setup = Setup(timeout=30).begin()
+    client = Client(setup, post(request(1), b"/files/mcp", (b"Accept", b"application/json")))
     await asyncio.sleep(31)
     assert client.reply.status == 504
 
 
 @on_fake_time
 async def test_a_session_that_never_begins_is_ended() -> None:
-    scene = Scene(timeout=30)
-    scene.post(INITIALIZE)
+    setup = Setup(timeout=30)
+    setup.post(INITIALIZE)
     await asyncio.sleep(31)
-    assert scene.child.is_stopped
-    assert scene.ended == [scene.session]
-    assert scene.outcomes == {"timeout": 1}
+    assert setup.child.is_stopped
+    assert setup.ended == [setup.session]
+    assert setup.outcomes == {"timeout": 1}
 
 
 @on_fake_time
 async def test_a_session_whose_beginning_is_refused_is_ended() -> None:
-    scene = Scene()
-    client = scene.post(INITIALIZE)
-    scene.child.say(error(0, -32602))
+    setup = Setup()
+    client = setup.post(INITIALIZE)
+    setup.child.say(error(0, -32602))
     assert client.reply.json == error(0, -32602)
     await settle()
-    assert scene.child.is_stopped
-    assert scene.ended == [scene.session]
+    assert setup.child.is_stopped
+    assert setup.ended == [setup.session]
 
 
 @on_fake_time
 async def test_a_client_that_leaves_before_the_beginning_ends_the_session() -> None:
-    scene = Scene()
-    scene.post(INITIALIZE).lose(None)
+    setup = Setup()
+    setup.post(INITIALIZE).lose(None)
     await settle()
-    assert scene.child.is_stopped
-    assert scene.outcomes == {"client_gone": 1}
+    assert setup.child.is_stopped
+    assert setup.outcomes == {"client_gone": 1}
 
 
 @on_fake_time
 async def test_a_client_that_leaves_cancels_nothing() -> None:
-    scene = Scene().begin()
-    scene.post(request(1)).lose(None)
+    setup = Setup().begin()
+    setup.post(request(1)).lose(None)
     await settle()
-    assert len(scene.child.lines) == 2
-    assert not scene.child.is_stopped
-    assert scene.outcomes == {"ok": 1, "client_gone": 1}
-    scene.child.say(result(1))
-    assert scene.outcomes == {"ok": 1, "client_gone": 1}
+    assert len(setup.child.lines) == 2
+    assert not setup.child.is_stopped
+    assert setup.outcomes == {"ok": 1, "client_gone": 1}
+    setup.child.say(result(1))
+    assert setup.outcomes == {"ok": 1, "client_gone": 1}
 
 
 @on_fake_time
 async def test_a_request_that_is_cancelled_is_counted_so() -> None:
-    scene = Scene().begin()
-    client = scene.post(request(1))
-    scene.post(notification("notifications/cancelled", requestId=1))
+    setup = Setup().begin()
+    client = setup.post(request(1))
+    setup.post(notification("notifications/cancelled", requestId=1))
     assert client.reply.is_complete
     assert client.events == []
-    assert scene.child.heard[-1]["method"] == "notifications/cancelled"
-    assert scene.outcomes == {"ok": 1, "cancelled": 1}
-    assert scene.books.in_flight == 0
+    assert setup.child.heard[-1]["method"] == "notifications/cancelled"
+    assert setup.outcomes == {"ok": 1, "cancelled": 1}
+    assert setup.telemetry.in_flight == 0
 
 
 @on_fake_time
 async def test_a_request_of_the_child_is_answered_by_a_post() -> None:
-    scene = Scene().begin()
-    client = scene.post(request(1, "tools/call"))
-    scene.child.say(request(1, "sampling/createMessage"))
+    setup = Setup().begin()
+    client = setup.post(request(1, "tools/call"))
+    setup.child.say(request(1, "sampling/createMessage"))
     assert client.events[0]["method"] == "sampling/createMessage"
-    assert scene.post(result(1, role="assistant")).reply.status == 202
-    assert scene.child.heard[-1] == result(1, role="assistant")
-    assert scene.books.outcomes("mcp_server_requests_total") == {"ok": 1}
-    scene.child.say(result(1))
-    assert scene.outcomes == {"ok": 2}
+    assert setup.post(result(1, role="assistant")).reply.status == 202
+    assert setup.child.heard[-1] == result(1, role="assistant")
+    assert setup.telemetry.outcomes("mcp_server_requests_total") == {"ok": 1}
+    setup.child.say(result(1))
+    assert setup.outcomes == {"ok": 2}
 
 
 @on_fake_time
 async def test_a_session_is_idle_when_nothing_waits() -> None:
-    scene = Scene().begin()
-    assert scene.session.is_idle
-    client = scene.post(request(1))
-    assert not scene.session.is_idle
-    scene.child.say(result(1))
-    assert scene.session.is_idle
+    setup = Setup().begin()
+    assert setup.session.is_idle
+    client = setup.post(request(1))
+    assert not setup.session.is_idle
+    setup.child.say(result(1))
+    assert setup.session.is_idle
     assert client.reply.is_complete
-    stream = scene.listen()
-    assert not scene.session.is_idle
+    stream = setup.listen()
+    assert not setup.session.is_idle
     stream.lose(None)
     await settle()
-    assert scene.session.is_idle
+    assert setup.session.is_idle
 
 
 @on_fake_time
 async def test_the_end_of_a_session_comes_once() -> None:
-    scene = Scene().begin()
-    scene.post(request(1))
-    scene.session.end(Outcome.CLIENT_GONE, "over")
-    scene.session.end(Outcome.UPSTREAM_ERROR, "again")
-    assert scene.ended == [scene.session]
-    assert scene.outcomes == {"ok": 1, "client_gone": 1}
+    setup = Setup().begin()
+    setup.post(request(1))
+    setup.session.end(Outcome.CLIENT_GONE, "over")
+    setup.session.end(Outcome.UPSTREAM_ERROR, "again")
+    assert setup.ended == [setup.session]
+    assert setup.outcomes == {"ok": 1, "client_gone": 1}
 
 
 @on_fake_time
 async def test_draining_ends_the_stream_and_leaves_requests_alone() -> None:
-    scene = Scene().begin()
-    stream, client = scene.listen(), scene.post(request(1))
-    scene.session.end_stream()
+    setup = Setup().begin()
+    stream, client = setup.listen(), setup.post(request(1))
+    setup.session.end_stream()
     assert stream.reply.is_complete
-    scene.child.say(result(1))
+    setup.child.say(result(1))
     assert client.reply.json == result(1)
 
 
 @on_fake_time
 async def test_the_child_waits_with_its_slowest_client() -> None:
-    scene = Scene().begin()
-    first, second = scene.post(request(1)), scene.post(request(2))
+    setup = Setup().begin()
+    first, second = setup.post(request(1)), setup.post(request(2))
     first.connection.pause_writing()
     second.connection.pause_writing()
     first.connection.resume_writing()
-    assert scene.child.is_paused
+    assert setup.child.is_paused
     second.lose(None)
     await settle()
-    assert not scene.child.is_paused
+    assert not setup.child.is_paused
 
 
 IDS = st.sampled_from([1, 2, "1", None])
@@ -485,7 +485,7 @@ class Chaos(RuleBasedStateMachine):
 
     @rule()
     def listen(self) -> None:
-        self._run(lambda: self.clients.append(self.scene.listen()))
+        self._run(lambda: self.clients.append(self.setup.listen()))
         if self.clients[-1].sent.startswith(b"HTTP/1.1 409"):
             self.sent += 1  # a refusal counts as a request
 
@@ -499,16 +499,16 @@ class Chaos(RuleBasedStateMachine):
     @rule(request_id=IDS, is_error=st.booleans())
     def child_replies(self, request_id: object, is_error: bool) -> None:
         reply = error(request_id) if is_error else result(request_id)
-        self._run(lambda: self.scene.child.say(reply))
+        self._run(lambda: self.setup.child.say(reply))
 
     @rule(request_id=IDS)
     def child_asks(self, request_id: object) -> None:
-        self._run(lambda: self.scene.child.say(request(request_id, "roots/list")))
+        self._run(lambda: self.setup.child.say(request(request_id, "roots/list")))
 
     @rule(token=IDS)
     def child_notes(self, token: object) -> None:
         note = notification("notifications/progress", progressToken=token)
-        self._run(lambda: self.scene.child.say(note))
+        self._run(lambda: self.setup.child.say(note))
 
     @rule(seconds=st.sampled_from([1.0, 16.0, 61.0]))
     def time_passes(self, seconds: float) -> None:
@@ -516,24 +516,24 @@ class Chaos(RuleBasedStateMachine):
 
     @rule()
     def child_dies_and_a_new_session_begins(self) -> None:
-        books = self.scene.books
-        self._run(self.scene.child.die)
-        assert books.in_flight == 0
+        telemetry = self.setup.telemetry
+        self._run(self.setup.child.die)
+        assert telemetry.in_flight == 0
         self._check_replies()
-        assert books.outcomes().total() == self.sent
+        assert telemetry.outcomes().total() == self.sent
         self.clients.clear()
         self.runner.run(self._open())
 
     @invariant()
     def every_request_is_in_flight_or_counted(self) -> None:
-        books = self.scene.books
-        assert books.outcomes().total() + int(books.in_flight or 0) == self.sent
-        assert not books.total("mcp_exporter_internal_errors_total")
+        telemetry = self.setup.telemetry
+        assert telemetry.outcomes().total() + int(telemetry.in_flight or 0) == self.sent
+        assert not telemetry.total("mcp_exporter_internal_errors_total")
 
     def teardown(self) -> None:
-        self._run(lambda: self.scene.session.end(Outcome.CLIENT_GONE, "over"))
-        assert self.scene.books.in_flight == 0
-        assert self.scene.session.is_idle
+        self._run(lambda: self.setup.session.end(Outcome.CLIENT_GONE, "over"))
+        assert self.setup.telemetry.in_flight == 0
+        assert self.setup.session.is_idle
         self._check_replies()
         loop = self.runner.get_loop()
         assert isinstance(loop, VirtualLoop)
@@ -541,11 +541,11 @@ class Chaos(RuleBasedStateMachine):
         self.stage.__exit__(None, None, None)
 
     async def _open(self) -> None:
-        self.scene = Scene(timeout=60).begin()
+        self.setup = Setup(timeout=60).begin()
         self.sent = 1
 
     def _post(self, message: object) -> None:
-        self._run(lambda: self.clients.append(self.scene.post(message)))
+        self._run(lambda: self.clients.append(self.setup.post(message)))
 
     def _run(self, act: Any) -> None:
         async def soon() -> None:
@@ -565,11 +565,11 @@ TestChaos.settings = settings(max_examples=20, stateful_step_count=30)
 
 @on_fake_time
 async def test_ids_of_two_types_that_are_in_flight_together_stay_two() -> None:
-    scene = Scene().begin()
-    number, text = scene.post(request(1)), scene.post(request("1"))
-    scene.child.say(result("1", who="text"))
+    setup = Setup().begin()
+    number, text = setup.post(request(1)), setup.post(request("1"))
+    setup.child.say(result("1", who="text"))
     assert text.reply.json == result("1", who="text")
     assert number.sent == b""
-    scene.child.say(result("1", who="number"))
+    setup.child.say(result("1", who="number"))
     assert number.reply.json == result("1", who="number"), "the only one that is left"
-    assert scene.outcomes == {"ok": 3}
+    assert setup.outcomes == {"ok": 3}

@@ -14,15 +14,15 @@ from tests.support.fakes import (
     request,
     result,
 )
-from tests.support.stdio_relay import StdioScene as Scene
+from tests.support.stdio_relay import StdioSetup as Setup
 
 
 @on_fake_time
 async def test_the_eras_never_meet_in_one_child(children: list[FakeChild]) -> None:
-    scene = Scene(children)
-    scene.modern(1)
-    scene.open()
-    scene.modern(2)
+    setup = Setup(children)
+    setup.modern(1)
+    setup.open()
+    setup.modern(2)
     assert [(child.use, len(child.lines)) for child in children] == [("shared", 2), ("session", 1)]
 
 
@@ -30,56 +30,56 @@ async def test_the_eras_never_meet_in_one_child(children: list[FakeChild]) -> No
 async def test_the_end_replies_to_everything_and_waits_for_the_children(
     children: list[FakeChild],
 ) -> None:
-    scene = Scene(children)
-    session, _ = scene.open()
-    clients = [scene.post(request(1), session), scene.modern(1)]
-    assert scene.upstream.is_busy
-    await scene.upstream.close()
+    setup = Setup(children)
+    session, _ = setup.open()
+    clients = [setup.post(request(1), session), setup.modern(1)]
+    assert setup.upstream.is_busy
+    await setup.upstream.close()
     for client in clients:
         assert client.reply.status == 502
         assert "the exporter is stopping" in client.reply.json["error"]["message"]
     assert all(child.is_stopped for child in children)
-    assert scene.books.value("mcp_sessions") == 0
-    assert scene.books.in_flight == 0
-    assert not scene.upstream.is_busy
+    assert setup.telemetry.value("mcp_sessions") == 0
+    assert setup.telemetry.in_flight == 0
+    assert not setup.upstream.is_busy
 
 
 @on_fake_time
 async def test_draining_ends_streams_and_lets_requests_finish(
     children: list[FakeChild],
 ) -> None:
-    scene = Scene(children)
-    session, child = scene.open()
-    stream = scene.other(b"GET", b"Mcp-Session-Id: " + session)
-    client = scene.post(request(1), session)
-    listening = scene.modern(1, "subscriptions/listen")
-    scene.upstream.drain()
+    setup = Setup(children)
+    session, child = setup.open()
+    stream = setup.other(b"GET", b"Mcp-Session-Id: " + session)
+    client = setup.post(request(1), session)
+    listening = setup.modern(1, "subscriptions/listen")
+    setup.upstream.drain()
     assert stream.reply.is_complete
     assert listening.reply.is_complete
     child.say(result(1))
     assert client.reply.json == result(1)
-    await scene.upstream.close()
+    await setup.upstream.close()
 
 
 @on_fake_time
 async def test_a_child_has_no_oauth_metadata(
     children: list[FakeChild], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = Scene(children)
-    monkeypatch.setattr(scene, "handle", scene.upstream.describe)
-    assert scene.other(b"GET").reply.status == 404
+    setup = Setup(children)
+    monkeypatch.setattr(setup, "handle", setup.upstream.describe)
+    assert setup.other(b"GET").reply.status == 404
 
 
 @on_fake_time
 async def test_what_waits_in_the_exporter_is_a_metric(children: list[FakeChild]) -> None:
-    scene = Scene(children)
-    _, child = scene.open()
-    assert scene.books.value("mcp_server_queued_bytes") == 0
+    setup = Setup(children)
+    _, child = setup.open()
+    assert setup.telemetry.value("mcp_server_queued_bytes") == 0
     message = encoded(notification("notifications/message", text="x" * 100))
     child.say(message)
     child.unread = 1000
-    scene.modern(1)
+    setup.modern(1)
     children[-1].unread = 500
     await asyncio.sleep(1.5)
-    assert scene.books.value("mcp_server_queued_bytes") == len(message) + 1500
-    await scene.upstream.close()
+    assert setup.telemetry.value("mcp_server_queued_bytes") == len(message) + 1500
+    await setup.upstream.close()

@@ -9,7 +9,7 @@ from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
 from exporter.telemetry.spans.details import TraceDetails
 from exporter.telemetry.spans.export import SpanExport
-from tests.support.fakes import Books
+from tests.support.fakes import Telemetry
 from tests.support.trace_receiver import TraceReceiver, receiving
 
 
@@ -17,47 +17,47 @@ def settings(receiver: TraceReceiver, **resource: str) -> TracingSettings:
     return TracingSettings(f"{receiver.url}/v1/traces", resource=Values(resource))
 
 
-def call(books: Books) -> None:
-    details = TraceDetails(1.0) if books.metrics.tracing.tracer is not None else None
-    books.recorder.began(to_server=True)
-    books.recorder.finished(Call("tools/list", Outcome.OK, 0.1, details=details))
+def call(telemetry: Telemetry) -> None:
+    details = TraceDetails(1.0) if telemetry.metrics.tracing.tracer is not None else None
+    telemetry.recorder.began(to_server=True)
+    telemetry.recorder.finished(Call("tools/list", Outcome.OK, 0.1, details=details))
 
 
 def test_a_configuration_begins_changes_and_ends_it() -> None:
-    books = Books()
+    telemetry = Telemetry()
 
     async def run(receiver: TraceReceiver) -> None:
-        export = SpanExport(books.metrics)
+        export = SpanExport(telemetry.metrics)
         export.apply(None)
-        call(books)
+        call(telemetry)
         export.apply(settings(receiver))
-        tracer = books.metrics.tracing.tracer
-        call(books)
+        tracer = telemetry.metrics.tracing.tracer
+        call(telemetry)
         export.apply(settings(receiver))
-        assert books.metrics.tracing.tracer is tracer
+        assert telemetry.metrics.tracing.tracer is tracer
         export.apply(settings(receiver, team="files"))
-        assert books.metrics.tracing.tracer is not tracer
-        call(books)
+        assert telemetry.metrics.tracing.tracer is not tracer
+        call(telemetry)
         export.apply(None)
-        assert books.metrics.tracing.tracer is None
-        call(books)
+        assert telemetry.metrics.tracing.tracer is None
+        call(telemetry)
         await export.close()
 
     with receiving() as receiver:
         asyncio.run(run(receiver))
         assert len(receiver.of("mcp-exporter")) == 2
-    spans = books.metrics.spans
+    spans = telemetry.metrics.spans
     assert (spans.recorded.value, spans.sent.value, spans.queued.value) == (2, 2, 0)
-    assert books.in_flight == 0
+    assert telemetry.in_flight == 0
 
 
 def test_what_waits_is_sent_after_a_second() -> None:
-    books = Books()
+    telemetry = Telemetry()
 
     async def run(receiver: TraceReceiver) -> None:
-        export = SpanExport(books.metrics)
+        export = SpanExport(telemetry.metrics)
         export.apply(settings(receiver))
-        call(books)
+        call(telemetry)
         await asyncio.to_thread(receiver.wait_for, "mcp-exporter")
         await export.close()
 
@@ -66,16 +66,18 @@ def test_what_waits_is_sent_after_a_second() -> None:
 
 
 def test_an_exemplar_leads_to_its_span() -> None:
-    books = Books()
+    telemetry = Telemetry()
 
     async def run(receiver: TraceReceiver) -> None:
-        export = SpanExport(books.metrics)
+        export = SpanExport(telemetry.metrics)
         export.apply(settings(receiver))
-        call(books)
+        call(telemetry)
         await export.close()
 
     with receiving() as receiver:
         asyncio.run(run(receiver))
         (span,) = receiver.spans
-    text = b"".join(books.metrics.exposition().render("application/openmetrics-text")[0]).decode()
+    text = b"".join(
+        telemetry.metrics.exposition().render("application/openmetrics-text")[0]
+    ).decode()
     assert f'# {{span_id="{span.span_id}",trace_id="{span.trace_id}"}} 0.1 ' in text

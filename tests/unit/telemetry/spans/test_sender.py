@@ -22,7 +22,7 @@ from exporter.telemetry.spans.sender import (
     SpanSender,
     gzipped,
 )
-from tests.support.fakes import Books
+from tests.support.fakes import Telemetry
 
 LOST = CollectorLostError("connection refused")
 OK = CollectorReply(200)
@@ -58,11 +58,11 @@ class FakeTime:
         return self.now
 
 
-class Scene:
+class Setup:
     """A sender whose thread the test is, and a collector that the test plays."""
 
     def __init__(self, *replies: CollectorReply | Exception) -> None:
-        self.metrics = Books().metrics.spans
+        self.metrics = Telemetry().metrics.spans
         self.clock = FakeTime()
         self.replies = list(replies)
         self.bodies: list[bytes] = []
@@ -97,49 +97,49 @@ class Scene:
 
 
 def test_slices_are_joined_in_their_order() -> None:
-    scene = Scene()
-    scene.put(b"a", b"b", b"c")
-    scene.run()
-    assert scene.bodies == [b"abc"]
-    assert scene.counts == {"sent": 6}
-    assert scene.metrics.export_duration.count == 1
+    setup = Setup()
+    setup.put(b"a", b"b", b"c")
+    setup.run()
+    assert setup.bodies == [b"abc"]
+    assert setup.counts == {"sent": 6}
+    assert setup.metrics.export_duration.count == 1
 
 
 def test_a_request_has_a_bounded_number_of_slices() -> None:
-    scene = Scene()
-    scene.put(*[b"a"] * (SLICES_A_POST + 3))
-    scene.run()
-    assert [len(body) for body in scene.bodies] == [SLICES_A_POST, 3]
+    setup = Setup()
+    setup.put(*[b"a"] * (SLICES_A_POST + 3))
+    setup.run()
+    assert [len(body) for body in setup.bodies] == [SLICES_A_POST, 3]
 
 
 def test_what_has_no_room_is_dropped_at_once() -> None:
-    scene = Scene()
-    scene.put(*[b"a"] * (MOST_SLICES + 2))
-    assert scene.sender.is_full
-    assert scene.counts == {"queue_full": 4}
-    scene.run()
-    assert scene.counts == {"queue_full": 4, "sent": 2 * MOST_SLICES}
-    assert not scene.sender.is_full
+    setup = Setup()
+    setup.put(*[b"a"] * (MOST_SLICES + 2))
+    assert setup.sender.is_full
+    assert setup.counts == {"queue_full": 4}
+    setup.run()
+    assert setup.counts == {"queue_full": 4, "sent": 2 * MOST_SLICES}
+    assert not setup.sender.is_full
 
 
 @pytest.mark.parametrize(
     "first", [LOST, *(CollectorReply(status) for status in (429, 502, 503, 504)), OSError("odd")]
 )
 def test_what_may_pass_is_tried_again(first: CollectorReply | Exception) -> None:
-    scene = Scene(first)
-    scene.put(b"a")
-    scene.run()
-    assert scene.bodies == [b"a", b"a"]
-    assert scene.counts == {"sent": 2}
+    setup = Setup(first)
+    setup.put(b"a")
+    setup.run()
+    assert setup.bodies == [b"a", b"a"]
+    assert setup.counts == {"sent": 2}
 
 
 def test_after_the_last_try_they_are_dropped() -> None:
-    scene = Scene(*[LOST] * TRIES)
-    scene.put(b"a")
-    scene.run()
-    assert len(scene.bodies) == TRIES
-    assert scene.counts == {"unreachable": 2}
-    first, second = scene.stop.waits
+    setup = Setup(*[LOST] * TRIES)
+    setup.put(b"a")
+    setup.run()
+    assert len(setup.bodies) == TRIES
+    assert setup.counts == {"unreachable": 2}
+    first, second = setup.stop.waits
     assert 0.5 <= first <= 1.5
     assert 1.0 <= second <= 3.0
 
@@ -148,67 +148,67 @@ def test_after_the_last_try_they_are_dropped() -> None:
     ("said", "waited"), [(7.0, 7.0), (0.0, 0.0), (1e6, LONGEST_WAIT), (-5.0, 0.0)]
 )
 def test_a_collector_may_say_when(said: float, waited: float) -> None:
-    scene = Scene(CollectorReply(503, retry_after=said))
-    scene.put(b"a")
-    scene.run()
-    assert scene.stop.waits == [waited]
+    setup = Setup(CollectorReply(503, retry_after=said))
+    setup.put(b"a")
+    setup.run()
+    assert setup.stop.waits == [waited]
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 404, 413, 415, 500, 501])
 def test_what_will_not_pass_is_dropped(status: int) -> None:
-    scene = Scene(CollectorReply(status))
-    scene.put(b"a")
-    scene.run()
-    assert len(scene.bodies) == 1
-    assert scene.counts == {"rejected": 2}
+    setup = Setup(CollectorReply(status))
+    setup.put(b"a")
+    setup.run()
+    assert len(setup.bodies) == 1
+    assert setup.counts == {"rejected": 2}
 
 
 @pytest.mark.parametrize(("rejected", "taken"), [(1, 1), (2, 0), (99, 0), (-1, 2)])
 def test_a_part_may_be_rejected(rejected: int, taken: int) -> None:
-    scene = Scene(CollectorReply(200, rejected=rejected))
-    scene.put(b"a")
-    scene.run()
+    setup = Setup(CollectorReply(200, rejected=rejected))
+    setup.put(b"a")
+    setup.run()
     expected = {"sent": taken, "rejected": 2 - taken}
-    assert scene.counts == {name: count for name, count in expected.items() if count}
+    assert setup.counts == {name: count for name, count in expected.items() if count}
 
 
 def test_at_the_end_what_is_left_is_sent_in_the_time_that_is_given() -> None:
-    scene = Scene()
-    scene.put(*[b"a"] * (SLICES_A_POST + 1))
-    scene.sender.stop(2.0)
-    scene.during = lambda: setattr(scene.clock, "now", scene.clock.now + 1.5)
-    scene.sender.run()
-    scene.sender.join(0.0)
-    assert scene.timeouts == [2.0, 0.5]
-    assert scene.counts == {"sent": 2 * (SLICES_A_POST + 1)}
+    setup = Setup()
+    setup.put(*[b"a"] * (SLICES_A_POST + 1))
+    setup.sender.stop(2.0)
+    setup.during = lambda: setattr(setup.clock, "now", setup.clock.now + 1.5)
+    setup.sender.run()
+    setup.sender.join(0.0)
+    assert setup.timeouts == [2.0, 0.5]
+    assert setup.counts == {"sent": 2 * (SLICES_A_POST + 1)}
 
 
 def test_what_cannot_be_sent_in_that_time_is_counted() -> None:
-    scene = Scene(LOST, LOST, LOST)
-    scene.put(*[b"a"] * (SLICES_A_POST * 2))
-    scene.sender.stop(2.0)
-    scene.during = lambda: setattr(scene.clock, "now", scene.clock.now + 5.0)
-    scene.sender.run()
-    scene.sender.join(0.0)
-    assert scene.counts == {"unreachable": 2 * SLICES_A_POST, "stopping": 2 * SLICES_A_POST}
-    scene.put(b"late")
-    assert scene.counts["stopping"] == 2 * SLICES_A_POST + 2
+    setup = Setup(LOST, LOST, LOST)
+    setup.put(*[b"a"] * (SLICES_A_POST * 2))
+    setup.sender.stop(2.0)
+    setup.during = lambda: setattr(setup.clock, "now", setup.clock.now + 5.0)
+    setup.sender.run()
+    setup.sender.join(0.0)
+    assert setup.counts == {"unreachable": 2 * SLICES_A_POST, "stopping": 2 * SLICES_A_POST}
+    setup.put(b"late")
+    assert setup.counts["stopping"] == 2 * SLICES_A_POST + 2
 
 
 def test_what_is_under_way_when_time_is_over_is_counted_once() -> None:
-    scene = Scene()
-    scene.put(b"a")
-    scene.during = lambda: scene.sender.join(0.0)
-    scene.run()
-    assert scene.counts == {"stopping": 2}
+    setup = Setup()
+    setup.put(b"a")
+    setup.during = lambda: setup.sender.join(0.0)
+    setup.run()
+    assert setup.counts == {"stopping": 2}
 
 
 def test_the_log_says_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "exporter.telemetry.spans.sender")
-    scene = Scene(*[LOST] * TRIES * 2)
+    setup = Setup(*[LOST] * TRIES * 2)
     for _ in range(4):
-        scene.put(b"a")
-        scene.run()
+        setup.put(b"a")
+        setup.run()
     assert [record.message for record in caplog.records] == [
         "spans cannot be sent",
         "spans are sent again",
@@ -229,17 +229,17 @@ REPLIES = st.one_of(
 def test_each_span_is_counted_once(
     steps: list[str | int], replies: list[CollectorReply | Exception]
 ) -> None:
-    scene = Scene(*replies)
+    setup = Setup(*replies)
     recorded = 0
     for step in steps:
         if step == "run":
-            scene.run()
+            setup.run()
         else:
-            scene.put(b"a", count=int(step))
+            setup.put(b"a", count=int(step))
             recorded += int(step)
-    scene.sender.stop(0.0)
-    scene.sender.join(0.0)
-    assert sum(scene.counts.values()) == recorded
+    setup.sender.stop(0.0)
+    setup.sender.join(0.0)
+    assert sum(setup.counts.values()) == recorded
 
 
 def test_a_thread_sends_what_fills_a_request_at_once() -> None:
@@ -250,7 +250,7 @@ def test_a_thread_sends_what_fills_a_request_at_once() -> None:
             sent.set()
             return OK
 
-    sender = SpanSender(Told(), Books().metrics.spans, 10.0)
+    sender = SpanSender(Told(), Telemetry().metrics.spans, 10.0)
     sender.start()
     for _ in range(SLICES_A_POST):
         sender.put(b"a", 32)

@@ -18,7 +18,7 @@ from exporter.telemetry.call import Call
 from exporter.telemetry.exchange import Exchange, Pending, outcome_of
 from exporter.telemetry.spans.details import TraceDetails
 from exporter.telemetry.spans.tracer import BATCH, SpanRecord, Tracer
-from tests.support.fakes import Books, parsed, request
+from tests.support.fakes import Telemetry, parsed, request
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -38,12 +38,12 @@ class FakeQueue:
         self.counts.append(count)
 
 
-class Scene:
+class Setup:
     """A tracer, and the records that it has had written."""
 
     def __init__(self, settings: TracingSettings = SETTINGS) -> None:
-        self.books = Books()
-        self.spans = self.books.metrics.spans
+        self.telemetry = Telemetry()
+        self.spans = self.telemetry.metrics.spans
         self.queue = FakeQueue()
         self.written: list[SpanRecord] = []
         self.is_broken = False
@@ -84,9 +84,9 @@ class Scene:
 
 
 def test_a_span_is_the_child_of_the_context_of_its_request() -> None:
-    scene = Scene()
-    exemplar = scene.finish(CONTEXT)
-    record = scene.record
+    setup = Setup()
+    exemplar = setup.finish(CONTEXT)
+    record = setup.record
     assert (record.trace_id, record.parent_id, record.flags) == (TRACE, PARENT, 0x301)
     assert exemplar == f"{TRACE}-{record.span_id}"
     assert (record.start, record.seconds, record.size) == (100.0, 0.5, 10)
@@ -95,19 +95,19 @@ def test_a_span_is_the_child_of_the_context_of_its_request() -> None:
 
 
 def test_without_a_context_a_trace_begins() -> None:
-    scene = Scene()
-    assert scene.finish() is not None
-    record = scene.record
+    setup = Setup()
+    assert setup.finish() is not None
+    record = setup.record
     assert (record.parent_id, record.flags, record.links) == ("", 0x103, [])
     assert len(bytes.fromhex(record.trace_id)) == 16
     assert len(bytes.fromhex(record.span_id)) == 8
 
 
 def test_the_client_decides_where_it_sent_a_context() -> None:
-    scene = Scene(replace(SETTINGS, sample=0.0))
-    assert scene.finish(UNSAMPLED, Outcome.TOOL_ERROR, seconds=100.0) is None
-    assert scene.finish(CONTEXT) is not None
-    assert scene.count == 1
+    setup = Setup(replace(SETTINGS, sample=0.0))
+    assert setup.finish(UNSAMPLED, Outcome.TOOL_ERROR, seconds=100.0) is None
+    assert setup.finish(CONTEXT) is not None
+    assert setup.count == 1
 
 
 @pytest.mark.parametrize(
@@ -124,94 +124,94 @@ def test_the_client_decides_where_it_sent_a_context() -> None:
 def test_without_a_context_the_outcome_decides(
     settings: TracingSettings, outcome: Outcome, seconds: float, kept: bool
 ) -> None:
-    scene = Scene(settings)
-    assert (scene.finish(None, outcome, seconds) is not None) is kept
-    assert scene.spans.recorded.value == kept
+    setup = Setup(settings)
+    assert (setup.finish(None, outcome, seconds) is not None) is kept
+    assert setup.spans.recorded.value == kept
 
 
 def test_a_share_of_the_others_is_kept() -> None:
-    scene = Scene(replace(SETTINGS, sample=0.25))
-    kept = sum(scene.finish() is not None for _ in range(2000))
+    setup = Setup(replace(SETTINGS, sample=0.25))
+    kept = sum(setup.finish() is not None for _ in range(2000))
     assert 400 < kept < 600
-    assert scene.count == kept
+    assert setup.count == kept
 
 
 def test_in_mode_link_a_trace_of_our_own_is_linked_to_the_client_s() -> None:
-    scene = Scene(replace(SETTINGS, context="link"))
-    scene.finish(UNSAMPLED)
-    record = scene.record
+    setup = Setup(replace(SETTINGS, context="link"))
+    setup.finish(UNSAMPLED)
+    record = setup.record
     assert record.trace_id != TRACE
     assert (record.parent_id, record.links) == ("", [UNSAMPLED])
 
 
 def test_in_mode_ignore_the_client_s_trace_is_not_named() -> None:
-    scene = Scene(replace(SETTINGS, context="ignore"))
-    scene.finish(CONTEXT, link=UNSAMPLED)
-    record = scene.record
+    setup = Setup(replace(SETTINGS, context="ignore"))
+    setup.finish(CONTEXT, link=UNSAMPLED)
+    record = setup.record
     assert record.trace_id != TRACE
     assert (record.parent_id, record.links) == ("", [])
 
 
 def test_another_context_of_the_http_request_is_linked() -> None:
-    scene = Scene()
-    scene.finish(CONTEXT, link=UNSAMPLED, source="both")
-    assert scene.record.links == [UNSAMPLED]
+    setup = Setup()
+    setup.finish(CONTEXT, link=UNSAMPLED, source="both")
+    assert setup.record.links == [UNSAMPLED]
 
 
 def test_no_more_spans_a_second_than_allowed_are_kept() -> None:
-    scene = Scene(replace(SETTINGS, per_second=3))
-    kept = [scene.finish(started=100.0 + number / 10) is not None for number in range(5)]
+    setup = Setup(replace(SETTINGS, per_second=3))
+    kept = [setup.finish(started=100.0 + number / 10) is not None for number in range(5)]
     assert kept == [True, True, True, False, False]
-    assert scene.finish(started=101.0) is not None
-    assert scene.spans.dropped["rate"].value == 2
-    assert scene.spans.recorded.value == 6
+    assert setup.finish(started=101.0) is not None
+    assert setup.spans.dropped["rate"].value == 2
+    assert setup.spans.recorded.value == 6
 
 
 def test_with_a_full_queue_nothing_is_kept() -> None:
-    scene = Scene()
-    scene.queue.is_full = True
-    assert scene.finish(CONTEXT) is None
-    assert scene.spans.dropped["queue_full"].value == 1
-    assert scene.count == 0
+    setup = Setup()
+    setup.queue.is_full = True
+    assert setup.finish(CONTEXT) is None
+    assert setup.spans.dropped["queue_full"].value == 1
+    assert setup.count == 0
 
 
 def test_spans_are_written_by_the_batch() -> None:
-    scene = Scene()
+    setup = Setup()
     for _ in range(BATCH + 1):
-        scene.finish(CONTEXT)
-    assert scene.queue.counts == [BATCH]
-    scene.tracer.flush()
-    scene.tracer.flush()
-    assert scene.queue.counts == [BATCH, 1]
+        setup.finish(CONTEXT)
+    assert setup.queue.counts == [BATCH]
+    setup.tracer.flush()
+    setup.tracer.flush()
+    assert setup.queue.counts == [BATCH, 1]
 
 
 def test_what_cannot_be_written_is_dropped_and_counted() -> None:
-    scene = Scene()
-    scene.is_broken = True
-    scene.finish(CONTEXT)
+    setup = Setup()
+    setup.is_broken = True
+    setup.finish(CONTEXT)
     with pytest.raises(ValueError, match="cannot be written"):
-        scene.tracer.flush()
-    scene.tracer.flush()
-    assert scene.spans.dropped["unwritable"].value == scene.spans.recorded.value == 1
+        setup.tracer.flush()
+    setup.tracer.flush()
+    assert setup.spans.dropped["unwritable"].value == setup.spans.recorded.value == 1
 
 
 def test_contexts_are_counted_by_where_they_came_from() -> None:
-    scene = Scene(replace(SETTINGS, sample=0.0))
+    setup = Setup(replace(SETTINGS, sample=0.0))
     for source in ("meta", "meta", "invalid"):
-        scene.finish(UNSAMPLED, source=source)
-    counts = {source: series.value for source, series in scene.spans.contexts.items()}
+        setup.finish(UNSAMPLED, source=source)
+    counts = {source: series.value for source, series in setup.spans.contexts.items()}
     assert counts == {"meta": 2, "header": 0, "both": 0, "none": 0, "invalid": 1}
 
 
 def test_pings_and_what_began_before_leave_none() -> None:
-    scene = Scene()
+    setup = Setup()
     ping = Call("ping", Outcome.OK, 0.1, details=TraceDetails(1.0))
     before = Call("tools/call", Outcome.OK, 0.1)
-    assert not scene.tracer.keeps(ping)
-    assert not scene.tracer.keeps(before)
-    assert scene.tracer.record("files", "tools/call", None, None, before) is None
-    assert scene.spans.recorded.value == 0
-    assert sum(series.value for series in scene.spans.contexts.values()) == 0
+    assert not setup.tracer.keeps(ping)
+    assert not setup.tracer.keeps(before)
+    assert setup.tracer.record("files", "tools/call", None, None, before) is None
+    assert setup.spans.recorded.value == 0
+    assert sum(series.value for series in setup.spans.contexts.values()) == 0
 
 
 REPLIES = st.sampled_from([{"result": {}}, {"result": {"isError": True}}, {"error": {}}])
@@ -228,15 +228,15 @@ STEPS = st.one_of(
 def test_each_request_that_is_counted_leaves_one_span_with_its_outcome(
     steps: list[tuple[int, tuple[str, Any]]],
 ) -> None:
-    scene = Scene()
-    tracing, exchange = scene.books.metrics.tracing, Exchange(scene.books.recorder)
-    tracing.tracer = scene.tracer
+    setup = Setup()
+    tracing, exchange = setup.telemetry.metrics.tracing, Exchange(setup.telemetry.recorder)
+    tracing.tracer = setup.tracer
     traced: list[Pending] = []
     expected: Counter[str] = Counter()
     for number, (step, what) in steps:
         pending = exchange.find(number)
         if step == "switch":
-            tracing.tracer = scene.tracer if what else None
+            tracing.tracer = setup.tracer if what else None
         elif step == "begin":
             begun = exchange.begin(parsed(request(number, what)), 0.0)
             traced += [begun] if tracing.tracer is not None else []
@@ -250,6 +250,6 @@ def test_each_request_that_is_counted_leaves_one_span_with_its_outcome(
                 exchange.finish(pending, reply, 1, 1.0)
             is_kept = tracing.tracer is not None and any(each is pending for each in traced)
             expected += Counter({outcome.value: int(is_kept)})
-    scene.tracer.flush()
-    assert Counter(record.series.outcome for record in scene.written) == expected
-    assert scene.spans.recorded.value == sum(expected.values())
+    setup.tracer.flush()
+    assert Counter(record.series.outcome for record in setup.written) == expected
+    assert setup.spans.recorded.value == sum(expected.values())

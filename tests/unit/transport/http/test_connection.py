@@ -254,7 +254,7 @@ async def test_a_websocket_is_declined_and_the_request_served() -> None:
 
 
 @on_fake_time
-async def test_a_tunnel_is_refused() -> None:
+async def test_a_tunnel_is_rejected() -> None:
     app = Scribe()
     client = Downstream(app)
     client.say(b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n\x16\x03\x01")
@@ -325,7 +325,7 @@ async def test_a_client_is_asked_for_a_body_after_the_responses_before_it() -> N
     ],
 )
 @on_fake_time
-async def test_what_is_not_http_is_refused_and_hung_up_on(text: bytes) -> None:
+async def test_what_is_not_http_is_rejected_and_hung_up_on(text: bytes) -> None:
     app = Scribe()
     client = Downstream(app)
     client.say(text)
@@ -386,7 +386,7 @@ async def test_a_target_may_name_the_host_itself(target: bytes, path: bytes, hos
 
 
 @on_fake_time
-async def test_a_body_in_very_many_very_small_chunks_is_refused() -> None:
+async def test_a_body_in_very_many_very_small_chunks_is_rejected() -> None:
     app = Scribe()
     client = Downstream(app)
     client.say(POST + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -433,7 +433,7 @@ async def test_headers_are_counted() -> None:
     "head", [b"Content-Length: 51\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n33\r\n"]
 )
 @on_fake_time
-async def test_a_body_over_the_limit_is_refused_while_it_still_comes(head: bytes) -> None:
+async def test_a_body_over_the_limit_is_rejected_while_it_still_comes(head: bytes) -> None:
     app = Scribe()
     client = Downstream(app, SMALL)
     client.say(b"POST /files/mcp HTTP/1.1\r\nHost: x\r\n" + head)
@@ -444,11 +444,11 @@ async def test_a_body_over_the_limit_is_refused_while_it_still_comes(head: bytes
     (reply,) = client.replies()
     assert (reply.status, reply.is_complete) == (413, True)
     assert client.has_eof
-    assert not client.is_closing(), "closed with bytes unread, the refusal would be lost"
+    assert not client.is_closing(), "closed with bytes unread, the rejection would be lost"
 
 
 @on_fake_time
-async def test_a_client_that_was_refused_and_goes_on_is_cut_off_in_the_end() -> None:
+async def test_a_client_that_was_rejected_and_goes_on_is_cut_off_in_the_end() -> None:
     client = Downstream(Scribe(), SMALL)
     client.listener._sweep()
     client.say(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 51\r\n\r\n")
@@ -478,7 +478,7 @@ async def test_a_body_of_just_the_limit_is_served() -> None:
 )
 @pytest.mark.parametrize("step", [1, 50, 10_000])
 @on_fake_time
-async def test_a_head_over_the_limit_is_refused(head: bytes, step: int) -> None:
+async def test_a_head_over_the_limit_is_rejected(head: bytes, step: int) -> None:
     app = Scribe()
     client = Downstream(app, SMALL)
     for start in range(0, len(head), step):
@@ -488,7 +488,7 @@ async def test_a_head_over_the_limit_is_refused(head: bytes, step: int) -> None:
 
 
 @on_fake_time
-async def test_an_earlier_request_is_answered_before_a_later_one_is_refused() -> None:
+async def test_an_earlier_request_is_answered_before_a_later_one_is_rejected() -> None:
     app = Scribe()
     client = Downstream(app, SMALL)
     client.say(GET + b"garbage\r\n\r\n")
@@ -527,7 +527,7 @@ async def wait(client: Downstream, seconds: float) -> None:
     "text", [b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12"]
 )
 @on_fake_time
-async def test_a_request_that_does_not_arrive_in_time_is_refused(text: bytes) -> None:
+async def test_a_request_that_does_not_arrive_in_time_is_rejected(text: bytes) -> None:
     app = Scribe()
     client = Downstream(app, SMALL)
     client.say(text)
@@ -1026,7 +1026,7 @@ async def test_an_idle_client_is_closed_but_not_counted() -> None:
     ids=["header", "target", "trailer"],
 )
 @on_fake_time
-async def test_one_part_of_a_head_without_an_end_is_refused(begin: bytes) -> None:
+async def test_one_part_of_a_head_without_an_end_is_rejected(begin: bytes) -> None:
     client = Downstream(Scribe(), SMALL)
     client.say(begin)
     for _ in range(10):

@@ -668,19 +668,19 @@ async def test_a_body_never_comes_without_a_head(status: bytes) -> None:
 async def test_a_failure_of_our_own_is_not_said_to_be_the_servers(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    scene = Upstream()
+    setup = Upstream()
     reader = Broken()
-    scene.pool.send(REQUEST, reader)
+    setup.pool.send(REQUEST, reader)
     await settle()
-    scene.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok")
+    setup.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok")
     assert reader.error is not None
     assert reader.error.fault is not Fault.PROTOCOL
-    assert "the exporter failed in itself" in str(reader.error)
+    assert "the exporter itself failed" in str(reader.error)
     assert [record.message for record in caplog.records] == ["a reply could not be passed on"]
-    other, _ = await scene.send()
-    scene.connections[-1].lose(AttributeError("our own"))  # as loops do with what a callback raises
+    other, _ = await setup.send()
+    setup.connections[-1].lose(AttributeError("our own"))  # as loops do with what a callback raises
     await settle()
-    assert "the exporter failed in itself" in str(other.error)
+    assert "the exporter itself failed" in str(other.error)
 
 
 @pytest.mark.parametrize(
@@ -693,9 +693,9 @@ async def test_a_failure_of_our_own_is_not_said_to_be_the_servers(
 )
 @on_fake_time
 async def test_what_cannot_be_passed_on_is_no_reply(head: bytes, words: str) -> None:
-    scene = Upstream()
-    reader, _ = await scene.send()
-    scene.say(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+    setup = Upstream()
+    reader, _ = await setup.send()
+    setup.say(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
     assert reader.error is not None
     assert reader.error.fault is Fault.PROTOCOL
     assert words in str(reader.error)
@@ -703,9 +703,9 @@ async def test_what_cannot_be_passed_on_is_no_reply(head: bytes, words: str) -> 
 
 @on_fake_time
 async def test_a_reply_whose_coding_is_identity_ends_with_its_connection() -> None:
-    scene = Upstream()
-    reader, _ = await scene.send()
-    scene.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nall of it")
-    scene.connections[-1].end()
+    setup = Upstream()
+    reader, _ = await setup.send()
+    setup.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nall of it")
+    setup.connections[-1].end()
     await settle()
     assert (reader.text, reader.error) == (b"all of it", None)

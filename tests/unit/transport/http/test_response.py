@@ -121,15 +121,15 @@ def test_extra_headers_are_in_every_response_that_does_not_set_them_itself() -> 
 
 
 @pytest.mark.parametrize("way", ["end", "abort", "gone"])
-def test_a_lease_is_given_back_once_however_a_response_ends(way: str) -> None:
-    class Lease:
-        left = 0
+def test_a_slot_is_released_once_however_a_response_ends(way: str) -> None:
+    class CountingSlot:
+        released = 0
 
-        def leave(self) -> None:
-            self.left += 1
+        def release(self) -> None:
+            self.released += 1
 
     reply = response(Wire())
-    lease = reply.lease = Lease()
+    slot = reply.slot = CountingSlot()
     for _ in range(2):
         getattr(reply, way)()
-    assert lease.left == 1
+    assert slot.released == 1

@@ -76,7 +76,7 @@ class Lives:
         self.unread.append(reason)
 
 
-class Scene:
+class Setup:
     """A child that runs a shell script."""
 
     def __init__(self, script: str = "", server: Server | None = None, **options: Any) -> None:
@@ -145,64 +145,64 @@ def play(loop: Loop, story: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def test_lines_go_in_and_come_out_in_order(loop: Loop) -> None:
     async def story() -> None:
-        scene = Scene("exec cat")
-        scene.child.send(b"before it runs")
-        scene.child.send(b"still")
-        assert [await scene.owner.line() for _ in range(2)] == [b"before it runs", b"still"]
-        scene.child.send(b"x" * 1_000_000)
-        assert await scene.owner.line() == b"x" * 1_000_000
-        assert await scene.stop() == "clean"
+        setup = Setup("exec cat")
+        setup.child.send(b"before it runs")
+        setup.child.send(b"still")
+        assert [await setup.owner.line() for _ in range(2)] == [b"before it runs", b"still"]
+        setup.child.send(b"x" * 1_000_000)
+        assert await setup.owner.line() == b"x" * 1_000_000
+        assert await setup.stop() == "clean"
 
     play(loop, story)
 
 
 def test_ends_of_lines_and_blank_lines_are_not_passed_on(loop: Loop) -> None:
     async def story() -> None:
-        scene = Scene(r"""printf '{"a":1}\r\n\n  \r\n{"b":2}\nno end'""")
-        assert [await scene.owner.line() for _ in range(2)] == [b'{"a":1}', b'{"b":2}']
-        await scene.end()
-        assert scene.owner.lines.empty()
+        setup = Setup(r"""printf '{"a":1}\r\n\n  \r\n{"b":2}\nno end'""")
+        assert [await setup.owner.line() for _ in range(2)] == [b'{"a":1}', b'{"b":2}']
+        await setup.end()
+        assert setup.owner.lines.empty()
 
     play(loop, story)
 
 
 def test_the_last_words_of_a_child_are_heard_before_its_end(loop: Loop) -> None:
     async def story() -> None:
-        scene = Scene("head -c 500000 /dev/zero | tr '\\0' x; echo; echo last")
-        assert len(await scene.owner.line()) == 500_000
-        assert await scene.owner.line() == b"last"
-        assert str(await scene.end()) == "exited with code 0"
+        setup = Setup("head -c 500000 /dev/zero | tr '\\0' x; echo; echo last")
+        assert len(await setup.owner.line()) == 500_000
+        assert await setup.owner.line() == b"last"
+        assert str(await setup.end()) == "exited with code 0"
 
     play(loop, story)
 
 
 def test_reading_can_be_paused(loop: Loop) -> None:
     async def story() -> None:
-        scene = Scene("exec cat")
-        scene.child.pause(True)  # nothing to pause yet
-        scene.child.send(b"1")
-        await scene.owner.line()
-        scene.child.pause(True)
-        scene.child.send(b"2")
+        setup = Setup("exec cat")
+        setup.child.pause(True)  # nothing to pause yet
+        setup.child.send(b"1")
+        await setup.owner.line()
+        setup.child.pause(True)
+        setup.child.send(b"2")
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(scene.owner.line(), 0.1)
-        scene.child.pause(False)
-        assert await scene.owner.line() == b"2"
-        await scene.stop()
-        scene.child.pause(True)
+            await asyncio.wait_for(setup.owner.line(), 0.1)
+        setup.child.pause(False)
+        assert await setup.owner.line() == b"2"
+        await setup.stop()
+        setup.child.pause(True)
 
     play(loop, story)
 
 
 def test_a_child_that_does_not_read_is_clogged(loop: Loop, impatient: None) -> None:  # noqa: ARG001
     async def story() -> None:
-        scene = Scene("echo $$; exec sleep 60")
-        scene.child.send(b"x" * (child_module.MAX_UNREAD + 1_000_000))
-        assert scene.child.is_clogged
-        await scene.pid()
-        scene.child.send(b"x" * 100_000)
-        assert scene.child.is_clogged
-        await scene.stop()
+        setup = Setup("echo $$; exec sleep 60")
+        setup.child.send(b"x" * (child_module.MAX_UNREAD + 1_000_000))
+        assert setup.child.is_clogged
+        await setup.pid()
+        setup.child.send(b"x" * 100_000)
+        assert setup.child.is_clogged
+        await setup.stop()
 
     play(loop, story)
 
@@ -214,13 +214,13 @@ def test_lines_of_a_babbling_child_leave_others_their_turn(
     monkeypatch.setattr(child_module, "READING_TIME", -1.0)
 
     async def story() -> None:
-        scene = Scene("seq 1 500; echo last; read line")
+        setup = Setup("seq 1 500; echo last; read line")
         turns = 0
-        while await scene.owner.line() != b"last":
-            turns += scene.owner.lines.empty()
+        while await setup.owner.line() != b"last":
+            turns += setup.owner.lines.empty()
             await asyncio.sleep(0)
         assert turns > 400
-        assert await scene.stop() == "clean"
+        assert await setup.stop() == "clean"
 
     play(loop, story)
 
@@ -231,19 +231,19 @@ def test_what_a_child_wrote_before_its_end_is_read_whole_before_it_is_lost(
     monkeypatch.setattr(child_module, "READING_TIME", -1.0)
 
     async def story() -> None:
-        scene = Scene("seq 1 20000")  # reading each in a turn of its own takes longer than its end
-        await scene.end()
-        assert scene.owner.lines.qsize() == 20000
+        setup = Setup("seq 1 20000")  # reading each in a turn of its own takes longer than its end
+        await setup.end()
+        assert setup.owner.lines.qsize() == 20000
 
     play(loop, story)
 
 
 def test_a_line_that_is_too_long_is_counted_and_the_next_one_read(loop: Loop) -> None:
     async def story() -> None:
-        scene = Scene("echo 1234567890; echo 12345; read line", max_line=5)
-        assert await scene.owner.line() == b"12345"
-        assert scene.lives.unread == ["too_large"]
-        await scene.stop()
+        setup = Setup("echo 1234567890; echo 12345; read line", max_line=5)
+        assert await setup.owner.line() == b"12345"
+        assert setup.lives.unread == ["too_large"]
+        await setup.stop()
 
     play(loop, story)
 
@@ -251,27 +251,27 @@ def test_a_line_that_is_too_long_is_counted_and_the_next_one_read(loop: Loop) ->
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"], indirect=True)
 def test_what_a_child_has_not_read_is_known(loop: Loop) -> None:
     async def story() -> None:
-        scene = Scene("echo up; read line; echo $line; exec sleep 60")
-        scene.child.send(b"early")
-        assert scene.child.unread == 6
-        assert await scene.owner.line() == b"up"
-        assert await scene.owner.line() == b"early"
-        assert scene.child.unread == 0
-        scene.child.send(b"x" * 99)
-        assert scene.child.unread == 100
-        scene.child.send(b"x" * 1_000_000)
-        assert scene.child.unread == scene.child.sent - 6 == 1_000_101
-        await scene.stop()
-        assert scene.child.unread == 0
+        setup = Setup("echo up; read line; echo $line; exec sleep 60")
+        setup.child.send(b"early")
+        assert setup.child.unread == 6
+        assert await setup.owner.line() == b"up"
+        assert await setup.owner.line() == b"early"
+        assert setup.child.unread == 0
+        setup.child.send(b"x" * 99)
+        assert setup.child.unread == 100
+        setup.child.send(b"x" * 1_000_000)
+        assert setup.child.unread == setup.child.sent - 6 == 1_000_101
+        await setup.stop()
+        assert setup.child.unread == 0
 
     play(loop, story)
 
 
 def test_a_child_may_take_the_place_of_another_once_that_is_gone(loop: Loop) -> None:
     async def story() -> None:
-        first = Scene("echo $$; cat; sleep 0.2")
+        first = Setup("echo $$; cat; sleep 0.2")
         pid = await first.pid()
-        second = Scene("echo $$; read line", after=first.child.stop())
+        second = Setup("echo $$; read line", after=first.child.stop())
         second.child.send(b"go")
         await second.pid()
         assert not is_alive(pid)
@@ -282,8 +282,8 @@ def test_a_child_may_take_the_place_of_another_once_that_is_gone(loop: Loop) -> 
 
 def test_a_child_that_waits_for_a_place_may_be_stopped(loop: Loop) -> None:
     async def story() -> None:
-        first = Scene("exec cat")
-        second = Scene("exec cat", after=first.child.stop())
+        first = Setup("exec cat")
+        second = Setup("exec cat", after=first.child.stop())
         await second.child.stop()
         assert not second.lives.started
 
@@ -305,13 +305,13 @@ def test_a_child_that_waits_for_a_place_may_be_stopped(loop: Loop) -> None:
 )
 def test_a_lost_child_says_how_it_ended(loop: Loop, script: str, text: str, reason: str) -> None:
     async def story() -> None:
-        scene = Scene(script)
-        scene.child.send(b"go")
-        error = await scene.end()
+        setup = Setup(script)
+        setup.child.send(b"go")
+        error = await setup.end()
         assert text in str(error)
         assert error.fault is Fault.EXIT
-        assert scene.lives.exits == [reason]
-        scene.child.send(b"too late")
+        assert setup.lives.exits == [reason]
+        setup.child.send(b"too late")
 
     play(loop, story)
 
@@ -330,14 +330,14 @@ def test_a_lost_child_says_how_it_ended(loop: Loop, script: str, text: str, reas
 )
 def test_a_child_that_cannot_be_started_says_why(loop: Loop, server: Server, text: str) -> None:
     async def story() -> None:
-        scene = Scene(server=server)
-        scene.child.send(b"never read")
-        error = await scene.end()
+        setup = Setup(server=server)
+        setup.child.send(b"never read")
+        error = await setup.end()
         assert str(error).startswith("could not be started: ")
         assert text in str(error)
         assert error.fault is Fault.CONNECTION
-        assert not scene.lives.started
-        assert not scene.lives.exits
+        assert not setup.lives.started
+        assert not setup.lives.exits
 
     play(loop, story)
 
@@ -353,9 +353,9 @@ def test_a_child_that_closes_a_stream_is_lost(
     """uvloop leaves its own processes a second copy of the pipe: there it is seen only at exit."""
 
     async def story() -> None:
-        scene = Scene(f"echo $$; {closing}; exec sleep 60")
-        pid = await scene.pid()
-        assert str(await scene.end()) == f"closed its {name}"
+        setup = Setup(f"echo $$; {closing}; exec sleep 60")
+        pid = await setup.pid()
+        assert str(await setup.end()) == f"closed its {name}"
         assert not is_alive(pid)
 
     play(loop, story)
@@ -377,19 +377,19 @@ def test_a_child_is_asked_before_it_is_forced(
     reason: str,
 ) -> None:
     async def story() -> None:
-        scene = Scene(script)
+        setup = Setup(script)
         if "echo" in script:
-            await scene.pid()
-        assert await scene.stop() == reason
+            await setup.pid()
+        assert await setup.stop() == reason
 
     play(loop, story)
 
 
 def test_a_child_may_be_stopped_before_it_runs_and_more_than_once(loop: Loop) -> None:
     async def story() -> None:
-        scene = Scene("exec cat")
-        assert scene.child.stop() is scene.child.stop()
-        assert await scene.stop() == "clean"
+        setup = Setup("exec cat")
+        assert setup.child.stop() is setup.child.stop()
+        assert await setup.stop() == "clean"
 
     play(loop, story)
 
@@ -397,14 +397,14 @@ def test_a_child_may_be_stopped_before_it_runs_and_more_than_once(loop: Loop) ->
 @pytest.mark.parametrize("end", ["stop", "exit"])
 def test_what_a_child_started_ends_with_it(loop: Loop, impatient: None, end: str) -> None:  # noqa: ARG001
     async def story() -> None:
-        scene = Scene("sleep 60 & echo $!; sleep 60 >&- & echo $!; read line; exit 1")
-        grandchildren = [await scene.pid(), await scene.pid()]
+        setup = Setup("sleep 60 & echo $!; sleep 60 >&- & echo $!; read line; exit 1")
+        grandchildren = [await setup.pid(), await setup.pid()]
         assert all(map(is_alive, grandchildren))
         if end == "stop":
-            await scene.stop()
+            await setup.stop()
         else:
-            scene.child.send(b"go")
-            await scene.end()
+            setup.child.send(b"go")
+            await setup.end()
         for pid in grandchildren:
             await until_gone(pid)
 
@@ -413,14 +413,14 @@ def test_what_a_child_started_ends_with_it(loop: Loop, impatient: None, end: str
 
 def test_a_child_leaves_no_file_open(loop: Loop) -> None:
     async def story() -> None:
-        first = Scene("exec cat")
+        first = Setup("exec cat")
         await first.stop()
         before = psutil.Process().num_fds()
         for _ in range(5):
-            scene = Scene("exec cat")
-            scene.child.send(b"x")
-            await scene.owner.line()
-            await scene.stop()
+            setup = Setup("exec cat")
+            setup.child.send(b"x")
+            await setup.owner.line()
+            await setup.stop()
         await asyncio.sleep(0)
         assert psutil.Process().num_fds() <= before
 
@@ -436,9 +436,9 @@ def test_stderr_is_logged_under_the_name_of_the_server(
     caplog.set_level(logging.INFO)
 
     async def story() -> None:
-        scene = Scene("echo 'two words' >&2; echo again >&2; echo out; read line")
-        await scene.owner.line()
-        await scene.stop()
+        setup = Setup("echo 'two words' >&2; echo again >&2; echo out; read line")
+        await setup.owner.line()
+        await setup.stop()
 
     play(loop, story)
     logged = [record for record in caplog.records if record.message.startswith("stderr: ")]
@@ -464,11 +464,11 @@ def test_a_flood_on_stderr_holds_up_nothing_and_is_cut_in_the_log(
     caplog.set_level(logging.INFO)
 
     async def story() -> None:
-        scene = Scene("yes 0123456789 | head -c 4000000 >&2; echo done; read line")
-        scene.child._loop = cast("asyncio.AbstractEventLoop", WithoutTimers(scene.child._loop))
-        assert await scene.owner.line() == b"done"
-        scene.child._loop = asyncio.get_running_loop()
-        await scene.stop()
+        setup = Setup("yes 0123456789 | head -c 4000000 >&2; echo done; read line")
+        setup.child._loop = cast("asyncio.AbstractEventLoop", WithoutTimers(setup.child._loop))
+        assert await setup.owner.line() == b"done"
+        setup.child._loop = asyncio.get_running_loop()
+        await setup.stop()
 
     play(loop, story)
     assert 20 <= len([r for r in caplog.records if r.message.startswith("stderr: ")]) < 200
@@ -484,11 +484,11 @@ def test_a_child_sees_nothing_of_the_environment_that_is_not_its_own(
         server = Server(
             "demo", "stdio", command="/bin/sh", args=("-c", "env; echo END"), env={"TOKEN": "mine"}
         )
-        scene = Scene(server=server)
+        setup = Setup(server=server)
         seen = set()
-        while (line := await scene.owner.line()) != b"END":
+        while (line := await setup.owner.line()) != b"END":
             seen.add(line.partition(b"=")[0])
-        await scene.end()
+        await setup.end()
         assert b"OTHER_SECRET" not in seen
         assert {b"TOKEN", b"LANG", b"PATH"} <= seen
 

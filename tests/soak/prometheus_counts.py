@@ -10,7 +10,7 @@ from tests.support.running import get, wait_for
 PATIENCE = 120.0
 
 
-class Books:
+class PrometheusCounts:
     """One Prometheus."""
 
     def __init__(self, url: str) -> None:

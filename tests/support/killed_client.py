@@ -1,4 +1,4 @@
-"""A client to be killed: ``python -m tests.support.doomed_client URL SESSIONS``.
+"""A client to be killed: ``python -m tests.support.killed_client URL SESSIONS``.
 
 It opens that many sessions. Some of them wait for a reply, some listen, some do nothing; it says
 when it has opened them.

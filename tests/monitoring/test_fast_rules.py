@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.alert_rules import FILES, PROMETHEUS
-from tests.support.haste import hasten, hasten_routes, shorter
+from tests.support.fast_rules import shorter, speed_up, speed_up_routes
 from tests.support.tools import succeeds
 
 
@@ -19,7 +19,7 @@ def test_a_minute_lasts_three_seconds() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_duration_of_the_rules_is_shorter(path: Path, tmp_path: Path) -> None:
     committed = path.read_text(encoding="utf-8")
-    made = hasten(committed)
+    made = speed_up(committed)
     (tmp_path / path.name).write_text(made)
     succeeds("promtool", "check", "rules", tmp_path / path.name)
     for line in made.splitlines():
@@ -32,13 +32,13 @@ def test_every_duration_of_the_rules_is_shorter(path: Path, tmp_path: Path) -> N
 def test_at_their_own_pace_the_rules_say_the_same(tmp_path: Path) -> None:
     for path in FILES:
         committed = path.read_text(encoding="utf-8")
-        (tmp_path / path.name).write_text(hasten(committed, 1))
+        (tmp_path / path.name).write_text(speed_up(committed, 1))
         succeeds("promtool", "check", "rules", tmp_path / path.name)
     assert shorter("1d", 1) == "86400s"
 
 
 def test_the_routes_are_faster_and_their_comments_stay() -> None:
     committed = (PROMETHEUS / "alertmanager.yml").read_text(encoding="utf-8")
-    made = hasten_routes(committed)
+    made = speed_up_routes(committed)
     assert "  group_interval: 15s\n  repeat_interval: 4320s" in made
     assert made.count("#slack_url#") == committed.count("#slack_url#")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.asking import Window, escaped, interpolated
+from tests.support.panel_queries import Window, escaped, interpolated
 
 
 def test_a_chosen_value_is_taken_literally_by_a_regular_expression_within_promql() -> None:

@@ -46,7 +46,7 @@ async def touch(context: Context) -> str:
 
 
 def main() -> None:
-    options = serving.arguments("curious", __doc__).parse_args()
+    options = serving.arguments("requesting", __doc__).parse_args()
     server = build()
     for tool in (roots, three_at_once, touch):
         server.add_tool(tool, structured_output=False)

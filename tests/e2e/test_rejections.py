@@ -1,4 +1,4 @@
-"""Every refusal of the exporter, seen from outside: status, JSON-RPC error, and counter."""
+"""Every rejection of the exporter, seen from outside: status, JSON-RPC error, and counter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 
 from exporter.protocol.label_values import REJECTIONS
 from tests.support import raw_client, raw_server
-from tests.support.exporting import Exporter, Scrape, exporter, obedient
+from tests.support.exporting import Exporter, Scrape, exporter, scripted_stdio
 from tests.support.raw_client import legacy, modern, modern_call, request
 from tests.support.raw_server import Received
 from tests.support.running import wait_for
@@ -57,8 +57,8 @@ class Answer:
 
 
 @dataclass
-class Scene:
-    """An exporter, and the connections that a refusal needs."""
+class Setup:
+    """An exporter, and the connections that a rejection needs."""
 
     exporter: Exporter
     opened: ExitStack = field(default_factory=ExitStack)
@@ -144,77 +144,77 @@ def listening(number: object) -> raw_client.Json:
     return request(number, "subscriptions/listen", _meta=raw_client.envelope())
 
 
-def hold(scene: Scene, count: int, server: str, body: Callable[[object], raw_client.Json]) -> None:
+def hold(setup: Setup, count: int, server: str, body: Callable[[object], raw_client.Json]) -> None:
     """So many requests that get no reply."""
     for number in range(count):
-        scene.start(f"/{server}/mcp", body(f"held-{number}"))
+        setup.start(f"/{server}/mcp", body(f"held-{number}"))
     time.sleep(0.3)  # nothing tells from outside that they have arrived
 
 
-def in_full_server(scene: Scene) -> Answer:
-    hold(scene, 3, "silent", waiting)
-    return scene.ask("/silent/mcp", ping())
+def in_full_server(setup: Setup) -> Answer:
+    hold(setup, 3, "silent", waiting)
+    return setup.ask("/silent/mcp", ping())
 
 
-def in_full_exporter(scene: Scene) -> Answer:
-    hold(scene, 3, "silent", waiting)
-    hold(scene, 1, "other", waiting)
-    return scene.ask("/other/mcp", ping())
+def in_full_exporter(setup: Setup) -> Answer:
+    hold(setup, 3, "silent", waiting)
+    hold(setup, 1, "other", waiting)
+    return setup.ask("/other/mcp", ping())
 
 
-def streams_of_full_server(scene: Scene) -> Answer:
-    hold(scene, 2, "silent", listening)
-    return scene.ask("/silent/mcp", listening(1))
+def streams_of_full_server(setup: Setup) -> Answer:
+    hold(setup, 2, "silent", listening)
+    return setup.ask("/silent/mcp", listening(1))
 
 
-def streams_of_full_exporter(scene: Scene) -> Answer:
-    hold(scene, 2, "silent", listening)
-    hold(scene, 1, "other", listening)
-    return scene.ask("/other/mcp", None, "GET")
+def streams_of_full_exporter(setup: Setup) -> Answer:
+    hold(setup, 2, "silent", listening)
+    hold(setup, 1, "other", listening)
+    return setup.ask("/other/mcp", None, "GET")
 
 
-def one_child_too_many(scene: Scene) -> Answer:
+def one_child_too_many(setup: Setup) -> Answer:
     for _ in range(2):  # an idle one would make room
-        scene.start("/child/mcp", waiting(1), **scene.session())
+        setup.start("/child/mcp", waiting(1), **setup.session())
     time.sleep(0.3)
-    return scene.ask("/child/mcp", raw_client.initialize(1))
+    return setup.ask("/child/mcp", raw_client.initialize(1))
 
 
-def one_session_too_many(scene: Scene) -> Answer:
+def one_session_too_many(setup: Setup) -> Answer:
     for _ in range(3):
-        scene.session("sessions")
-    return scene.ask("/sessions/mcp", raw_client.initialize(1))
+        setup.session("sessions")
+    return setup.ask("/sessions/mcp", raw_client.initialize(1))
 
 
-def one_connection_too_many(scene: Scene) -> Answer:
+def one_connection_too_many(setup: Setup) -> Answer:
     for _ in range(12):
-        scene.say(b"")
+        setup.say(b"")
     time.sleep(0.3)
-    return answer(scene.say(b""))
+    return answer(setup.say(b""))
 
 
-def an_id_in_use(scene: Scene) -> Answer:
-    headers = scene.session()
-    scene.start("/child/mcp", waiting(1), **headers)
+def an_id_in_use(setup: Setup) -> Answer:
+    headers = setup.session()
+    setup.start("/child/mcp", waiting(1), **headers)
     time.sleep(0.3)
-    return scene.ask("/child/mcp", ping(1), **headers)
+    return setup.ask("/child/mcp", ping(1), **headers)
 
 
-def a_second_stream(scene: Scene) -> Answer:
-    headers = scene.session()
-    scene.start("/child/mcp", None, "GET", **headers)
+def a_second_stream(setup: Setup) -> Answer:
+    headers = setup.session()
+    setup.start("/child/mcp", None, "GET", **headers)
     time.sleep(0.3)
-    return scene.ask("/child/mcp", None, "GET", **headers)
+    return setup.ask("/child/mcp", None, "GET", **headers)
 
 
-def a_slow_request(scene: Scene) -> Answer:
+def a_slow_request(setup: Setup) -> Answer:
     head = b"POST /child/mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
-    return answer(scene.say(head + b"12"))
+    return answer(setup.say(head + b"12"))
 
 
-def another_name_than_in_the_body(scene: Scene) -> Answer:
+def another_name_than_in_the_body(setup: Setup) -> Answer:
     headers = modern("tools/call", "another")
-    return scene.ask("/child/mcp", modern_call(1, "ok"), **headers)
+    return setup.ask("/child/mcp", modern_call(1, "ok"), **headers)
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class Row:
     reason: str
     status: int
     code: int
-    act: Callable[[Scene], Answer]
+    act: Callable[[Setup], Answer]
     identity: object = None
 
 
@@ -334,7 +334,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory, upstream: str) -> Iterator[
     tokens.write_text(f"test: {TOKEN}\n")
     http_server = {"url": upstream}
     servers = {
-        "child": obedient(),
+        "child": scripted_stdio(),
         "silent": http_server,
         "other": http_server,
         "sessions": http_server,
@@ -345,33 +345,33 @@ def narrow(tmp_path_factory: pytest.TempPathFactory, upstream: str) -> Iterator[
 
 
 @pytest.fixture
-def scene(narrow: Exporter) -> Iterator[Scene]:
-    scene = Scene(narrow)
-    yield scene
-    scene.close()
+def setup(narrow: Exporter) -> Iterator[Setup]:
+    setup = Setup(narrow)
+    yield setup
+    setup.close()
     # What one test held must be free for the next.
-    wait_for(lambda: is_at_rest(scene), 30, "everything that was held is free again")
+    wait_for(lambda: is_at_rest(setup), 30, "everything that was held is free again")
 
 
-def is_at_rest(scene: Scene) -> bool:
-    with scene.opened:
-        probe = scene.ask("/silent/mcp", ping(), **raw_client.ACCEPTED)
-    found = scrape(scene.exporter)
+def is_at_rest(setup: Setup) -> bool:
+    with setup.opened:
+        probe = setup.ask("/silent/mcp", ping(), **raw_client.ACCEPTED)
+    found = scrape(setup.exporter)
     left = found.total("mcp_requests_in_flight") + found.total("mcp_server_processes")
     return probe.status == 200 and left == 0
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_refusal_has_a_status_an_error_and_a_counter(scene: Scene, name: str) -> None:
+def test_a_rejection_has_a_status_an_error_and_a_counter(setup: Setup, name: str) -> None:
     row = ROWS[name]
-    before = scene.counted().get(row.reason, 0)
-    reply = row.act(scene)
+    before = setup.counted().get(row.reason, 0)
+    reply = row.act(setup)
     assert reply.status == row.status, reply
     assert reply.error["code"] == row.code
     assert reply.error["message"].startswith("mcp-exporter: ")
     assert json.loads(reply.body)["id"] == row.identity
-    scene.opened.close()
-    assert scene.counted()[row.reason] == before + 1
+    setup.opened.close()
+    assert setup.counted()[row.reason] == before + 1
 
 
 # What takes larger limits
@@ -382,7 +382,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory, upstream: str) -> Iterator[Ex
     """An exporter whose pages want a password."""
     folder = tmp_path_factory.mktemp("wide")
     write_web_config(folder)
-    servers = {"child": obedient(), "large": {"url": upstream}}
+    servers = {"child": scripted_stdio(), "large": {"url": upstream}}
     flags = f"--web.config.file={folder / 'web.yml'}"
     limits = {"write_timeout": "1s"}
     with exporter(folder, servers, flags, limits=limits) as running:
@@ -394,39 +394,39 @@ def write_web_config(folder: Path, more: str = "") -> None:
 
 
 def test_a_server_that_does_not_read_is_not_waited_for(wide: Exporter) -> None:
-    scene = Scene(wide)
-    with scene.opened:
-        headers = scene.session()
-        scene.start("/child/mcp", raw_client.call("deaf", "stubborn"), **headers)
+    setup = Setup(wide)
+    with setup.opened:
+        headers = setup.session()
+        setup.start("/child/mcp", raw_client.call("deaf", "stubborn"), **headers)
         time.sleep(0.5)
         for number in range(5):
             large = raw_client.call(number, "ok", text="x" * 4_000_000)
-            scene.start("/child/mcp", large, **headers)
+            setup.start("/child/mcp", large, **headers)
         time.sleep(0.5)
-        reply = scene.ask("/child/mcp", ping("late"), **headers)
+        reply = setup.ask("/child/mcp", ping("late"), **headers)
     assert (reply.status, reply.error["code"]) == (503, BUSY)
     assert json.loads(reply.body)["id"] == "late"
-    assert scene.counted()["server_not_reading"] == 1
+    assert setup.counted()["server_not_reading"] == 1
 
 
 def test_a_client_that_does_not_read_is_cut_off(wide: Exporter) -> None:
-    scene = Scene(wide)
-    with scene.opened:
-        connection = scene.start("/large/mcp", request(1, "resources/read"))
-        wait_for(lambda: scene.counted().get("write_timeout"), 30, "the connection was cut")
+    setup = Setup(wide)
+    with setup.opened:
+        connection = setup.start("/large/mcp", request(1, "resources/read"))
+        wait_for(lambda: setup.counted().get("write_timeout"), 30, "the connection was cut")
         assert received(connection) < BIG
     found = scrape(wide)
     assert found.outcomes("large") == {"client_gone": 1}
 
 
 def test_a_client_that_sends_too_far_ahead_is_cut_off(wide: Exporter) -> None:
-    scene = Scene(wide)
-    with scene.opened:
-        connection = scene.start("/child/mcp", waiting(1), **scene.session())
+    setup = Setup(wide)
+    with setup.opened:
+        connection = setup.start("/child/mcp", waiting(1), **setup.session())
         with contextlib.suppress(ConnectionError):
             head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n"
             connection.sendall(head + b"x" * 200_000)
-        wait_for(lambda: scene.counted().get("pipeline_too_large"), 30, "the connection was cut")
+        wait_for(lambda: setup.counted().get("pipeline_too_large"), 30, "the connection was cut")
         assert received(connection) == 0
 
 
@@ -445,29 +445,29 @@ def page(wide: Exporter, password: str | None) -> int:
 
 
 def test_pages_want_a_password(wide: Exporter) -> None:
-    scene = Scene(wide)
-    before = scene.counted().get("web_unauthorized", 0)
+    setup = Setup(wide)
+    before = setup.counted().get("web_unauthorized", 0)
     assert [page(wide, None), page(wide, "wrong"), page(wide, PASSWORD)] == [401, 401, 200]
-    assert scene.counted()["web_unauthorized"] == before + 2
+    assert setup.counted()["web_unauthorized"] == before + 2
 
 
 def test_what_another_site_embeds_gets_no_page(wide: Exporter) -> None:
-    scene = Scene(wide)
-    before = scene.counted().get("web_bad_origin", 0)
+    setup = Setup(wide)
+    before = setup.counted().get("web_bad_origin", 0)
     headers = {**basic(PASSWORD), "Sec-Fetch-Site": "cross-site"}
     assert raw_client.ask(f"{wide.web}/-/healthy", None, headers, "GET").status == 403
-    assert scene.counted()["web_bad_origin"] == before + 1
+    assert setup.counted()["web_bad_origin"] == before + 1
 
 
 def test_passwords_that_wait_to_be_checked_are_bounded(wide: Exporter) -> None:
-    scene = Scene(wide)
-    scene.counted()
+    setup = Setup(wide)
+    setup.counted()
     with ThreadPoolExecutor(60) as pool:
         statuses = list(pool.map(lambda number: page(wide, f"wrong {number}"), range(60)))
     refused = statuses.count(503)
     assert refused > 0
     assert statuses.count(401) == 60 - refused
-    assert scene.counted()["web_busy"] == refused
+    assert setup.counted()["web_busy"] == refused
 
 
 def test_pages_can_be_rated(wide: Exporter) -> None:
@@ -479,7 +479,7 @@ def test_pages_can_be_rated(wide: Exporter) -> None:
         statuses = list(pool.map(lambda _: page(wide, PASSWORD), range(20)))
     assert statuses.count(429) > 0
     time.sleep(0.5)
-    assert Scene(wide).counted()["web_rate_limited"] == statuses.count(429)
+    assert Setup(wide).counted()["web_rate_limited"] == statuses.count(429)
     write_web_config(folder)
     time.sleep(0.2)
     assert raw_client.ask(f"{wide.web}/-/reload", None, headers).status == 200

@@ -1,6 +1,6 @@
 """What ``wrap`` costs the person at the desk.
 
-``python -m bench.desk`` runs the same small server direct, wrapped, and between two ``cat``, in
+``python -m bench.wrap`` runs the same small server direct, wrapped, and between two ``cat``, in
 turns, with an exporter that listens, and measures what is added to one message and to the server's
 start, how late a call may be while nothing happens to the exporter, and the memory of 20 wrapped
 servers beside their servers'. It ends with 1 where a bound is broken.
@@ -26,9 +26,9 @@ from time import perf_counter
 
 import psutil
 
-from tests.support.exporting import exporter, obedient
+from tests.support.exporting import exporter, scripted_stdio
 from tests.support.paths import ROOT
-from tests.support.wrapping import GREETING, client, obedient_command, wrapped
+from tests.support.wrapping import GREETING, client, scripted_stdio_command, wrapped
 
 MAX_MESSAGE = 20e-6
 MAX_START = 0.1
@@ -83,12 +83,12 @@ class Measured:
 
 def main() -> int:
     """Measure, print as JSON, judge."""
-    parser = argparse.ArgumentParser(prog="python -m bench.desk", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.wrap", description=__doc__)
     parser.add_argument("--calls", type=int, default=6000)
     calls = parser.parse_args().calls
     with tempfile.TemporaryDirectory() as folder:
         socket = Path(folder) / "s"
-        with exporter(Path(folder), {"other": obedient()}, "--wrap.socket", str(socket)):
+        with exporter(Path(folder), {"other": scripted_stdio()}, "--wrap.socket", str(socket)):
             found = measure(calls, socket)
     sys.stdout.write(json.dumps(asdict(found), indent=2) + "\n")
     broken = found.broken()
@@ -99,7 +99,7 @@ def main() -> int:
 
 def measure(calls: int, socket: Path) -> Measured:
     """Everything, one after the other."""
-    direct = obedient_command()
+    direct = scripted_stdio_command()
     through = wrapped(direct, socket)
     commands = [through, between_cats(direct), direct]
     sides = taken(calls, 0, commands)
@@ -170,7 +170,9 @@ def start(command: list[str]) -> float:
 def largest(socket: Path) -> float:
     """The most private memory that one of many wrappers has."""
     with ExitStack() as stack:
-        commands = (wrapped(obedient_command(), socket, f"s{number}") for number in range(SERVERS))
+        commands = (
+            wrapped(scripted_stdio_command(), socket, f"s{number}") for number in range(SERVERS)
+        )
         desks = [stack.enter_context(client(command)) for command in commands]
         for desk in desks:
             desk.greet()

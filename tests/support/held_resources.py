@@ -18,13 +18,13 @@ PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
-class Rest:
+class HeldResources:
     """Numbers of what an exporter holds on to: processes, descriptors by kind, gauges."""
 
     counts: Counter[str]
 
     @classmethod
-    def of(cls, exporter: Exporter) -> Rest:
+    def of(cls, exporter: Exporter) -> HeldResources:
         """What it holds on to now."""
         scrape = exporter.scrape()
         counts = exporter.descriptors()
@@ -33,20 +33,20 @@ class Rest:
         return cls(counts)
 
     @classmethod
-    def told(cls, exporter: Exporter, told: Path) -> Rest:
+    def told(cls, exporter: Exporter, told: Path) -> HeldResources:
         """The same, and the tasks and objects that a telling exporter tells of."""
         told.unlink(missing_ok=True)
         os.kill(exporter.pid, signal.SIGUSR2)
         wait_for(told.exists, PATIENCE, "the exporter tells")
         return cls(cls.of(exporter).counts + Counter(json.loads(told.read_text())))
 
-    def beyond(self, other: Rest) -> dict[str, int]:
+    def beyond(self, other: HeldResources) -> dict[str, int]:
         """What is more than there was."""
         return dict(self.counts - other.counts)
 
 
-def wait_for_rest(
-    now: Callable[[], Rest], before: Rest, patience: float = PATIENCE
+def wait_for_release(
+    now: Callable[[], HeldResources], before: HeldResources, patience: float = PATIENCE
 ) -> dict[str, int]:
     """What is still there, in the end, that was not; nothing where all is well."""
     left: dict[str, int] = {}

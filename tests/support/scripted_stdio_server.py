@@ -1,4 +1,4 @@
-"""A stdio server that does what each call tells it to: ``python -I -S obedient_server.py``.
+"""A stdio server that does what each call tells it to: ``python -I -S scripted_stdio_server.py``.
 
 It stands on few modules of the standard library, so that hundreds start within seconds. It
 serves both eras, keeps both sides' lines where ``--record`` says, and refuses to start as long
@@ -17,7 +17,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-INFO = {"name": "obedient", "version": "1"}
+INFO = {"name": "scripted_stdio", "version": "1"}
 QUESTION = "question-of-the-server"
 FOREVER = 3600
 FAILED_AT_START = 3
