@@ -157,7 +157,7 @@ LONGEST_BATCH = 1024 * 1024
 _LONGEST_NUMBER = 20  # characters of a 64-bit integer
 _ABSENT = msgspec.Raw()
 _MARK = b"\xef\xbb\xbf"
-_one = msgspec.json.Decoder(Message)
+_decode = msgspec.json.Decoder(Message).decode
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 # As a structure, for what follows the last field is skipped without an object for each.
 _batch = msgspec.json.Decoder(
@@ -247,7 +247,7 @@ def read(data: bytes | bytearray | memoryview) -> Message | None:
     neither the id nor the method.
     """
     try:
-        return _one.decode(data)
+        return _decode(data)
     except UNREADABLE:
         return _read_leniently(bytes(data))
 
@@ -273,9 +273,11 @@ def read_all(data: bytes | bytearray) -> tuple[Message, ...] | None:
     Where a batch is longer than ``LONGEST_BATCH``, or has more than ``BATCH`` messages, the last
     one is ``UNREAD``.
     """
+    message = read(data)  # first: most often it is one
+    if message is not None:
+        return (message,)
     if not is_batch(data):
-        message = read(data)
-        return None if message is None else (message,)
+        return None
     if len(data) > LONGEST_BATCH:
         return (UNREAD,)
     parts = split(data)

@@ -15,7 +15,7 @@ from exporter.protocol import errors, jsonrpc
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.spec import INITIALIZE, LISTEN
 from exporter.relay import cors, rejection
-from exporter.relay.admission import Admission, Slots
+from exporter.relay.admission import Admission, SlotPair, Slots
 from exporter.relay.rejection import Rejection
 from exporter.relay.routes import Routes, is_discovery, is_metadata, locate
 from exporter.relay.tokens import Tokens
@@ -128,11 +128,11 @@ class Gateway:
 
     def handle(self, request: Request) -> None:
         """Relay a request, or say why not."""
-        route = request.head.route if request.head is not None else None
-        if route is not None and route.plan is self._plan:
+        head = request.head
+        if head is not None and (route := head.route) is not None and route.plan is self._plan:
             request.headers = route.headers
             request.response.extra_headers = route.extra_headers
-            self._relay(request, route.upstream)
+            self._relay(request, route)
             return
         if not self._origins.allows(request):
             upstream = self._routes.find(request.path)
@@ -162,19 +162,26 @@ class Gateway:
         if self.tokens is not None:
             # It is the exporter's own: no server may learn it.
             request.headers = [f for f in request.headers if f[0].lower() != b"authorization"]
+        slots = self.admission.of(upstream.recorder.name)
+        route = HeadRoute(
+            self._plan,
+            upstream,
+            slots,
+            request.headers,
+            request.response.extra_headers,
+            is_encoded=request.header(b"content-encoding") is not None,
+        )
         if is_metadata(request.path):
-            self._describe(request, upstream)
+            self._describe(request, upstream, slots.requests)
         elif request.method != b"POST":
-            self._pass_on(request, upstream, ())
+            self._pass_on(request, route, ())
         else:
             if request.head is not None:
-                extra = request.response.extra_headers
-                request.head.route = HeadRoute(self._plan, upstream, request.headers, extra)
-            self._relay(request, upstream)
+                request.head.route = route
+            self._relay(request, route)
 
-    def _describe(self, request: Request, upstream: ServerHandler) -> None:
+    def _describe(self, request: Request, upstream: ServerHandler, slots: SlotPair) -> None:
         """Serve a server's metadata, which takes a slot like any other request."""
-        slots = self.admission.of(upstream.recorder.name).requests
         full = slots.acquire()
         if full is None:
             request.response.slot = slots
@@ -182,20 +189,19 @@ class Gateway:
         else:
             self._reject(request, rejection.of_full(full), upstream, None)
 
-    def _relay(self, request: Request, upstream: ServerHandler) -> None:
-        messages = self._read(request)
+    def _relay(self, request: Request, route: HeadRoute) -> None:
+        # What is compressed is relayed, but not understood.
+        messages = () if route.is_encoded else jsonrpc.read_all(request.body)
         if messages is None:
-            self._reject(request, rejection.of_body(request.body), upstream, None)
+            self._reject(request, rejection.of_body(request.body), route.upstream, None)
         else:
-            self._pass_on(request, upstream, messages)
+            self._pass_on(request, route, messages)
 
-    def _pass_on(
-        self, request: Request, upstream: ServerHandler, messages: Sequence[Message]
-    ) -> None:
-        of_server = self.admission.of(upstream.recorder.name)
+    def _pass_on(self, request: Request, route: HeadRoute, messages: Sequence[Message]) -> None:
+        request.route, upstream = route, route.upstream
         method = messages[0].method if messages else None
         is_stream = request.method == b"GET" or method == LISTEN
-        slots = of_server.streams if is_stream else of_server.requests
+        slots = route.slots.streams if is_stream else route.slots.requests
         full = slots.acquire()
         if full is None and method == INITIALIZE:
             full = self._full_for_session(upstream)
@@ -244,11 +250,6 @@ class Gateway:
     def _is_admitted(self, request: Request) -> bool:
         tokens = self._tokens
         return tokens is None or tokens.holder(request.header(b"authorization")) is not None
-
-    def _read(self, request: Request) -> tuple[Message, ...] | None:
-        if request.header(b"content-encoding") is not None:
-            return ()  # compressed: relayed, but not understood
-        return jsonrpc.read_all(request.body)
 
     def _reject(
         self,

@@ -111,7 +111,8 @@ def outcome_of(reply: Message) -> Outcome:
         return Outcome.PROTOCOL_ERROR
     if reply.result.is_error:
         return Outcome.TOOL_ERROR
-    if reply.result.result_type not in (None, "complete") or reply.result.is_task:
+    result = reply.result
+    if result.result_type not in (None, "complete") or (result.task and result.is_task):
         return Outcome.INPUT_REQUIRED
     return Outcome.OK
 
@@ -121,6 +122,17 @@ _REMEMBERED = 64
 
 class Exchange:
     """The requests in flight of one conversation."""
+
+    __slots__ = (
+        "_client",
+        "_counts",
+        "_questions",
+        "_recorder",
+        "_requests",
+        "_unanswered",
+        "_version",
+        "_watchers",
+    )
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -134,6 +146,11 @@ class Exchange:
 
     def __len__(self) -> int:
         return sum(self._counts)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for a reply."""
+        return not self._requests and not self._questions
 
     def begin(
         self,

@@ -1,7 +1,8 @@
 """Keeps a failure to count from becoming a failure of what is counted.
 
-``guarded`` costs 0.1 to 0.25 µs a call. What each relayed message runs more than once (``began``,
-``carried`` and ``spent`` of the recorder) has a ``try`` of its own instead, which costs 0.01 µs.
+``guarded`` costs 0.1 to 0.25 µs a call. What each relayed call runs (``began``, ``carried`` and
+``spent`` of the recorder, ``client_sent``, ``server_sent`` and ``server_said`` of the observer) has
+a ``try`` of its own instead, which costs 0.01 µs.
 """
 
 from __future__ import annotations

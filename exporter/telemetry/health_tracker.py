@@ -70,7 +70,7 @@ class HealthTracker:
     def call_succeeded(self) -> None:
         """The server sent a client a message. Called for every message: made to be cheap."""
         now = monotonic()
-        if now < self._next_success and self._is_well:
+        if now < self._next_success:
             return
         self._next_success = now + CALL_INTERVAL
         self._recorder.succeeded()
@@ -99,6 +99,8 @@ class HealthTracker:
 
     def _note(self, transition: Transition | None, reason: str) -> None:
         self._recorder.state_is(self.state, self._health.consecutive_failures)
+        if not self._is_well:
+            self._next_success = 0.0  # the very next one may end it
         if transition is None:
             return
         self.since = time()

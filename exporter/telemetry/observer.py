@@ -48,7 +48,6 @@ class Observer:
         """Count that observation failed; the traffic went on."""
         self.recorder.failed(where)
 
-    @guarded
     def client_sent(
         self,
         exchange: Exchange,
@@ -56,35 +55,42 @@ class Observer:
         size: int,
         now: float,
         traceparent: str | None = None,
-    ) -> list[Pending] | None:
+    ) -> list[Pending]:
         """Note what the client sent; return the requests that now wait for a reply.
 
         ``traceparent`` is the trace context of the HTTP request, where it has a valid one.
         """
-        self.recorder.carried(size, to_server=True)
-        begun = []
-        for message in messages:
-            if message.is_request:
-                begun.append(exchange.begin(message, now, True, traceparent))
-            elif message.is_notification:
-                self._client_notified(exchange, message, now)
-            elif message.is_reply:
-                self._client_replied(exchange, message, size, now)
-            elif message is UNREAD:
-                self.recorder.unparsed("too_large")
+        begun: list[Pending] = []
+        try:
+            self.recorder.carried(size, to_server=True)
+            for message in messages:
+                if message.method is not None and message.id is not UNSET:
+                    begun.append(exchange.begin(message, now, True, traceparent))
+                else:
+                    self._client_told(exchange, message, size, now)
+        except Exception:  # noqa: BLE001
+            self.failed("client_sent")
         return begun
 
-    @guarded
     def server_sent(
         self, exchange: Exchange, data: bytes, own: Sequence[Pending], now: float
-    ) -> bool | None:
+    ) -> bool:
         """Note one message, or one batch, of the server; return whether all of it was read.
 
         ``own`` are the requests of the same POST: they are looked at before the exchange's.
         """
-        if not jsonrpc.is_batch(data):
-            self._note(exchange, jsonrpc.read(data), data, own, now)
-            return True
+        try:
+            message = jsonrpc.read(data)
+            if message is None and jsonrpc.is_batch(data):
+                return self._note_batch(exchange, data, own, now)
+            self._note(exchange, message, data, own, now)
+        except Exception:  # noqa: BLE001
+            self.failed("server_sent")
+        return True
+
+    def _note_batch(
+        self, exchange: Exchange, data: bytes, own: Sequence[Pending], now: float
+    ) -> bool:
         is_short = len(data) <= jsonrpc.LONGEST_BATCH
         parts = jsonrpc.split(data) or [data] if is_short else []
         for part in parts[: jsonrpc.BATCH]:
@@ -94,16 +100,18 @@ class Observer:
         self.recorder.unparsed("too_large")
         return False
 
-    @guarded
     def server_said(
         self, exchange: Exchange, line: bytes, now: float, message: Message | None = None
     ) -> None:
         """Note one line of a stdio server; ``message`` is what it says, where that is known."""
-        self.recorder.carried(len(line), to_server=False)
-        if message is None:
-            self.server_sent(exchange, line, (), now)
-        else:
-            self._note(exchange, message, line, (), now)
+        try:
+            self.recorder.carried(len(line), to_server=False)
+            if message is None:
+                self.server_sent(exchange, line, (), now)
+            else:
+                self._note(exchange, message, line, (), now)
+        except Exception:  # noqa: BLE001
+            self.failed("server_said")
 
     @guarded
     def settle(
@@ -180,6 +188,15 @@ class Observer:
         else:
             self.recorder.unparsed("not_jsonrpc")
 
+    def _client_told(self, exchange: Exchange, message: Message, size: int, now: float) -> None:
+        """Note what the client said that is no request."""
+        if message.is_notification:
+            self._client_notified(exchange, message, now)
+        elif message.is_reply:
+            self._client_replied(exchange, message, size, now)
+        elif message is UNREAD:
+            self.recorder.unparsed("too_large")
+
     def _client_notified(self, exchange: Exchange, message: Message, now: float) -> None:
         self.recorder.notified(message.method, to_server=True)
         if message.method == CANCELLED and message.params is not None:
@@ -224,7 +241,7 @@ class Observer:
 def _find(own: Sequence[Pending], request_id: jsonrpc.Id | UnsetType) -> Pending | None:
     if not own:
         return None
-    key = key_of(request_id)
+    key = request_id if type(request_id) is int else key_of(request_id)
     for pending in own:
         if pending.done or type(pending.key) is not type(key):
             continue

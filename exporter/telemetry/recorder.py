@@ -84,7 +84,7 @@ class ServerRecorder:
         if not to_server:
             return
         try:  # what fails here must not keep the request from being known
-            self._in_flight.inc()
+            self._in_flight.value += 1
         except Exception:  # noqa: BLE001
             self.failed("began")
 
@@ -95,10 +95,15 @@ class ServerRecorder:
             self.metrics.server_requests.labels(self.name, method, call.outcome).inc()
             return
         try:
-            self._count(call)
+            if call.method == CALL_TOOL:
+                self._count_tool(call)
+            else:
+                self._count_other(call)
+            if call.code is not None:
+                self._count_error(call.code, call.method)
         finally:  # last: a scrape in between must not miss the request
             if call.method not in UNTIMED:
-                self._in_flight.dec()
+                self._in_flight.value -= 1
 
     @guarded
     def notified(self, method: str | None, to_server: bool) -> None:
@@ -114,7 +119,7 @@ class ServerRecorder:
     def carried(self, size: int, to_server: bool) -> None:
         """Bytes of messages passed by."""
         try:  # here, for a call more would cost every reply
-            self._bytes[to_server].inc(size)
+            self._bytes[to_server].value += size
         except Exception:  # noqa: BLE001
             self.failed("carried")
 
@@ -280,17 +285,15 @@ class ServerRecorder:
         self.tools.forget()
         self.metrics.forget(self.name)
 
-    def _count(self, call: Call) -> None:
-        if call.method == CALL_TOOL:
-            self._count_tool(call)
-        else:
-            count, durations = self._request(method_label(call.method), call.outcome)
-            count.inc()
-            if call.method not in UNTIMED:
-                durations.observe(call.seconds, self._exemplar(call, None))
-        if call.code is not None:
-            code, method = code_label(call.code), method_label(call.method)
-            self.metrics.protocol_errors.labels(self.name, method, code).inc()
+    def _count_other(self, call: Call) -> None:
+        count, durations = self._request(method_label(call.method), call.outcome)
+        count.inc()
+        if call.method not in UNTIMED:
+            durations.observe(call.seconds, self._exemplar(call, None))
+
+    def _count_error(self, code: float, method: str) -> None:
+        labels = (self.name, method_label(method), code_label(code))
+        self.metrics.protocol_errors.labels(*labels).inc()
 
     def _count_tool(self, call: Call) -> None:
         tool = self.tools.label(call.tool)
@@ -300,11 +303,11 @@ class ServerRecorder:
         seconds, exemplar = call.seconds, None
         if call.traceparent is not None or self.tracing.tracer is not None:
             exemplar = self._exemplar(call, tool)
-        requests.inc()
+        requests.value += 1
         request_durations.observe(seconds, exemplar)
-        calls.inc()
+        calls.value += 1
         durations.observe(seconds, exemplar)
-        last.set(self.metrics.clock())
+        last.value = self.metrics.clock()
         if call.result_bytes is not None:
             sizes.observe(call.result_bytes)
 

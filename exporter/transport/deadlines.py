@@ -27,6 +27,8 @@ class Deadlines(Generic[T]):
         self._loop = loop
         self._due: dict[T, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self.is_renewable = False
+        """Whether ``renew`` does anything."""
 
     def add(self, waiting: T, now: float) -> None:
         """Begin to count its time at ``now``."""
@@ -35,9 +37,6 @@ class Deadlines(Generic[T]):
         self._due[waiting] = now + self._seconds
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._look)
-
-    is_renewable = False
-    """Whether ``renew`` does anything."""
 
     def renew(self, waiting: T, now: float) -> None:
         """It has made progress."""
@@ -76,8 +75,6 @@ class Deadlines(Generic[T]):
 class RenewableDeadlines(Deadlines[T]):
     """Deadlines that progress renews: ``seconds`` more each time, up to ``total`` in all."""
 
-    is_renewable = True
-
     def __init__(
         self,
         seconds: float,
@@ -91,6 +88,7 @@ class RenewableDeadlines(Deadlines[T]):
             expired(waiting)
 
         super().__init__(seconds, expire, loop)
+        self.is_renewable = True
         self._total = Deadlines(total, expire, loop)
 
     def add(self, waiting: T, now: float) -> None:

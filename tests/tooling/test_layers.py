@@ -105,6 +105,7 @@ GUARDS = {
     "cli.call",
     "probe.prober",
     "telemetry.guard",
+    "telemetry.observer",
     "telemetry.recorder",
     "telemetry.spans.sender",
     "web.scrape",

@@ -64,9 +64,7 @@ class SseUpstream(HttpUpstream):
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
         """Relay a stream, or a message that belongs to one."""
         if request.method == b"GET":
-            stream = StreamRelay(self, request)
-            self._relays.add(stream)
-            stream.send(self._encode(request))
+            StreamRelay(self, request).send(self._encode(request))
         elif request.method == b"POST" and _token(request) in self._mailboxes:
             super().handle(request, messages)
         else:

@@ -66,7 +66,7 @@ class HttpUpstream:
         self._own_headers = configured(server)
         self._names_host = any(name.lower() == b"host" for name, _ in self._own_headers)
         self._not_up = NOT_UP | {name.lower() for name, _ in self._own_headers}
-        self._relays: set[Relay] = set()
+        self.relays: set[Relay] = set()
         self._metadata: set[MetadataRelay] = set()
         seconds = min(server.timeout.seconds or MOST_SECONDS, MOST_SECONDS)
         self.metadata_deadlines = Deadlines(seconds, MetadataRelay.expire, loop)
@@ -78,7 +78,6 @@ class HttpUpstream:
         if request.method == b"POST" and not messages:
             messages = self._unpacked(request)
         relay = Relay(self, request, messages)
-        self._relays.add(relay)
         payload = self._encode(request)
         request.body = b""  # it is on its way: once is enough to hold it
         relay.send(payload)
@@ -99,11 +98,7 @@ class HttpUpstream:
         session_id = request.header(b"mcp-session-id")
         if session_id is None or request.method == b"DELETE":
             return None
-        return self.sessions.find(session_id, monotonic())
-
-    def relayed(self, relay: Relay) -> None:
-        """A relay is over."""
-        self._relays.discard(relay)
+        return self.sessions.find(session_id, request.received)
 
     def described(self, relay: MetadataRelay) -> None:
         """A request for metadata is over."""
@@ -112,7 +107,7 @@ class HttpUpstream:
     @property
     def is_busy(self) -> bool:
         """Whether requests are in flight."""
-        return bool(self._relays or self._metadata)
+        return bool(self.relays or self._metadata)
 
     @property
     def session_count(self) -> int:
@@ -134,7 +129,7 @@ class HttpUpstream:
 
     def drain(self) -> None:
         """End the streams that would otherwise stay open: no reply is due on them."""
-        for relay in list(self._relays):
+        for relay in list(self.relays):
             relay.end_if_standing()
 
     async def close(self) -> None:
@@ -142,7 +137,7 @@ class HttpUpstream:
         self._sweeper.cancel()
         self.deadlines.close()
         self.metadata_deadlines.close()
-        under_way: list[Relay | MetadataRelay] = [*self._relays, *self._metadata]
+        under_way: list[Relay | MetadataRelay] = [*self.relays, *self._metadata]
         for relay in under_way:
             relay.give_up("is given up: the exporter is stopping")
         self.sessions.close(monotonic())
@@ -164,12 +159,12 @@ class HttpUpstream:
         return target
 
     def _encode(self, request: Request) -> bytes:
-        route = request.head.route if request.head is not None else None
+        route = request.route
         if route is None:
             return self._onward(request) + request.body
-        if route.onward is None:
-            route.onward = self._onward(request)
         onward = route.onward
+        if onward is None:
+            onward = route.onward = self._onward(request)
         if request.traceparent is not None:
             onward = with_traceparent(onward, request.traceparent)
         return onward + request.body

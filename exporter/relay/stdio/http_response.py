@@ -222,7 +222,8 @@ class StdioResponse:
 
     def _close(self) -> None:
         self.is_open = False
-        self.client_paused(False)
+        if self._is_slow:
+            self.client_paused(False)
         self._timers.stop(self)
         # No circle is left behind: what the call used is free at once, without the collector.
         self._response.watcher = None

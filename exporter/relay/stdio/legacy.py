@@ -85,7 +85,7 @@ class LegacyEndpoint:
         if messages and messages[-1] is UNREAD:
             reject(self._recorder, request, rejections.TOO_MANY_MESSAGES)
             return
-        if not messages or not all(each.method is not None or each.is_reply for each in messages):
+        if not messages or not _are_messages(messages):
             reject(self._recorder, request, rejections.NOT_A_MESSAGE)
             return
         first = messages[0]
@@ -122,3 +122,10 @@ class LegacyEndpoint:
         self.sessions[session_id] = session
         self._recorder.session_started(first.client, first.requested_version)
         session.post(request, messages)
+
+
+def _are_messages(messages: Sequence[Message]) -> bool:
+    for each in messages:  # noqa: SIM110  all() takes three times as long
+        if each.method is None and not each.is_reply:
+            return False
+    return True

@@ -114,6 +114,6 @@ class ModernEndpoint:
             exchange, [message], size, request.received, request.traceparent
         )
         reply = errors.error(code, f"{DISCOVER}: the server refused this before", message.id)
-        self._observer.settle(exchange, begun or (), Outcome.PROTOCOL_ERROR, monotonic())
+        self._observer.settle(exchange, begun, Outcome.PROTOCOL_ERROR, monotonic())
         request.respond(STATUS_OF_CODE.get(code, 200), reply, errors.JSON)
         return True

@@ -21,7 +21,7 @@ from exporter.relay.stdio.envelope import one_line
 from exporter.relay.stdio.host import ChildHost, HostEvents, StartChild
 from exporter.relay.stdio.http_response import StdioResponse
 from exporter.telemetry.observer import Observer
-from exporter.transport.http.head import Headers
+from exporter.transport.http.head import WrittenHeaders
 from exporter.transport.http.request import Request
 
 MAX_QUEUED = 1024 * 1024
@@ -48,7 +48,7 @@ class StdioSession(ChildHost):
         self._tokens: dict[object, StdioResponse] = {}
         self._listening: StdioResponse | None = None
         self._queue = MessageQueue(MAX_QUEUED, _MAX_MESSAGES)
-        self._headers: Headers = [(b"Mcp-Session-Id", session_id)]
+        self._headers = WrittenHeaders([(b"Mcp-Session-Id", session_id)])
         self._slow = 0
         super().__init__(observer, timeout, start, events)
 
@@ -78,7 +78,7 @@ class StdioSession(ChildHost):
                 self._cancel(message.params.request_id)
         response = None
         if asked:
-            response = StdioResponse(request, self, self._timers, ids, begun or (), self._headers)
+            response = StdioResponse(request, self, self._timers, ids, begun, self._headers)
             self._await(response, ids, asked)
         self.child.send(one_line(request.body))
         if response is None:

@@ -86,11 +86,8 @@ class SharedChild(ChildHost):
         now = self.last_used = http.received
         self._last = number = self._last + 1
         numbered = msgspec.structs.replace(message, id=number)
-        begun = (
-            self._observer.client_sent(
-                self._exchange, [numbered], len(http.body), now, http.traceparent
-            )
-            or ()
+        begun = self._observer.client_sent(
+            self._exchange, [numbered], len(http.body), now, http.traceparent
         )
         is_call = message.method != LISTEN
         response = StdioResponse(

@@ -23,6 +23,7 @@ _BACKLOG = 64 * 1024
 """Bytes that a client may send ahead of the responses that it waits for."""
 _SLICE = 16 * 1024
 """Bytes that are parsed at once."""
+_NEVER = float("inf")
 _FULL_READ = 128 * 1024
 """Bytes of a read after which more may be waiting: uvloop then reads on, up to eight megabytes."""
 _LINGER = 2.0
@@ -79,8 +80,11 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = RequestParser(self, listener.limits)
         self._serving: Response | None = None
+        self._head: RequestHead | None = None
+        """The known head that came last: most often the next one is the same."""
         self._backlog = bytearray()
         self._out: list[bytes] = []
+        self.put = self._out.append
         self._paused = False
         self._is_rejecting = False
         self._owes_continue = False
@@ -118,11 +122,13 @@ class Connection(asyncio.Protocol):
         """Bytes arrived: parse them, or keep a bounded part for later."""
         if len(data) >= _FULL_READ:
             self._yield_turn()
-        if self._parser.is_done:
+        parser = self._parser
+        if parser.is_done:
             return
-        if self._serving is not None or self._backlog or self._is_busy:
+        # As in _is_busy, without a call: every request passes here.
+        if self._serving is not None or self._paused or parser.whole or self._backlog:
             self._keep(data)
-        elif self._parser.arriving is not None or not self._serve_known(data):
+        elif parser.arriving is not None or not self._serve_known(data):
             self._parse(data)
 
     def pause_writing(self) -> None:
@@ -137,7 +143,7 @@ class Connection(asyncio.Protocol):
         if self._serving is None:
             self._rest()
         else:
-            self.deadline = float("inf")
+            self.deadline = _NEVER
             self._tell_pace()
 
     # What the parser calls
@@ -162,10 +168,6 @@ class Connection(asyncio.Protocol):
         if self._listener.draining:
             response.keep_alive = False
         return not response.keep_alive
-
-    def put(self, data: bytes) -> None:
-        """Add to what the next flush sends."""
-        self._out.append(data)
 
     def flush(self) -> None:
         """Send what was put, in one piece."""
@@ -243,22 +245,37 @@ class Connection(asyncio.Protocol):
 
     def _serve_known(self, data: bytes) -> bool:
         """Serve a whole request whose head was seen before, past the parser."""
-        end = data.find(b"\r\n\r\n") + 4
-        head, traceparent = self._listener.heads.get(data[:end]), None
-        if head is None and (cut := without_traceparent(data[:end])) is not None:
-            head, traceparent = self._listener.heads.get(cut[0]), cut[1]
-        if head is None or len(data) - end != head.length:
+        head, traceparent = self._head, None
+        if head is None or not head.begins(data):
+            head = self._head = self._known_head(data)
+        if head is None or len(data) - head.size != head.length:
             return False
         if head.length > self._limits.body_bytes:
             return False  # learnt when more was allowed
+        if head.is_traced and (traceparent := head.traceparent_of(data)) is None:
+            return False
         response = self._serving = Response(self)
-        request = Request(response)
-        request.take(head, traceparent)
-        request.body = data[end:]
-        request.received = monotonic()
-        self.deadline = float("inf")
+        request = Request(
+            response,
+            head,
+            head.method,
+            head.target,
+            head.headers,
+            head.names,
+            traceparent,
+            data[head.size :],
+            monotonic(),
+        )
+        self.deadline = _NEVER
         self._listener.application.handle(request)
         return True
+
+    def _known_head(self, data: bytes) -> RequestHead | None:
+        text = data[: data.find(b"\r\n\r\n") + 4]
+        head = self._listener.heads.get(text)
+        if head is None and (cut := without_traceparent(text)) is not None:
+            return self._listener.heads.get(cut[0])
+        return head
 
     def _learn(self, data: bytes) -> None:
         parser = self._parser
@@ -271,8 +288,8 @@ class Connection(asyncio.Protocol):
             text = None if cut is None else cut[0]
         if text is not None:
             names = request.names
-            head = RequestHead(request.method, request.target, request.headers, names)
-            request.take(head, request.traceparent)
+            head = RequestHead(text, request.method, request.target, request.headers, names)
+            request.take(head)
             self._listener.heads.keep(text, head)
 
     def _reject(self, status: int, reason: str) -> None:
@@ -287,7 +304,7 @@ class Connection(asyncio.Protocol):
             return
         request, error = self._parser.whole.popleft()
         self._serving = request.response
-        self.deadline = float("inf")
+        self.deadline = _NEVER
         if error is None:
             self._listener.application.handle(request)
         else:

@@ -11,6 +11,7 @@ value is cut out of what is remembered, and put into what goes on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
@@ -56,23 +57,45 @@ _MARK = b"\0" * trace_context.LENGTH
 Head = TypeVar("Head")
 
 
-class HeadRoute:
-    """Where a head led to: which upstream, by which plan, and with which headers."""
+class WrittenHeaders(list[tuple[bytes, bytes]]):
+    """Headers that are sent again and again, and never changed: written once."""
 
-    __slots__ = ("extra_headers", "headers", "onward", "plan", "upstream")
+    def __init__(self, fields: Headers) -> None:
+        super().__init__(fields)
+        self.lines = field_lines(fields)
+
+
+class HeadRoute:
+    """Where a head led to: which upstream with which of its places, by which plan, and how."""
+
+    __slots__ = (
+        "extra_headers",
+        "headers",
+        "is_encoded",
+        "onward",
+        "plan",
+        "slots",
+        "upstream",
+    )
 
     def __init__(
         self,
         plan: object,
         upstream: Any,
+        slots: Any,
         headers: Headers,
         extra_headers: Sequence[tuple[bytes, bytes]] = (),
+        *,
+        is_encoded: bool = False,
     ) -> None:
         self.plan = plan
         self.extra_headers = extra_headers
         """Of responses that are the exporter's own."""
         self.upstream = upstream
+        self.slots = slots
         self.headers = headers
+        self.is_encoded = is_encoded
+        """Whether what follows is compressed."""
         self.onward: bytes | None = None
         """The head as this upstream gets it, once it has been written."""
 
@@ -80,11 +103,35 @@ class HeadRoute:
 class RequestHead:
     """What a request's head says, and where it led to."""
 
-    __slots__ = ("headers", "length", "method", "names", "route", "target")
+    __slots__ = (
+        "_rest",
+        "_rest_at",
+        "_start",
+        "headers",
+        "is_traced",
+        "length",
+        "method",
+        "names",
+        "route",
+        "size",
+        "target",
+    )
 
     def __init__(
-        self, method: bytes, target: bytes, headers: Headers, names: dict[bytes, bytes]
+        self,
+        text: bytes,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        names: dict[bytes, bytes],
     ) -> None:
+        """``text`` is the head itself, without the value of its trace context."""
+        before, _, self._rest = text.partition(_CUT)
+        self.is_traced = bool(self._rest)
+        self._start = before if self.is_traced else text
+        self._rest_at = len(before) + trace_context.LENGTH
+        self.size = self._rest_at + len(self._rest) if self.is_traced else len(text)
+        """Bytes of the head as it comes."""
         self.method = method
         self.target = target
         self.headers = headers
@@ -98,6 +145,16 @@ class RequestHead:
             self.names = {**names, _TRACEPARENT: _MARK}
         self.route: HeadRoute | None = None
 
+    def begins(self, data: bytes) -> bool:
+        """Whether it is the head at the front, whatever stands in its trace context's place."""
+        is_start = data.startswith(self._start)
+        return is_start and (not self._rest or data.startswith(self._rest, self._rest_at))
+
+    def traceparent_of(self, data: bytes) -> str | None:
+        """The trace context in a message that begins with this head, where it is valid."""
+        place = slice(len(self._start), self._rest_at)
+        return trace_context.valid(data[place].decode("latin-1"))
+
 
 class ReplyHead:
     """What a reply's head says, and how it goes on to the client."""
@@ -109,19 +166,24 @@ class ReplyHead:
         "is_challenge",
         "is_framed",
         "is_sized",
+        "is_stream",
         "kind",
         "length",
         "lines",
         "reason",
         "session_id",
         "status",
+        "text",
     )
 
     def __init__(self, status: int, reason: bytes, headers: Headers) -> None:
         self.status = status
         self.reason = reason
         self.headers = headers
+        self.text = b""
+        """The head itself, where it is remembered."""
         self.kind = b""
+        self.is_stream = False
         self.encoding = b""
         self.session_id = b""
         self.is_challenge = False
@@ -135,6 +197,7 @@ class ReplyHead:
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"content-type":
             self.kind = value.partition(b";")[0].strip().lower()
+            self.is_stream = self.kind == b"text/event-stream"
         elif name == b"content-length":
             self.is_framed = self.is_sized = True
             self.length = int(value) if value.isdigit() else -1
@@ -203,6 +266,13 @@ def with_traceparent(text: bytes, value: str) -> bytes:
     return text.replace(_MARK, value.encode(), 1)
 
 
+@lru_cache(maxsize=64)
+def reply_start(status: int, content_type: bytes) -> bytes:
+    """The first lines of a reply of our own, up to its length."""
+    kind = b"Content-Type: %b\r\n" % content_type if content_type else b""
+    return status_line(status) + kind + b"Content-Length: "
+
+
 def status_line(status: int, reason: bytes = b"") -> bytes:
     """The first line of a reply."""
     return b"HTTP/1.1 %d %b\r\n" % (status, reason or _REASONS.get(status, b"Unknown"))
@@ -210,6 +280,8 @@ def status_line(status: int, reason: bytes = b"") -> bytes:
 
 def field_lines(fields: Headers) -> bytes:
     """Headers as they are written."""
+    if isinstance(fields, WrittenHeaders):
+        return fields.lines
     return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 

@@ -60,38 +60,31 @@ class Consumer(Protocol):
 class PendingRequest:
     """A request without its whole reply."""
 
-    __slots__ = ("_connection", "_task", "arrived", "done", "sent")
+    __slots__ = ("arrived", "connection", "done", "sent", "task")
 
     def __init__(self) -> None:
         self.sent = 0.0
         self.arrived = 0.0
-        self._connection: UpstreamConnection | None = None
-        self._task: asyncio.Task[None] | None = None
+        self.connection: UpstreamConnection | None = None
+        """The connection that the request goes over."""
+        self.task: asyncio.Task[None] | None = None
+        """What opens a connection for the request."""
         self.done = False
-
-    def sent_over(self, connection: UpstreamConnection) -> None:
-        """The request goes over this connection."""
-        self._connection = connection
-        self._task = None
-
-    def opening(self, task: asyncio.Task[None]) -> None:
-        """A connection is being opened for the request."""
-        self._task = task
 
     def abort(self) -> None:
         """Give the request up: its consumer is not called again."""
         if self.done:
             return
         self.done = True
-        if self._task is not None:
-            self._task.cancel()
-        if self._connection is not None:
-            self._connection.abort()
+        if self.task is not None:
+            self.task.cancel()
+        if self.connection is not None:
+            self.connection.abort()
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading the reply: the client's pace is the server's."""
-        if not self.done and self._connection is not None:
-            self._connection.pause(paused)
+        if not self.done and self.connection is not None:
+            self.connection.pause(paused)
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -106,6 +99,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason = b""
         self._headers: Headers = []
         self._head: ReplyHead | None = None
+        self._known: ReplyHead | None = None
+        """The known head that came last: most often the next one is the same."""
         self._is_first = False
         self._unparsed = 0
         self._until_close = False
@@ -123,7 +118,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head = None
         self._is_first = True
         self._unparsed = 0
-        pending.sent_over(self)
+        pending.connection = self
         self._transport.write(payload)
         pending.sent = monotonic()
 
@@ -273,15 +268,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _take_known(self, data: bytes) -> bool:
         """Pass on a whole reply whose head was seen before, past the parser."""
-        end = data.find(b"\r\n\r\n") + 4
-        head = self._pool.heads.get(data[:end])
-        if head is None or len(data) - end != head.length or self._consumer is None:
+        head, consumer = self._known, self._consumer
+        if head is None or not data.startswith(head.text):
+            head = self._known = self._pool.heads.get(data[: data.find(b"\r\n\r\n") + 4])
+        if head is None or len(data) - len(head.text) != head.length or consumer is None:
             return False
         self._interim = self._until_close = False
         self._keep = True
-        self._consumer.head(head)
-        self.on_body(data[end:])
-        self.on_message_complete()
+        consumer.head(head)
+        consumer.body(data[len(head.text) :])
+        if self._consumer is consumer:  # else it gave the request up
+            self._finish()
         return True
 
     def _learn(self, data: bytes) -> None:
@@ -291,13 +288,15 @@ class UpstreamConnection(asyncio.Protocol):
         names = [name.lower() for name, _ in head.headers]
         text = head_of(data, b"HTTP/1.1 %d" % head.status, names)
         if text is not None:
+            head.text = text
             self._pool.heads.keep(text, head)
 
     def _finish(self) -> None:
         consumer, self._consumer = self._consumer, None
         if self._pending is not None:
             self._pending.done = True
-        self.pause(False)
+        if self._paused:
+            self.pause(False)
         if self._keep and not self._until_close:
             self._pool.release(self)
         else:
@@ -358,7 +357,7 @@ class Pool:
         task = self.loop.create_task(self._open(payload, consumer, pending))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
-        pending.opening(task)
+        pending.task = task
         return pending
 
     def release(self, connection: UpstreamConnection) -> None:
@@ -407,6 +406,7 @@ class Pool:
             pending.done = True
             consumer.lost(UpstreamError(f"cannot be reached: {_reason(error)}"))
             return
+        pending.task = None
         connection.send(payload, consumer, pending)
 
 

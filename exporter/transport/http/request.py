@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from exporter.transport.http.head import Headers, RequestHead
+from msgspec import Struct
+
+from exporter.transport.http.head import Headers, HeadRoute, RequestHead
 from exporter.transport.http.response import Response
 
 
-class Request:
+class Request(Struct, eq=False):
     """What a client asks for, and the response that it gets."""
 
-    __slots__ = (
-        "_names",
-        "body",
-        "head",
-        "headers",
-        "method",
-        "received",
-        "response",
-        "target",
-        "traceparent",
-    )
-
-    def __init__(self, response: Response) -> None:
-        self.response = response
-        self.head: RequestHead | None = None
-        """Where a head of the same bytes was seen before: what followed from it."""
-        self._names: dict[bytes, bytes] | None = None
-        self.method = b""
-        self.target = b""
-        self.headers: Headers = []
-        self.body: bytes = b""
-        self.received = 0.0
-        self.traceparent: str | None = None
-        """The trace context of its header, where that is valid. With a known head the header
-        itself holds a mark in its place, for every request has another one."""
+    response: Response
+    head: RequestHead | None = None
+    """Where a head of the same bytes was seen before: what followed from it."""
+    method: bytes = b""
+    target: bytes = b""
+    headers: Headers = []
+    first_values: dict[bytes, bytes] | None = None
+    """What ``names`` returns, once it was asked for."""
+    traceparent: str | None = None
+    """The trace context of its header, where that is valid. With a known head the header itself
+    holds a mark in its place, for every request has another one."""
+    body: bytes = b""
+    received: float = 0.0
+    route: HeadRoute | None = None
+    """Where its head led to."""
 
     @property
     def path(self) -> bytes:
@@ -47,29 +39,27 @@ class Request:
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header; ``name`` in lower case."""
-        return self.names.get(name)
+        known = self.first_values
+        return (self.names if known is None else known).get(name)
 
     @property
     def names(self) -> dict[bytes, bytes]:
         """The first value of each header, by its name in lower case."""
-        if self._names is None:
-            self._names = {key.lower(): value for key, value in reversed(self.headers)}
-        return self._names
+        if self.first_values is None:
+            self.first_values = {key.lower(): value for key, value in reversed(self.headers)}
+        return self.first_values
 
     def replace_header(self, name: bytes, value: bytes) -> None:
         """Have this header once, with this value."""
         self.headers = [field for field in self.headers if field[0].lower() != name.lower()]
         self.headers.append((name, value))
-        self._names = None
+        self.first_values = None
 
-    def take(self, head: RequestHead, traceparent: str | None = None) -> None:
-        """Have a head that was seen before, with a trace context of its own."""
+    def take(self, head: RequestHead) -> None:
+        """Have a head that is remembered from now on."""
         self.head = head
-        self.method = head.method
-        self.target = head.target
         self.headers = head.headers
-        self._names = head.names
-        self.traceparent = traceparent
+        self.first_values = head.names
 
     def respond(
         self, status: int, body: bytes, content_type: bytes, headers: Headers | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from exporter.transport.http.head import BODYLESS, Headers, field_lines, status_line
+from exporter.transport.http.head import BODYLESS, Headers, field_lines, reply_start, status_line
 
 _LENGTH = b"content-length"
 _SMALL = 4096
@@ -18,7 +18,7 @@ class ResponseSink(Protocol):
     def closing_after(self, response: Response) -> bool:
         """Whether the connection ends with this response."""
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: bytes, /) -> None:
         """Add to what the next flush sends."""
 
     def flush(self) -> None:
@@ -84,12 +84,11 @@ class Response:
         self, status: int, body: bytes, content_type: bytes, headers: Headers | None = None
     ) -> None:
         """Send a whole response."""
-        kind = b"Content-Type: %b\r\n" % content_type if content_type else b""
-        length = b"Content-Length: %d\r\n" % len(body)
         further = field_lines(headers) if headers else b""
         if self.extra_headers:
             further += field_lines(self._extra(headers or ()))
-        self.start_with(status_line(status) + kind + length + further, sized=True)
+        lines = b"%b%d\r\n%b" % (reply_start(status, content_type), len(body), further)
+        self.start_with(lines, sized=True)
         self.write(body)
         self.end()
 

@@ -157,6 +157,16 @@ def test_without_probes_traffic_alone_makes_a_server_well(clock: FakeClock) -> N
     assert tracked.state() is State.OK
 
 
+def test_a_call_that_succeeds_right_after_a_failure_is_heeded(clock: FakeClock) -> None:
+    tracked = Tracked(is_probed=False)
+    for _ in range(2):
+        tracked.health.call_succeeded()
+        assert tracked.state() is State.OK
+        clock.advance(CALL_INTERVAL / 4)
+        tracked.health.fail("no")
+        assert tracked.state() is State.DEGRADED
+
+
 def test_the_last_success_of_traffic_is_at_most_a_moment_old(clock: FakeClock) -> None:
     tracked = Tracked()
     seen = []

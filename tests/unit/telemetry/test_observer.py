@@ -290,6 +290,21 @@ def test_what_fails_in_observation_is_counted_and_goes_no_further(
     assert talk.telemetry.in_flight == 2
 
 
+def test_what_has_begun_before_a_failure_is_known_to_the_one_who_relays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    talk = Conversation()
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(talk.observer, "_client_notified", fail)
+    begun = talk.client(request(1), notification("x"), request(2))
+    talk.observer.settle(talk.exchange, begun, Outcome.UPSTREAM_ERROR, 2.0)
+    assert (len(begun), talk.telemetry.in_flight, talk.internal_errors) == (1, 0, 1)
+    assert talk.outcomes == {"upstream_error": 1}
+
+
 def test_a_failure_to_count_one_call_leaves_no_other_in_flight(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -308,7 +308,7 @@ async def test_a_body_that_is_on_its_way_is_held_once() -> None:
     setup = Setup()
     client = await setup.post(request(1, "tools/call", text="x" * 5000))
     assert b"x" * 5000 in setup.connections[0].sent
-    (relay,) = setup.upstream._relays
+    (relay,) = setup.upstream.relays
     assert relay._request.body == b""  # the server's connection has it
     setup.say(http(result(1)))
     assert client.reply.json == result(1)
@@ -321,7 +321,7 @@ async def test_a_body_that_is_on_its_way_is_held_once() -> None:
 async def test_a_reply_in_pieces_is_free_as_soon_as_it_has_ended(kind: bytes, end: str) -> None:
     setup = Setup(timeout=1.0)
     client = await setup.call(http(b" " * 5000, kind, length=False))
-    relays = [weakref.ref(relay) for relay in setup.upstream._relays]
+    relays = [weakref.ref(relay) for relay in setup.upstream.relays]
     assert len(relays) == 1
     if end == "whole":
         setup.say(END)
@@ -1026,7 +1026,7 @@ class Chaos(RuleBasedStateMachine):
 
     def _listening(self) -> int:
         upstream = self.setup.upstream
-        exchanges = {each._exchange for each in upstream._relays}
+        exchanges = {each._exchange for each in upstream.relays}
         exchanges |= {each.exchange for each in upstream.sessions._live.values()}
         return sum(pending.method in UNTIMED for each in exchanges for pending in waiting(each))
 

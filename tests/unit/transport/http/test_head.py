@@ -14,6 +14,8 @@ from exporter.transport.http.head import (
     Headers,
     ReplyHead,
     RequestHead,
+    WrittenHeaders,
+    field_lines,
     head_of,
     traceparent_of,
     with_traceparent,
@@ -109,10 +111,37 @@ def test_a_trace_context_is_read_of_exactly_one_header(
 def test_a_kept_head_gets_the_trace_context_of_its_request() -> None:
     headers: Headers = [(b"A", TRACE.encode()), (b"Traceparent", TRACE.encode())]
     names = {b"a": TRACE.encode(), b"traceparent": TRACE.encode(), b"content-length": b"3"}
-    kept = RequestHead(b"POST", b"/", headers, names)
+    kept = RequestHead(b"", b"POST", b"/", headers, names)
     text = b"\r\n".join(b"%b: %b" % field for field in kept.headers)
     assert with_traceparent(text, OTHER) == f"A: {TRACE}\r\nTraceparent: {OTHER}".encode()
     assert with_traceparent(b"nothing there", OTHER) == b"nothing there"
+
+
+@pytest.mark.parametrize("name", [b"traceparent: ", b"Traceparent: "])
+def test_a_kept_head_knows_itself_whatever_its_trace_context(name: bytes) -> None:
+    text, _ = without_traceparent(traced(name=name)) or (b"", "")
+    names = {b"content-length": b"3", b"traceparent": TRACE.encode()}
+    head = RequestHead(text, b"POST", b"/a", [], names)
+    other = traced(OTHER, name)
+    assert head.begins(other + b"abc")
+    assert head.size == len(other)
+    assert head.traceparent_of(other + b"abc") == OTHER
+    assert head.traceparent_of(traced(TRACE.upper(), name)) is None
+    assert not head.begins(traced(name=name, more=b"A: 1\r\n"))
+    assert not head.begins(traced(TRACE[:-1], name))
+    assert not head.begins(HEAD)
+
+
+def test_a_kept_head_without_a_trace_context_is_all_its_bytes() -> None:
+    head = RequestHead(HEAD, b"POST", b"/a", [], {b"content-length": b"3"})
+    assert (head.begins(HEAD + b"abc"), head.size, head.is_traced) == (True, len(HEAD), False)
+    assert not head.begins(HEAD[:-2])
+    assert not head.begins(HEAD.replace(b"Host: x", b"Host: y"))
+
+
+def test_headers_that_are_written_once_are_written_alike() -> None:
+    fields: Headers = [(b"Mcp-Session-Id", b"s1"), (b"X", b"y")]
+    assert field_lines(WrittenHeaders(fields)) == field_lines(fields)
 
 
 def test_a_memory_is_bounded_and_begins_anew() -> None:
