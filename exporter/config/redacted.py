@@ -78,8 +78,9 @@ def _tracing(tracing: TracingSettings) -> dict[str, Any]:
 
 
 def _tls(tls: UpstreamTls) -> dict[str, str]:
-    given = asdict(tls)
-    return {name: str(given[name]) for name in given if given[name] and name != "digest"}
+    names = ("ca_file", "cert_file", "key_file", "server_name")
+    given = {name: getattr(tls, name) for name in names}
+    return {name: str(value) for name, value in given.items() if value}
 
 
 def _hidden(values: Mapping[str, str]) -> dict[str, str]:

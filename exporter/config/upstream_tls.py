@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,20 +22,17 @@ class UpstreamTls:
     """The name that the certificate must bear, where the URL has another."""
     digest: str = ""
     """Of the files as they were read: with other content the settings are others."""
+    context: ssl.SSLContext | None = field(default=None, compare=False, repr=False)
+    """With the files as they were read. Who connects reads none: by then one may be broken."""
 
     def read(self) -> UpstreamTls:
-        """The same, with the digest of its files. Raises ``ConfigError`` where one is wrong."""
+        """The same with what its files hold. Raises ``ConfigError`` where one is wrong."""
         found = sha256()
         for path in (self.ca_file, self.cert_file, self.key_file):
             found.update(_content(path) if path is not None else b"")
-        read = UpstreamTls(
-            self.ca_file, self.cert_file, self.key_file, self.server_name, found.hexdigest()
-        )
-        read.context()
-        return read
+        return replace(self, digest=found.hexdigest(), context=self._context())
 
-    def context(self) -> ssl.SSLContext:
-        """A context with the files as they are now. Raises ``ConfigError``."""
+    def _context(self) -> ssl.SSLContext:
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
         except (ssl.SSLError, OSError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 
 try:
     import resource
@@ -39,3 +41,9 @@ def first_reserved() -> int:
 def takes_reserve(descriptor: int) -> bool:
     """Whether a new descriptor is one of the reserve, and must be given back."""
     return descriptor >= first_reserved()
+
+
+def keep_reserve(descriptor: int) -> None:
+    """Raise the ``OSError`` of a system without descriptors where a new one is of the reserve."""
+    if takes_reserve(descriptor):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

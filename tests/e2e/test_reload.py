@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.certificates import Authority
 from tests.support.demo_servers import command
 from tests.support.running import free_address, running, wait_for
 
@@ -115,6 +116,23 @@ def test_a_bad_configuration_changes_nothing_and_says_why(exporter: Exporter) ->
     exporter.configure(kept=echo())
     assert exporter.reload().status_code == 200
     assert "mcp_exporter_config_last_reload_successful 1.0" in exporter.metrics()
+
+
+def test_a_broken_file_of_a_servers_tls_changes_nothing_and_says_why(exporter: Exporter) -> None:
+    authority = Authority(exporter.config.parent)
+    secure = {"url": "https://127.0.0.1:1/mcp", "tls": {"ca_file": str(authority.file)}}
+    exporter.configure(kept=echo(), secure=secure)
+    assert exporter.reload().status_code == 200
+    session = exporter.post("kept", INITIALIZE).headers["Mcp-Session-Id"]
+    exporter.configure(kept=echo(env={"GREETING": "hello"}), secure=secure, added=echo())
+    authority.file.write_text("-----BEGIN CERTIFICATE-----\nhalf")
+    answer = exporter.reload()
+    assert (answer.status_code, answer.text.count("\n")) == (500, 1)
+    assert f"{authority.file}: holds no certificate in PEM" in answer.text
+    ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+    assert exporter.post("kept", ping, **{"Mcp-Session-Id": session}).status_code == 200
+    assert exporter.post("secure", ping).status_code == 502  # there, and nothing listens
+    assert exporter.post("added", ping).status_code == 404
 
 
 def test_the_hang_up_signal_reloads(exporter: Exporter) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -162,6 +163,32 @@ def test_without_descriptors_nobody_hangs_and_afterwards_all_is_well(running: Ex
     assert scrape.outcomes("raw").keys() == {"ok", "upstream_error"}
 
 
+def test_whatever_is_relayed_prometheus_is_answered(tmp_path: Path) -> None:
+    under = ("sh", "-c", 'ulimit -n 128; exec "$@"', "sh")
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/mcp"
+        servers = {"silent": {"url": url}, "child": scripted_stdio()}
+        running = stack.enter_context(exporter(tmp_path, servers, under=under))
+        kept, *clients = (
+            stack.enter_context(contextlib.closing(dial(running.host))) for _ in range(61)
+        )
+        for client in clients:
+            client.sendall(asked(PING, b"/silent/mcp"))
+        # Each wants a second descriptor: those that would be of the reserve are refused.
+        refused = wait_for(lambda: answered(clients, 30), PATIENCE, "30 are refused")
+        assert all(client.recv(12) == b"HTTP/1.1 502" for client in refused)
+        assert say(kept, initialize(), b"/child/mcp") == 502
+        assert running.scrape().outcomes("silent")["upstream_error"] >= 30
+        assert "Too many open files" in requests.get(running.web, timeout=PATIENCE).text
+
+
+def answered(clients: list[socket.socket], most: int) -> list[socket.socket]:
+    """Those that were sent something, once they are so many."""
+    found, _, _ = select.select(clients, [], [], 0)
+    return found if len(found) >= most else []
+
+
 def without_reserve(running: Exporter) -> HeldResources:
     """What it holds, but for the descriptor that libuv keeps from then on, for such a time."""
     found = HeldResources.of(running)
@@ -183,11 +210,7 @@ def words(pid: int) -> list[str]:
 
 def say(kept: socket.socket, message: Any = PING, path: bytes = b"/raw/mcp") -> int:
     """Ask over a connection that stays; the status."""
-    body = json.dumps(message).encode()
-    kept.sendall(
-        b"POST %b HTTP/1.1\r\nHost: localhost\r\nAccept: application/json, text/event-stream\r\n"
-        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (path, len(body), body)
-    )
+    kept.sendall(asked(message, path))
     with kept.makefile("rb") as stream:
         status = int(stream.readline().split(b" ")[1])
         length = 0
@@ -196,6 +219,15 @@ def say(kept: socket.socket, message: Any = PING, path: bytes = b"/raw/mcp") -> 
             length = int(value) if name.lower() == b"content-length" else length
         stream.read(length)
     return status
+
+
+def asked(message: Any, path: bytes) -> bytes:
+    """The request for it."""
+    body = json.dumps(message).encode()
+    return (
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\nAccept: application/json, text/event-stream\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (path, len(body), body)
+    )
 
 
 def well(running: Exporter) -> bool:

@@ -97,11 +97,20 @@ class ModernRequest:
     def check(self) -> Violation | None:
         """The first thing that is wrong with it, or ``None``."""
         return (
-            self._check_envelope()
+            self._check_text()
+            or self._check_envelope()
             or self._check_headers()
             or _check_version(self.message)
             or _check_method(self.message)
         )
+
+    def _check_text(self) -> Violation | None:
+        """Other clients share the child, and may lose it to text that is none."""
+        try:
+            self.http.body.decode()
+        except UnicodeDecodeError:
+            return Violation(errors.PARSE_ERROR, "the message is not UTF-8")
+        return None
 
     def _check_envelope(self) -> Violation | None:
         if not self._meta:

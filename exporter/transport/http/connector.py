@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from exporter.config.model import Server
+from exporter.transport.descriptors import keep_reserve
 from exporter.transport.http.origin import is_loopback_name
 
 HEAD_START = 0.25
@@ -66,9 +67,10 @@ class Connector:
         name = self._server_name if self._tls is not None else None
         if len(addresses) == 1 and (self._proxy is None or self._tls is None):
             _, (address, *_) = addresses[0]
-            _, protocol = await loop.create_connection(
+            transport, protocol = await loop.create_connection(
                 factory, address, port, ssl=self._tls, server_hostname=name
             )
+            _leave_reserve(transport)
             return protocol
         connection = await race(addresses)
         try:
@@ -107,7 +109,7 @@ def connector_of(server: Server) -> Connector:
     return Connector(
         url,
         proxy_for(url, server.proxy, os.environ),
-        tls.context() if tls is not None else None,
+        tls.context if tls is not None else None,
         tls.server_name if tls is not None else None,
     )
 
@@ -174,6 +176,7 @@ def _close_late(task: asyncio.Task[socket.socket]) -> None:
 async def _dial(family: int, address: tuple[Any, ...]) -> socket.socket:
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
+        keep_reserve(connection.fileno())
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(connection, address)
@@ -181,6 +184,15 @@ async def _dial(family: int, address: tuple[Any, ...]) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def _leave_reserve(transport: asyncio.Transport) -> None:
+    connection = transport.get_extra_info("socket")
+    try:
+        keep_reserve(connection.fileno() if connection is not None else 0)
+    except OSError:
+        transport.abort()
+        raise
 
 
 async def _resolve(host: str, port: int) -> list[Address]:

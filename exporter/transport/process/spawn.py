@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import IO
 
+from exporter.transport.descriptors import keep_reserve
+
 
 async def start(
     protocol: asyncio.SubprocessProtocol,
@@ -34,6 +36,8 @@ async def start(
         return
     process = _spawn(command, env, cwd)
     try:
+        for stream in (process.stdin, process.stdout, process.stderr):
+            keep_reserve(stream.fileno() if stream is not None else 0)
         piped = PipedProcess(process, protocol, loop)
     except OSError:
         process.kill()

@@ -8,8 +8,10 @@ import pytest
 
 from exporter.config.errors import ConfigError
 from exporter.config.load import parse_config
+from exporter.config.model import Server
 from exporter.config.redacted import render
 from exporter.config.upstream_tls import UpstreamTls
+from exporter.transport.http.connector import connector_of
 from tests.support.certificates import Authority
 
 
@@ -19,10 +21,21 @@ def test_other_content_makes_other_settings(tmp_path: Path) -> None:
     settings = UpstreamTls(authority.file, own.cert, own.key)
     first = settings.read()
     assert first == settings.read()
-    assert first.context().cert_store_stats()["x509_ca"] == 1
+    assert first.context is not None
+    assert first.context.cert_store_stats()["x509_ca"] == 1
     own.cert.write_bytes(other.cert.read_bytes())
     own.key.write_bytes(other.key.read_bytes())
     assert settings.read() != first
+
+
+def test_who_connects_reads_no_file_that_may_be_broken_by_then(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue("own")
+    tls = UpstreamTls(authority.file, own.cert, own.key).read()
+    server = Server("a", "http", url="https://a/mcp", tls=tls)
+    for path in (authority.file, own.cert, own.key):
+        path.write_text("half written")
+    assert connector_of(server)._tls is tls.context
 
 
 @pytest.mark.parametrize(

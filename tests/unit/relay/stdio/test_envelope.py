@@ -142,6 +142,13 @@ def test_half_an_emoji_in_the_arguments_is_no_reason_to_refuse() -> None:
     assert check(found) is None
 
 
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"\xed\xa0\x80", b"\xc3"])
+def test_text_that_is_not_utf_8_does_not_reach_a_child_that_others_share(text: bytes) -> None:
+    body = request(1, "tools/list", _meta=META, x="TEXT")
+    found = modern(body=encoded(body).replace(b"TEXT", text))
+    assert code(found) == errors.PARSE_ERROR
+
+
 def test_another_version_is_refused_with_the_one_that_is_supported() -> None:
     meta = {**META, message.VERSION_KEY: "2027-01-01"}
     violation = check(replace(modern(_meta=meta), b"MCP-Protocol-Version", b"2027-01-01"))

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import uvloop
@@ -82,6 +83,26 @@ async def test_an_address_that_is_dead_or_refuses_costs_a_moment(folder: Path) -
         await race([refusing(), refusing()], head_start=0.05)
     for held in HELD:
         held.close()
+    server.close()
+
+
+@on_both_loops
+async def test_no_connection_to_a_server_takes_what_is_kept_for_the_scrape_listener(
+    folder: Path,
+) -> None:
+    del folder
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server, port = await listen(talk)
+    with patch("exporter.transport.descriptors.first_reserved", return_value=0):
+        for host in ("127.0.0.1", "localhost"):
+            with pytest.raises(OSError, match="Too many open files"):
+                await Connector(f"http://{host}:{port}/mcp").connect(asyncio.Protocol)
+        with pytest.raises(OSError, match="Too many open files"):
+            await race([(socket.AF_INET, ("127.0.0.1", port))])
     server.close()
 
 

@@ -171,15 +171,16 @@ def test_its_streams_are_pipes_and_its_session_its_own() -> None:
     assert session == pid
 
 
-def test_a_process_that_cannot_be_watched_is_not_left_behind(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("what", ["os.pidfd_open", "exporter.transport.process.spawn.keep_reserve"])
+def test_a_process_that_there_are_no_descriptors_for_is_not_left_behind(
+    what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert spawn._can_watch()
 
     def full(*_: object) -> NoReturn:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(os, "pidfd_open", full)
+    monkeypatch.setattr(what, full)
     before, open_before = psutil.Process().children(), psutil.Process().num_fds()
 
     async def try_it() -> None:
