@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from grafana.build.queries import SETTINGS
+
 Link = dict[str, object]
 """A data link, as Grafana's JSON has it."""
 
@@ -46,10 +48,18 @@ ROW_TOOL = link(
     "Open this tool", "mcp-tools", from_column("server", "Server"), from_column("tool", "Tool")
 )
 
-# A server can be called anything, an instance is host:port: the address is left as it is.
-ROW_EXPLAIN: Link = {
-    "title": "Why? Probe it now, and read what was said",
-    "url": f'http://${{__data.fields["Exporter"]}}/probe?target={cell("Server")}&debug=true',
-    "targetBlank": True,
-}
-"""The exporter's own page: metrics say that a server does not answer, this one says why."""
+
+def explain(exporter: str) -> Link:
+    """A link to the exporter's own page: metrics say that a server does not answer, it says why.
+
+    A server can be called anything, an instance is host:port: the address is left as it is.
+    """
+    address = exporter.replace("{instance}", '${__data.fields["Exporter"]}')
+    return {
+        "title": "Why? Probe it now, and read what was said",
+        "url": f"{address}/probe?target={cell('Server')}&debug=true",
+        "targetBlank": True,
+    }
+
+
+ROW_EXPLAIN = explain(SETTINGS.exporter)

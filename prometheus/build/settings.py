@@ -49,6 +49,8 @@ class Settings:
     identity: tuple[str, ...]
     grafana: str
     runbook: str
+    exporter: str
+    """With ``{instance}`` where the target's own address belongs."""
     defaults: Mapping[str, Objective]
     overrides: Mapping[str, Mapping[str, Objective | None]]
     fault_codes: tuple[str, ...]
@@ -79,7 +81,7 @@ def load(path: Path) -> Settings:
 def parse(document: Any) -> Settings:
     """Settings from what YAML made of the file."""
     top = _table(document, "top level", _TOP)
-    links = _table(top["links"], "links", {"grafana", "runbook"})
+    links = _table(top["links"], "links", {"exporter", "grafana", "runbook"})
     plan = _table(top["objectives"], "objectives", _PLAN)
     defaults = {name: _objective(name, plan[name], f"objectives.{name}") for name in OBJECTIVES}
     return Settings(
@@ -87,6 +89,7 @@ def parse(document: Any) -> Settings:
         identity=_identity(top["identity"]),
         grafana=str(links["grafana"]).rstrip("/"),
         runbook=str(links["runbook"]),
+        exporter=_address(links["exporter"], "links.exporter"),
         defaults=defaults,
         overrides=_overrides(top["servers"] or {}, defaults),
         fault_codes=tuple(str(code) for code in plan["server_fault_codes"]),
@@ -110,6 +113,14 @@ def _table(value: Any, place: str, keys: set[str], optional: bool = False) -> di
     if missing and not optional:
         raise SettingsError(f"{place}: {missing[0]!r} is missing")
     return value
+
+
+def _address(value: Any, place: str) -> str:
+    if not isinstance(value, str) or not re.match(r"https?://[^/]", value):
+        raise SettingsError(
+            f"{place}: {value!r} is no address; write one such as http://{{instance}}"
+        )
+    return value.rstrip("/")
 
 
 def _identity(value: Any) -> tuple[str, ...]:

@@ -264,6 +264,17 @@ def test_prometheus_scrapes_the_port_on_which_the_exporter_listens() -> None:
     assert f"exporter:{listens.partition(':')[2]}" in addresses_of_prometheus()
 
 
+def test_what_prometheus_calls_the_exporter_is_where_a_browser_reaches_it() -> None:
+    """A server's state in Grafana links there, and "exporter" is a name of the containers alone."""
+    loaded = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
+    (job,) = (each for each in loaded["scrape_configs"] if each["job_name"] == "mcp-exporter")
+    (group,) = job["static_configs"]
+    (target,) = group["targets"]
+    published = [port.rpartition(":") for port in SERVICES["exporter"]["ports"]]
+    outside = {inside: address for address, _, inside in published}
+    assert group["labels"]["instance"] == outside[target.partition(":")[2]]
+
+
 def test_the_check_knows_every_service_and_every_port() -> None:
     published = {int(p.split(":")[1]) for s in SERVICES.values() for p in s.get("ports", [])}
     assert set(compose_check.SERVICES) == set(SERVICES)

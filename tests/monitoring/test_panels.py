@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from grafana.build.links import explain
 from grafana.build.output import exports
 from tests.support.dashboards import (
     FOLDER,
@@ -92,6 +93,17 @@ def test_what_a_link_takes_from_a_row_is_fit_for_an_address(uid: str) -> None:
     # An instance is a host and a port, and stays what it is.
     assert set(found) <= {":percentencode", ""}
     assert text.count('${__data.fields["Exporter"]}') == found.count("")
+
+
+def test_a_state_leads_to_its_exporter_or_to_the_gateway_in_front_of_it() -> None:
+    asked = '/probe?target=${__data.fields["Server"]:percentencode}&debug=true'
+    own = explain("http://{instance}")
+    assert own["url"] == 'http://${__data.fields["Exporter"]}' + asked
+    assert explain("https://mcp.example.com")["url"] == "https://mcp.example.com" + asked
+    for uid in ("mcp-overview", "mcp-servers"):
+        (table,) = (p for p in each("table", uid) if p["title"] == "Servers")
+        assert columns(table)["State"]["links"] == [own]
+        assert is_hidden(columns(table)["Exporter"])
 
 
 def test_an_alert_leads_to_what_it_is_about_whatever_labels_it_has() -> None:

@@ -257,7 +257,7 @@ def test_servers_have_objectives_of_their_own(tmp_path: Path) -> None:
 
 def test_links_are_set_in_one_place() -> None:
     document = alert_rules.read(SETTINGS)
-    document["links"] = {"grafana": "https://grafana.test/", "runbook": "https://wiki.test/run"}
+    document["links"] |= {"grafana": "https://grafana.test/", "runbook": "https://wiki.test/run"}
     made = generate(parse(document))
     text = "".join(text for name, text in made.items() if name.startswith("rules/"))
     assert "127.0.0.1" not in text
@@ -309,7 +309,12 @@ BAD_SETTINGS: list[tuple[str, Any, str]] = [
         ["job", "instance"],
         "identity: must have job, and not instance, in which replicas differ",
     ),
-    ("links", "x", "links: expected a mapping with grafana, runbook"),
+    ("links", "x", "links: expected a mapping with exporter, grafana, runbook"),
+    (
+        "links/exporter",
+        "{instance}",
+        "links.exporter: '{instance}' is no address; write one such as http://{instance}",
+    ),
     (
         "objectives/availability/target",
         99.9,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -254,14 +255,30 @@ def test_prometheus_takes_the_rendered_rules(case: str, tmp_path: Path) -> None:
     succeeds("promtool", "check", "rules", "--lint=all", "--lint-fatal", *written)
 
 
+def _dashboards(**given: str) -> dict[str, str]:
+    """File to text, of the rendered dashboards."""
+    asked = {**TOKENS, "dashboards": {"enabled": True, **given}}
+    found = chart.of_kind("ConfigMap", _rendered(asked))
+    assert {each["metadata"]["labels"]["grafana_dashboard"] for each in found} == {"1"}
+    return {name: text for each in found for name, text in each["data"].items()}
+
+
 def test_dashboards_are_the_repositorys_own() -> None:
-    found = chart.of_kind("ConfigMap", _rendered({**TOKENS, "dashboards": {"enabled": True}}))
-    made: dict[str, str] = {}
-    for each in found:
-        assert each["metadata"]["labels"]["grafana_dashboard"] == "1"
-        made |= each["data"]
     own = {path.name: path.read_text() for path in (ROOT / "grafana/dashboards").glob("*.json")}
-    assert made == own
+    assert _dashboards(exporterUrl="") == own
+
+
+def test_a_servers_state_leads_to_where_a_browser_reaches_the_exporter() -> None:
+    for given, address in (
+        ({}, "http://127.0.0.1:6280"),
+        ({"exporterUrl": "https://mcp.example.com/"}, "https://mcp.example.com"),
+    ):
+        made = _dashboards(**given)
+        for uid in ("mcp-overview", "mcp-servers"):
+            text = made[f"{uid}.json"]
+            assert re.findall(r'"url": "(http.*?/probe\?target)=', text) == [
+                f"{address}/probe?target"
+            ]
 
 
 def test_series_have_the_job_of_the_rules() -> None:
