@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import socket
 import sys
 import threading
 import time
@@ -51,7 +52,7 @@ from tests.support.paths import ROOT
 from tests.support.running import free_address, running
 from tests.support.scripted_server import Scripted
 from tests.support.tools import tool
-from tests.support.trace_receiver import receiving
+from tests.support.trace_receiver import TraceReceiver, receiving
 
 pytestmark = pytest.mark.e2e
 
@@ -133,11 +134,11 @@ RIGHTLY_EMPTY = {
 }
 """The queries without an answer while all is well, each with the reason."""
 
-EMPTY_IN_TROUBLE = {f"{place} {'A' if 'Availability' in place else 'B'}" for place in ATTAINED} | {
-    "mcp-exporter: Spans dropped A"
-}
-"""What was attained where it is missed, and the other way round: the trouble is not a slow one.
-And the collector takes every span."""
+EMPTY_IN_TROUBLE = {f"{place} {'A' if 'Availability' in place else 'B'}" for place in ATTAINED}
+"""What was attained where it is missed, and the other way round: the trouble is not a slow one."""
+
+REFUSED = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+"""What a collector says to spans that it will never take."""
 
 STARTS = "annotation Exporter starts"
 ALERTS_STARTED = ("annotation Critical alerts", "annotation Warning alerts")
@@ -158,6 +159,7 @@ class Stack:
     traffic: Traffic
     prometheus: Prometheus
     instance: str
+    collector: TraceReceiver
     looked_at: Window | None = None
     """A time range that is over; without one it is the last minute."""
 
@@ -239,7 +241,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         command = _prometheus(folder, web, address)
         ready = f"http://{address}/-/ready"
         rest.enter_context(running(command, ready, folder / "prometheus.log"))
-        yield Stack(scripted, Traffic(f"http://{mcp}"), Prometheus(f"http://{address}"), web)
+        traffic, prometheus = Traffic(f"http://{mcp}"), Prometheus(f"http://{address}")
+        yield Stack(scripted, traffic, prometheus, web, collector)
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +268,7 @@ def calm(well: Stack) -> Stack:
 
 @pytest.fixture(scope="module")
 def trouble(well: Stack) -> Iterator[Stack]:
-    """From now on every outcome, a server that goes and comes back, changing tools, alerts."""
+    """From now on every outcome, a server and a collector that come and go, new tools, alerts."""
     ended = threading.Event()
 
     def cause() -> None:
@@ -274,6 +277,7 @@ def trouble(well: Stack) -> Iterator[Stack]:
             well.traffic.well()
             well.scripted.description += " Or not."
             well.scripted.is_down = not well.scripted.is_down
+            well.collector.misbehave = None if well.collector.misbehave else _refuse
 
     thread = threading.Thread(target=cause)
     thread.start()
@@ -402,6 +406,10 @@ def test_every_metric_and_label_that_a_rule_names_exists(trouble: Stack) -> None
             assert selector.metric in exposed, f"{rule} names {selector.metric}"
             known = exposed[selector.metric] | {"job", "instance"}
             assert known >= set(selector.labels), f"{rule} selects {selector.metric} by more"
+
+
+def _refuse(sender: socket.socket) -> None:
+    sender.sendall(REFUSED)
 
 
 def _measured() -> list[Query]:
