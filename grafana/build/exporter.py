@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import dashboard, table, timeseries
 
 from grafana.build import frame, shared
 from grafana.build import queries as q
-from grafana.build.colours import YES_NO
+from grafana.build.colours import ANY_IS_ORANGE, YES_NO
 from grafana.build.panels import (
     HALF,
     THIRD,
@@ -30,8 +30,8 @@ def board() -> dashboard.Dashboard:
     frame.section(found, "What a call pays", *_overhead())
     frame.section(found, "Process", *_process())
     frame.section(found, "Scrape", *_scrape())
-    frame.section(found, "Tracing", *_tracing())
     frame.section(found, "What went wrong", *_trouble())
+    frame.folded(found, "Tracing", *_tracing())
     return found
 
 
@@ -56,7 +56,7 @@ def _exporters() -> table.Panel:
             Column("Value #A", "Scraped", words=YES_NO, width=100),
             Column("Value #B", "Running for", "s", width=130),
             Column("Value #C", "Config accepted", words=YES_NO, width=140),
-            Column("Value #F", "Wrong files", width=110),
+            Column("Value #F", "Wrong files", "none", width=110, steps=ANY_IS_ORANGE),
             Column("Value #D", "Last good load", "dateTimeFromNow", width=150, empty="never"),
             Column("version", "Version", width=100),
             Column("revision", "Revision", width=120),
@@ -142,7 +142,7 @@ def _line(
 
 
 def _tracing() -> list[Panel]:
-    off = "no spans"
+    off = "no spans: tracing is off, or nothing was asked"
     return [
         events(
             About("Spans sent", "How many spans did the collector take?", off),

@@ -117,7 +117,7 @@ def _annotations() -> list[dashboard.AnnotationQuery]:
         ).use_value_for_time(True),
         _marks(
             "Tool definition changes",
-            queries.TOOL_CHANGES,
+            queries.TOOL_CHANGES_BEGAN,
             "purple",
             "Tool definition {{change}}",
             "{{server}}",

@@ -78,7 +78,7 @@ def _table() -> table.Panel:
             "Objectives",
             "Which server keeps which objective, and how fast is its budget spent (times faster"
             f" than allowed, over {' to '.join([min(burns), max(burns)])})?",
-            shared.NO_SERVER,
+            "no objective is recorded: are the recording rules loaded?",
         ),
         [
             rows(q.keyed(q.objective_target(), "server", "objective"), "A"),

@@ -60,19 +60,19 @@ def _counts() -> list[stat.Panel]:
             About("Servers down", "How many servers does nobody reach?", "no server"),
             [now(q.SERVERS_DOWN, "down")],
             "none",
-            (3, 4),
+            (3, 3),
             steps=ANY_IS_RED,
         ),
         _firing(),
         failed_share(
             About("Failed calls", "What share of the tool calls failed?", "no calls"),
             q.failed_share(),
-            (3, 4),
+            (3, 3),
         ),
         count(
             About("Tool calls", "How many tool calls were made in this time range?", "0"),
             q.calls_in_range(),
-            (3, 4),
+            (3, 3),
         ),
     ]
 
@@ -85,7 +85,7 @@ def _firing() -> stat.Panel:
             for severity, ref in (("critical", "A"), ("warning", "B"))
         ],
         "none",
-        (3, 4),
+        (3, 3),
         steps=ANY_IS_RED,
     )
     return panel.override_by_name("warning", [stepped(ANY_IS_ORANGE)])
@@ -101,10 +101,10 @@ def _objectives() -> list[stat.Panel]:
                 shared.NO_RULES,
             ),
             {"availability": "availability", "latency": "latency"},
-            (4, 4),
+            (4, 3),
         ),
-        shared.attained("availability", (4, 4)),
-        shared.attained("latency", (4, 4)),
+        shared.attained("availability", (4, 3)),
+        shared.attained("latency", (4, 3)),
     ]
 
 
@@ -146,7 +146,7 @@ def _servers() -> table.Panel:
             Column("Value #J", "Tools", "none", width=65),
             shared.WITNESS,
         ],
-        (24, 7),
+        (24, 8),
         sort=("State", True),
     )
 
@@ -156,7 +156,7 @@ def _alerts() -> table.Panel:
         About("Alerts", "Which alerts fire, where, and since when?", "Nothing fires."),
         [rows(q.firing_since(), "A")],
         [
-            Column("severity", "Severity", words=SEVERITIES, width=75),
+            Column("severity", "Severity", words=SEVERITIES, width=85),
             Column("alertname", "Alert", least=200, link=ROW_ALERT),
             Column("server", "Server", width=110),
             Column("tool", "Tool", width=90),

@@ -39,8 +39,9 @@ WIDE = 12
 STEP = "1m"
 """The narrowest bar of a drawing of events."""
 
-BAR_PIXELS = 22
-BAR_TEXT = 13
+BAR_PIXELS = 34
+"""A bar of 14 under a name of 20: beside its bar a name gets less than it needs, and is cut."""
+TEXT_PIXELS = 13
 
 Panel = (
     stat.Panel
@@ -111,8 +112,13 @@ def number(
         .mappings(words(mappings or {}, below))
     )
     if len(queries) > 1:
-        panel = panel.text_mode(shapes.BigValueTextMode.VALUE_AND_NAME)
+        panel = panel.text_mode(shapes.BigValueTextMode.VALUE_AND_NAME).text(named())
     return panel if decimals is None else panel.decimals(decimals)
+
+
+def named() -> common.VizTextDisplayOptions:
+    """Text for what has a name: in a low panel Grafana makes names too small to read."""
+    return common.VizTextDisplayOptions().title_size(TEXT_PIXELS)
 
 
 def count(about: About, expr: str, size: Size, *, steps: Steps = ()) -> stat.Panel:
@@ -294,7 +300,7 @@ def ranking(
     link: Link | None = None,
 ) -> bargauge.Panel:
     """The highest few, as bars that are as high with one of them as with ten."""
-    text = common.VizTextDisplayOptions().title_size(BAR_TEXT).value_size(BAR_TEXT)
+    text = named().value_size(TEXT_PIXELS)
     panel = (
         described(bargauge.Panel(), about, [now(expr, legend)], size)
         .unit(unit)
@@ -303,6 +309,7 @@ def ranking(
         .display_mode(shapes.BarGaugeDisplayMode.BASIC)
         .orientation(shapes.VizOrientation.HORIZONTAL)
         .value_mode(shapes.BarGaugeValueMode.TEXT)
+        .name_placement(shapes.BarGaugeNamePlacement.TOP)
         .sizing(shapes.BarGaugeSizing.MANUAL)
         .min_viz_height(BAR_PIXELS)
         .max_viz_height(BAR_PIXELS)

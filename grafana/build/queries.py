@@ -62,13 +62,13 @@ def a_minute(rate: str) -> str:
     return f"{rate} * 60"
 
 
-def per_step(metric: str, selector: str, by: str, across: str = "sum") -> str:
+def per_step(metric: str, selector: str, by: str, across: str = "sum", offset: str = "") -> str:
     """Whole events within each step of the drawing; absent where there was none.
 
     ``$__rate_interval`` is a step and the scrape before it, so that each event falls into one step;
     ``across`` is ``max`` for what all replicas see alike.
     """
-    rate = _once("rate", metric, selector, "$__rate_interval")
+    rate = _once("rate", metric, selector, "$__rate_interval", offset)
     return f"round({across}{_by(by)} ({rate}) * $__interval_ms / 1000) > 0"
 
 
@@ -176,14 +176,20 @@ def worst(function: str, vector: str) -> str:
     return f"{function}({vector})"
 
 
-def _once(function: str, metric: str, selector: str, window: str) -> str:
+def began(metric: str, selector: str, by: str, across: str) -> str:
+    """The same where the step before had none: Grafana makes one region of marks in a row."""
+    before = per_step(metric, selector, by, across, " offset $__interval")
+    return f"{per_step(metric, selector, by, across)} unless {before}"
+
+
+def _once(function: str, metric: str, selector: str, window: str, offset: str = "") -> str:
     """A function over a window, once for each series that an exporter serves.
 
     An exporter that two Services or scrape jobs lead to has every series twice, told apart by
     labels of the target alone: a sum would count it double.
     """
     labels = ", ".join(["job", "instance", *_labels(metric)])
-    return f"max by ({labels}) ({function}({metric}{{{selector}}}[{window}]))"
+    return f"max by ({labels}) ({function}({metric}{{{selector}}}[{window}]{offset}))"
 
 
 @cache
@@ -372,7 +378,9 @@ PROCESS_CPU = per_second("mcp_server_process_cpu_seconds_total", SERVER, "server
 
 TOOL_LIST_BYTES = seen("mcp_server_tool_definition_bytes", SERVER)
 TOOL_LIST_TOKENS = tokens(TOOL_LIST_BYTES)
-TOOL_CHANGES = per_step("mcp_server_tool_changes_total", SERVER, "server, change", "max")
+_CHANGES = ("mcp_server_tool_changes_total", SERVER, "server, change", "max")
+TOOL_CHANGES = per_step(*_CHANGES)
+TOOL_CHANGES_BEGAN = began(*_CHANGES)
 
 # Tool calls --------------------------------------------------------------------------------------
 
@@ -385,6 +393,8 @@ _RESULT_BYTES = "mcp_tool_result_bytes"
 FAILED = f'{TOOL},outcome=~"tool_error|protocol_error|timeout|upstream_error"'
 COMPLETED = f'{TOOL},outcome=~"ok|tool_error|protocol_error|timeout|upstream_error"'
 EACH = "server, tool"
+RANKED = 8
+"""How many bars a panel has room for."""
 # Of nothing at all a histogram knows no quantile; of next to nothing it is the fastest call's.
 FASTEST = 1e-9
 
@@ -451,9 +461,9 @@ SECONDS_BUCKETS = buckets("increase", _CALL_SECONDS, TOOL)
 RESULT_BYTES_MEAN = mean_in_range(_RESULT_BYTES, TOOL, EACH)
 RESULT_TOKENS_MEAN = tokens(RESULT_BYTES_MEAN)
 LAST_CALL = latest("mcp_tool_call_last_timestamp_seconds", TOOL, EACH)
-SLOWEST = f"topk(10, {seconds_in_range(0.99, EACH)})"
-MOST_FAILING = f"topk(10, {failed_in_range(EACH)} > 0)"
-LARGEST = f"topk(10, {RESULT_TOKENS_MEAN} > 0)"
+SLOWEST = f"topk({RANKED}, {seconds_in_range(0.99, EACH)})"
+MOST_FAILING = f"topk({RANKED}, {failed_in_range(EACH)} > 0)"
+LARGEST = f"topk({RANKED}, {RESULT_TOKENS_MEAN} > 0)"
 NEVER_CALLED = f"{calls_in_range(EACH)} == 0"
 SPENT_BY = f"{in_range(_CALLS, FAILED, f'{EACH}, outcome')} > 0"
 # Whichever tools are chosen: an invented name is none of them.

@@ -66,7 +66,7 @@ def _servers() -> table.Panel:
             Column("protocol_version", "Protocol", width=110),
             shared.WITNESS,
         ],
-        (24, 7),
+        (24, 8),
         sort=("State", True),
     )
 
@@ -171,7 +171,7 @@ def _tool_list() -> list[Panel]:
                 Column("server", "Server", least=NAME, link=ROW_TOOLS),
                 Column("Value #A", "Tools", "none", width=80),
                 Column("Value #B", "Definitions", "bytes", width=110),
-                Column("Value #C", "Tokens, estimated", "locale", width=150, decimals=0),
+                Column("Value #C", "Tokens, estimated", "locale", width=160, decimals=0),
             ],
             HALF,
             sort=("Tokens, estimated", True),
@@ -232,7 +232,7 @@ def _sessions() -> list[Panel]:
             [
                 Column("client", "Client", least=NAME),
                 Column("protocol_version", "Protocol", width=100),
-                Column("Value", "Sessions", "locale", width=80, decimals=0),
+                Column("Value", "Sessions", "locale", width=95, decimals=0),
             ],
             QUARTER,
             sort=("Sessions", True),

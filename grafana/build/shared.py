@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import common, stat, statetimeline, timeseries
+from grafana_foundation_sdk.builders import stat, statetimeline, timeseries
 
 from grafana.build import queries as q
 from grafana.build.colours import BUDGET, SPENT, STATES
@@ -24,9 +24,6 @@ from grafana.build.tables import NAME, Column
 NO_SERVER = "no server is configured"
 NO_RULES = "rules not loaded?"
 NOTHING_RECORDED = "nothing recorded: no traffic, or the recording rules are not loaded"
-
-SEVERAL_WORDS = 28
-"""Pixels: as large as Grafana makes them, two words run into each other."""
 
 SERVER = Column("server", "Server", least=NAME, link=ROW_SERVER)
 
@@ -77,7 +74,7 @@ def attained(objective: str, size: Size) -> stat.Panel:
 
 def budget_left(about: About, objectives: dict[str, str], size: Size) -> stat.Panel:
     """The budget of the worst server; how far below zero is in the table of objectives."""
-    panel = number(
+    return number(
         about,
         [
             now(q.worst("min", q.budget_left(objective)), name, ref)
@@ -89,8 +86,6 @@ def budget_left(about: About, objectives: dict[str, str], size: Size) -> stat.Pa
         below=SPENT,
         decimals=1,
     )
-    several = common.VizTextDisplayOptions().value_size(SEVERAL_WORDS)
-    return panel.text(several) if len(objectives) > 1 else panel
 
 
 def health(size: Size, link: Link) -> statetimeline.Panel:

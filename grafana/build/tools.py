@@ -25,7 +25,7 @@ from grafana.build.panels import (
 from grafana.build.tables import NAME, Column, listing
 
 EACH = "{{server}} {{tool}}"
-QUARTER = (6, 9)
+QUARTER = (6, 11)
 QUANTILES = {"fastest": q.FASTEST, "p50": 0.5, "p90": 0.9, "p99": 0.99, "slowest ≤": 1.0}
 FIRST_BUCKET = 0.001
 SERVER = Column("server", "Server", least=NAME, link=ROW_SERVER)
@@ -71,7 +71,7 @@ def _summary() -> list[Panel]:
                 for (name, share), ref in zip(QUANTILES.items(), "ABCDE", strict=True)
             ],
             "s",
-            (9, 4),
+            (8, 4),
             below=(FIRST_BUCKET, "< 1 ms", "text"),
         ),
         number(
@@ -88,7 +88,7 @@ def _summary() -> list[Panel]:
                 "0",
             ),
             q.INVENTED_NAMES,
-            (3, 4),
+            (4, 4),
             steps=((0, "text"), (0.5, "orange")),
         ),
     ]

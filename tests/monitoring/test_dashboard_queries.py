@@ -49,7 +49,7 @@ from tests.support.panel_queries import (
     interpolated,
 )
 from tests.support.paths import ROOT
-from tests.support.running import free_address, running
+from tests.support.running import free_address, running, wait_for
 from tests.support.scripted_server import Scripted
 from tests.support.tools import tool
 from tests.support.trace_receiver import TraceReceiver, receiving
@@ -97,7 +97,8 @@ PAIR = "pair"
 
 SCRAPE_SECONDS = 2
 SECONDS_SHOWN = 60
-SECONDS_TO_BE_SCRAPED = 2 * SCRAPE_SECONDS + 1
+TARGETS = 5
+SECONDS_TO_BE_SCRAPED = 120
 SECONDS_CALM = 20
 TOLERANCE = 0.2
 """Scrapes of different jobs come at different moments, and `increase` is extrapolated."""
@@ -206,6 +207,15 @@ class Stack:
                 found.setdefault(sample.name, set()).update(sample.labels)
         return found
 
+    def is_scraped_since(self, moment: float) -> None:
+        """Wait until every target is: on a busy machine scrapes are late, or fail."""
+        fresh = f"count(timestamp(mcp_exporter_build_info) > {moment:.3f}) == {TARGETS}"
+        wait_for(
+            lambda: self.prometheus.now(fresh, time.time()),
+            SECONDS_TO_BE_SCRAPED,
+            "a scrape of each",
+        )
+
     def empty_while_well(self) -> set[str]:
         """The queries that have no answer with the variables at All, after some more calls."""
         self.traffic.well()
@@ -258,11 +268,12 @@ def calm(well: Stack) -> Stack:
 
     No counter began in them: what `increase` makes of that depends on the moment of a scrape.
     """
+    start = time.time()
     time.sleep(SECONDS_CALM)
+    well.is_scraped_since(start)
     well.traffic.well()
-    time.sleep(SECONDS_TO_BE_SCRAPED)
-    end = time.time()
-    well.looked_at = Window(end - SECONDS_CALM, end, SCRAPE_SECONDS)
+    well.is_scraped_since(time.time())
+    well.looked_at = Window(start, time.time(), SCRAPE_SECONDS)
     return well
 
 

@@ -37,10 +37,16 @@ BORDERS = 18
 """What a panel takes for itself on both sides of a table."""
 AUTOMATIC = 150
 """Pixels that Grafana gives a column at least that says nothing of its width."""
-ADVANCE = 7.2
-"""Pixels of a title's letter, a little more than Inter takes at 14 pixels."""
-BESIDE_TITLE = 56
+NARROW, WIDE, USUAL = 4.5, 12.0, 8.3
+"""Pixels of a letter in Inter Medium at 14 pixels, which titles and headings are set in."""
+BESIDE_HEADING = 12
+ARROW = 16
+"""Beside the heading of the column that a table is sorted by."""
+BESIDE_TITLE = 62
 """Padding, and the sign that shows the description."""
+BAR_GAP = 10
+HEADER = 48
+"""The title of a panel, and the padding below it."""
 FROM_NOW = 125
 """Pixels for "25 minutes ago": less cuts its first digits off, and says "5 minutes ago"."""
 
@@ -75,6 +81,22 @@ def pixels(panel: Json) -> float:
     return float((WINDOW_PIXELS - BESIDE_PANELS) / 24 * panel["gridPos"]["w"] - GAP)
 
 
+def letters(text: str) -> float:
+    """How wide a title is, about."""
+    narrow, wide = (sum(letter in kind for letter in text) for kind in (" fiIjlrt1,.", "mwMW%"))
+    return NARROW * narrow + WIDE * wide + USUAL * (len(text) - narrow - wide)
+
+
+def height(panel: Json) -> float:
+    """In pixels: a row is 30, and 8 apart from the next."""
+    return float(38 * panel["gridPos"]["h"] - GAP)
+
+
+def name_pixels(options: Json) -> float:
+    """What Grafana takes for the line of a bar's name."""
+    return float(1.5 * options["text"]["titleSize"])
+
+
 def expressions(panel: Json) -> list[str]:
     return [target["expr"] for target in panel["targets"]]
 
@@ -84,6 +106,28 @@ def test_an_empty_cell_does_not_say_what_an_empty_table_says(uid: str) -> None:
     for table in each("table", uid):
         for title, said in columns(table).items():
             assert said["noValue"] != table["fieldConfig"]["defaults"]["noValue"], title
+
+
+@EVERY_BOARD
+def test_a_number_is_a_number_to_grafana(uid: str) -> None:
+    """What a table says of all columns is "string": of text no threshold colours anything."""
+    for table in each("table", uid):
+        assert table["fieldConfig"]["defaults"]["unit"] == "string"
+        for title, said in columns(table).items():
+            if "thresholds" in said:
+                assert said.get("unit", "string") != "string", title
+
+
+@EVERY_BOARD
+def test_no_mark_becomes_a_region_that_hides_what_is_drawn(uid: str) -> None:
+    """Grafana joins the points of a series that are a step apart."""
+    for query in annotation_queries(BOARDS[uid]):
+        marks = {each["name"]: each for each in BOARDS[uid]["annotations"]["list"]}
+        if not marks[query.place.removeprefix("annotation ")].get("useValueForTime"):
+            now, _, before = query.expr.partition(" unless ")
+            assert before == now.replace(
+                "[$__rate_interval]", "[$__rate_interval] offset $__interval"
+            )
 
 
 @EVERY_BOARD
@@ -130,6 +174,8 @@ def test_of_several_numbers_each_has_its_name(uid: str) -> None:
     for stat in each("stat", uid):
         several = len(stat["targets"]) > 1
         assert (stat["options"].get("textMode") == "value_and_name") == several, stat["title"]
+        # As it comes, in a panel of three rows, it is half as large.
+        assert not several or stat["options"]["text"]["titleSize"] >= 12, stat["title"]
 
 
 @EVERY_BOARD
@@ -196,6 +242,16 @@ def test_all_columns_of_a_table_are_in_sight(uid: str) -> None:
 
 
 @EVERY_BOARD
+def test_the_heading_of_a_column_is_not_cut(uid: str) -> None:
+    for table in each("table", uid):
+        sorted_by = {order["displayName"] for order in table["options"].get("sortBy", [])}
+        for title, said in shown(table).items():
+            if width := said.get("custom.width"):
+                arrow = ARROW if title in sorted_by else 0
+                assert letters(title) + BESIDE_HEADING + arrow <= width, (table["title"], title)
+
+
+@EVERY_BOARD
 def test_no_time_from_now_loses_its_first_digits(uid: str) -> None:
     for table in each("table", uid):
         for title, said in shown(table).items():
@@ -206,8 +262,7 @@ def test_no_time_from_now_loses_its_first_digits(uid: str) -> None:
 @EVERY_BOARD
 def test_a_title_fits_above_its_panel(uid: str) -> None:
     for panel in panels(BOARDS[uid]):
-        needed = len(panel["title"]) * ADVANCE + BESIDE_TITLE
-        assert needed <= pixels(panel), panel["title"]
+        assert letters(panel["title"]) + BESIDE_TITLE <= pixels(panel), panel["title"]
 
 
 @EVERY_BOARD
@@ -250,10 +305,23 @@ def test_rates_are_a_minute_and_bytes_are_counted_in_one_way(uid: str) -> None:
 
 
 @EVERY_BOARD
-def test_bars_are_as_high_with_one_of_them_as_with_ten(uid: str) -> None:
+def test_bars_are_as_high_with_one_of_them_as_with_many_and_all_are_in_sight(uid: str) -> None:
     for bars in each("bargauge", uid):
-        assert bars["options"]["sizing"] == "manual"
-        assert bars["options"]["minVizHeight"] == bars["options"]["maxVizHeight"] <= 24
+        options = bars["options"]
+        assert options["sizing"] == "manual"
+        assert options["minVizHeight"] == options["maxVizHeight"]
+        assert options["minVizHeight"] - name_pixels(options) <= 24
+        (expr,) = expressions(bars)
+        most = int(expr.removeprefix("topk(").partition(",")[0])
+        assert most * (options["minVizHeight"] + BAR_GAP) <= height(bars) - HEADER, bars["title"]
+
+
+@EVERY_BOARD
+def test_the_name_of_a_bar_has_the_whole_width(uid: str) -> None:
+    """Beside its bar it would get what smaller letters than its own need, and lose its end."""
+    for bars in each("bargauge", uid):
+        assert bars["options"]["namePlacement"] == "top", bars["title"]
+        assert bars["options"]["minVizHeight"] > name_pixels(bars["options"]) + 12
 
 
 @EVERY_BOARD
