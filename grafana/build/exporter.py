@@ -13,8 +13,10 @@ from grafana.build.panels import (
     About,
     Panel,
     density,
+    drawn,
     events,
     line_each,
+    lines,
     rows,
 )
 from grafana.build.tables import NAME, Column, listing
@@ -32,6 +34,7 @@ def board() -> dashboard.Dashboard:
     frame.section(found, "Scrape", *_scrape())
     frame.section(found, "What went wrong", *_trouble())
     frame.folded(found, "Tracing", *_tracing())
+    frame.folded(found, "Discovery in Kubernetes", *_discovery())
     return found
 
 
@@ -160,6 +163,48 @@ def _tracing() -> list[Panel]:
             About("Trace contexts", "Do clients say which trace a request is of, and where?", off),
             q.TRACE_CONTEXTS,
             "{{source}}",
+            THIRD,
+        ),
+    ]
+
+
+def _discovery() -> list[Panel]:
+    off = "nothing is discovered here"
+    return [
+        listing(
+            About(
+                "Namespaces",
+                "Which namespaces are searched for MCP servers, and does the API server reply?",
+                off,
+            ),
+            [rows(q.DISCOVERY_UP, "A"), rows(q.DISCOVERY_LAST, "B")],
+            [
+                Column("scope", "Namespace", least=NAME),
+                Column("Value #A", "Reached", words=YES_NO, width=95),
+                Column("Value #B", "Last reply", "dateTimeFromNow", width=140, empty="never"),
+            ],
+            THIRD,
+            join="scope",
+            sort=("Reached", False),
+        ),
+        lines(
+            About(
+                "Services found",
+                "How many Services say that they are MCP servers, and what became of them?",
+                off,
+            ),
+            [drawn(q.DISCOVERED, "{{result}}")],
+            "none",
+            THIRD,
+        ),
+        events(
+            About(
+                "Discovery failures",
+                "How often could Services not be listed, or the file not be written?",
+                WELL,
+            ),
+            q.DISCOVERY_FAILURES,
+            "{{step}}",
             THIRD,
         ),
     ]

@@ -29,7 +29,13 @@ RECORDED_SERVER = f'{JOB},server=~"$server"'
 RECORDED_TOOL = f'{RECORDED_SERVER},tool=~"$tool"'
 # An alert on the exporter itself carries no server, and one on a server no instance: the empty
 # alternatives keep them in view. Those of other teams' rules stay out.
-ALERT = 'job=~"$job|alertmanager",instance=~"$instance|",server=~"$server|",alertname=~"MCP.+"'
+ALERT = (
+    'job=~"$job|$job-discovery|alertmanager",instance=~"$instance|",server=~"$server|"'
+    ',alertname=~"MCP.+"'
+)
+
+# The discovery is a process and a job of its own, whatever exporters are chosen.
+DISCOVERY = 'job=~"$job-discovery"'
 
 JOBS = "label_values(mcp_exporter_build_info, job)"
 INSTANCES = 'label_values(mcp_exporter_build_info{job=~"$job"}, instance)'
@@ -176,6 +182,9 @@ def worst(function: str, vector: str) -> str:
     return f"{function}({vector})"
 
 
+_OF_DISCOVERY = {"mcp_exporter_discovery_failures_total": ("step",)}
+
+
 def began(metric: str, selector: str, by: str, across: str) -> str:
     """The same where the step before had none: Grafana makes one region of marks in a row."""
     before = per_step(metric, selector, by, across, " offset $__interval")
@@ -194,6 +203,8 @@ def _once(function: str, metric: str, selector: str, window: str, offset: str = 
 
 @cache
 def _labels(metric: str) -> tuple[str, ...]:
+    if metric in _OF_DISCOVERY:
+        return _OF_DISCOVERY[metric]
     families = {name: labels for name, _, labels, _ in documented()}
     if metric.endswith("_bucket"):
         return (*families[metric.removesuffix("_bucket")], "le")
@@ -515,3 +526,21 @@ INTERNAL_ERRORS = per_step("mcp_exporter_internal_errors_total", TARGET, "where"
 SPANS_SENT = per_step("mcp_exporter_spans_sent_total", TARGET, "instance")
 SPANS_DROPPED = per_step("mcp_exporter_spans_dropped_total", TARGET, "reason")
 TRACE_CONTEXTS = per_step("mcp_exporter_trace_contexts_total", TARGET, "source")
+
+# The discovery -----------------------------------------------------------------------------------
+
+
+def _by_scope(metric: str, aggregation: str) -> str:
+    """By the namespace that is listed. Prometheus renames that label where a target has it too."""
+    named = f"{metric}{{{DISCOVERY}}}"
+    for label in ("namespace", "exported_namespace"):
+        named = f'label_replace({named}, "scope", "$1", "{label}", "(.+)")'
+    return f"{aggregation} by (scope) ({named})"
+
+
+DISCOVERY_UP = _by_scope("mcp_exporter_discovery_up", "min")
+DISCOVERY_LAST = (
+    f"{_by_scope('mcp_exporter_discovery_last_success_timestamp_seconds', 'min')} * 1000 > 0"
+)
+DISCOVERED = f"max by (result) (mcp_exporter_discovery_services{{{DISCOVERY}}})"
+DISCOVERY_FAILURES = per_step("mcp_exporter_discovery_failures_total", DISCOVERY, "step")

@@ -13,15 +13,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import requests
 import yaml
+from prometheus_client import generate_latest, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
+from exporter.cli.discover.metrics import DiscoveryMetrics
 from exporter.protocol.label_values import Outcome
 from scripts import metric_docs
 from tests.support import scripted_server
@@ -120,6 +122,7 @@ RIGHTLY_EMPTY = {
     **{f"{uid}: annotation Warning alerts": "no alert fires" for uid in BOARDS},
     **{f"{uid}: annotation Tool definition changes": "no tool has changed" for uid in BOARDS},
     "mcp-overview: Alerts A": "no alert fires",
+    "mcp-exporter: Discovery failures A": "Services are listed and written",
     **{f"{place} B": "no objective is missed" for place in ATTAINED},
     "mcp-overview: Failed calls a minute A": "no call failed",
     "mcp-servers: Health as each exporter sees it A": "one exporter has each server",
@@ -146,8 +149,8 @@ ALERTS_STARTED = ("annotation Critical alerts", "annotation Warning alerts")
 """They may be longer ago than what is looked at."""
 
 OF_PROMETHEUS = {
-    "ALERTS": {"alertname", "alertstate", "severity"},
-    "ALERTS_FOR_STATE": {"alertname", "severity"},
+    "ALERTS": {"alertname", "alertstate", "severity", "job", "instance"},
+    "ALERTS_FOR_STATE": {"alertname", "severity", "job", "instance"},
 }
 """Series that Prometheus makes of rules, with the labels that rules give."""
 
@@ -161,6 +164,7 @@ class Stack:
     prometheus: Prometheus
     instance: str
     collector: TraceReceiver
+    discovery: DiscoveryMetrics
     looked_at: Window | None = None
     """A time range that is over; without one it is the last minute."""
 
@@ -201,6 +205,7 @@ class Stack:
     def exposed(self) -> dict[str, set[str]]:
         """The labels of every metric in the scrape, those with an empty value too."""
         text = requests.get(f"http://{self.instance}/metrics", timeout=10).text
+        text = text.replace("# EOF\n", "") + generate_latest(self.discovery.registry).decode()
         found: dict[str, set[str]] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
@@ -240,6 +245,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with ExitStack() as rest:
         scripted = rest.enter_context(scripted_server.serving())
         collector = rest.enter_context(receiving())
+        discovery = DiscoveryMetrics()
+        finding = rest.enter_context(_served(discovery))
         tracing = {"tracing": {"endpoint": collector.url}}
         config = _written(folder / "exporter.yml", _exporter_config(scripted) | tracing)
         command = [sys.executable, "-m", "tests.support.failing_exporter", "serve"]
@@ -248,11 +255,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         log = folder / "exporter.log"
         path = {"PYTHONPATH": str(ROOT)}
         rest.enter_context(running(command, f"http://{web}/-/ready", log, **path))
-        command = _prometheus(folder, web, address)
+        command = _prometheus(folder, web, finding, address)
         ready = f"http://{address}/-/ready"
         rest.enter_context(running(command, ready, folder / "prometheus.log"))
         traffic, prometheus = Traffic(f"http://{mcp}"), Prometheus(f"http://{address}")
-        yield Stack(scripted, traffic, prometheus, web, collector)
+        yield Stack(scripted, traffic, prometheus, web, collector, discovery)
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +295,7 @@ def trouble(well: Stack) -> Iterator[Stack]:
             well.traffic.well()
             well.scripted.description += " Or not."
             well.scripted.is_down = not well.scripted.is_down
+            well.discovery.failed("list")
             well.collector.misbehave = None if well.collector.misbehave else _refuse
 
     thread = threading.Thread(target=cause)
@@ -370,8 +378,8 @@ def test_every_metric_and_label_that_a_query_names_exists(trouble: Stack) -> Non
             assert found, f"{query} names {selector.metric}"
             assert found >= set(selector.labels), f"{query} selects {selector.metric} by {found}"
             known |= found
-        # A table's key is made of other labels.
-        assert labels(query.expr) <= known | {"key"}, str(query)
+        # What a table is joined on is made of other labels.
+        assert labels(query.expr) <= known | {"key", "scope"}, str(query)
 
 
 @pytest.mark.parametrize(("uid", "number"), TABLES, ids=str)
@@ -450,6 +458,19 @@ def _labels(stack: Stack, metric: str) -> set[str]:
     return {label for series in found for label in series.labels}
 
 
+@contextmanager
+def _served(discovery: DiscoveryMetrics) -> Iterator[str]:
+    """The address of a discovery that found a server."""
+    discovery.expect("team-a")
+    discovery.reached("team-a")
+    discovery.show(servers=1, left_out=0, wrong=0)
+    server, thread = start_http_server(0, "127.0.0.1", discovery.registry)
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 def _exporter_config(scripted: Scripted) -> dict[str, object]:
     def process(name: str, *arguments: str) -> dict[str, object]:
         command = ["-m", f"mcp_servers.{name}", *arguments]
@@ -465,7 +486,7 @@ def _exporter_config(scripted: Scripted) -> dict[str, object]:
     }
 
 
-def _prometheus(folder: Path, web: str, address: str) -> list[str]:
+def _prometheus(folder: Path, web: str, finding: str, address: str) -> list[str]:
     rules = folder / "rules"
     rules.mkdir()
     for path in (ROOT / "prometheus" / "rules").glob("*.yml"):
@@ -484,6 +505,7 @@ def _prometheus(folder: Path, web: str, address: str) -> list[str]:
         }
         for name, targets in found.items()
     ]
+    jobs.append({"job_name": f"{JOB}-discovery", "static_configs": [{"targets": [finding]}]})
     pace = {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": f"{SCRAPE_SECONDS}s"}
     document = {"global": pace, "rule_files": [f"{rules}/*.yml"], "scrape_configs": jobs}
     return [

@@ -316,10 +316,13 @@ def test_datasources_have_the_uids_and_the_scrape_interval_of_this_stack() -> No
     assert {uid: source["type"] for uid, source in by_uid.items()} == {
         "prometheus": "prometheus",
         "alertmanager": "alertmanager",
+        "jaeger": "jaeger",
     }
     scraped = _yaml("prometheus/prometheus.yml")["global"]["scrape_interval"]
     assert by_uid["prometheus"]["jsonData"]["timeInterval"] == scraped
     assert by_uid["prometheus"]["jsonData"]["alertmanagerUid"] == "alertmanager"
+    (destination,) = by_uid["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    assert destination == {"name": "trace_id", "datasourceUid": "jaeger"}
     assert not any(source["editable"] for source in provisioned)
 
 

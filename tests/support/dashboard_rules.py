@@ -130,14 +130,18 @@ def target_rate_interval(board: Json) -> Iterator[str]:
 
 
 def target_job(board: Json) -> Iterator[str]:
-    """Every selector keeps to the jobs chosen; alerts on notifications are in view as well."""
-    yield from _without(board, 'job=~"$job"', 'job=~"$job|alertmanager"')
+    """Every selector keeps to the jobs chosen and to the discovery of each.
+
+    Alerts on notifications are in view as well.
+    """
+    yield from _without(board, 'job=~"$job"', 'job=~"$job|$job-discovery|alertmanager"')
 
 
 def target_instance(board: Json) -> Iterator[str]:
     """Every selector of what an exporter says keeps to the instances chosen.
 
-    What is recorded speaks for all replicas and has no instance, nor has an alert on a server.
+    What is recorded speaks for all replicas and has no instance, nor has an alert on a server; a
+    discovery's instance is no exporter's.
     """
     yield from _without(board, 'instance=~"$instance"', 'instance=~"$instance|"', recorded=False)
 
@@ -198,9 +202,11 @@ def _unreadable(expr: str) -> str:
 def _without(board: Json, matcher: str, of_alerts: str, recorded: bool = True) -> Iterator[str]:
     for query in _readable(board):
         for selector in selectors(query.expr):
-            if ":" in selector.metric and not recorded:
+            of_discovery = selector.metric.startswith("mcp_exporter_discovery_")
+            if (of_discovery or ":" in selector.metric) and not recorded:
                 continue
             wanted = of_alerts if selector.metric.startswith("ALERTS") else matcher
+            wanted = 'job=~"$job-discovery"' if of_discovery else wanted
             if wanted not in selector.matchers:
                 yield f"{query}: {selector.metric} lacks {wanted}"
 
