@@ -88,6 +88,10 @@ soak-smoke: ## The same as make soak, for three minutes
 soak: environment monitoring ## Mixed traffic, restarts and reloads for SOAK_MINUTES=30; every count is compared
 	@$(PYTHON) -m tests.soak --minutes $(SOAK_MINUTES)
 
+.PHONY: rollouts
+rollouts: environment ## Ten restarts of one of two exporters behind HAProxy (Debian's); no call fails
+	@$(PYTHON) -m tests.soak.rollouts
+
 .PHONY: bench-smoke
 bench-smoke: environment ## One short round of the benchmark; fails on errors, never on time
 	@$(PYTHON) -m bench --smoke

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
-import requests
+from tests.support.rollout import Clients, Pair, Scraper
+from tests.support.running import wait_for
 
-from tests.support.exporting import UNPROBED, Scrape, scripted_stdio
-from tests.support.raw_client import Json, call, initialize, legacy, modern, modern_call
-from tests.support.running import free_address, running, wait_for
-
-RESTARTS = 4
-CALLS_A_CONNECTION = 50
+RESTARTS = 2
 CHECK_INTERVAL = 0.1
-SCRAPE_INTERVAL = 0.1
-DRAIN_DELAY = "1500ms"
-"""Longer than the balancer needs to notice, and longer than a scrape interval."""
 
 
 class Balancer:
@@ -107,178 +93,20 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-class Upstream(BaseHTTPRequestHandler):
-    """An MCP server over HTTP that says yes to everything."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        result = {"resultType": "complete", "content": [{"type": "text", "text": "done"}]}
-        body = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-class Clients:
-    """Call without a pause, each on a connection that is kept as long as it may be."""
-
-    def __init__(self, address: str) -> None:
-        self.called: Counter[str] = Counter()
-        self.failed: list[str] = []
-        self.lost_sessions = 0
-        self._address = address
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        works: list[Callable[[], None]] = [
-            lambda: self._call_modern("child"),
-            lambda: self._call_modern("web"),
-            self._call_in_sessions,
-            self._call_in_sessions,
-        ]
-        self._threads = [threading.Thread(target=work) for work in works]
-
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _call_modern(self, server: str) -> None:
-        headers = modern("tools/call", "act")
-        while not self._stopped.is_set():
-            with self._connection() as http:
-                for number in range(CALLS_A_CONNECTION):
-                    self._note(server, self._post(http, server, modern_call(number, "ok"), headers))
-
-    def _call_in_sessions(self) -> None:
-        """A session lives in one exporter: where it is not found, a client begins another."""
-        while not self._stopped.is_set():
-            with self._connection() as http:
-                begun = self._post(http, "child", initialize(), legacy())
-                session = begun.headers.get("Mcp-Session-Id") if begun is not None else None
-                for number in range(CALLS_A_CONNECTION):
-                    reply = self._post(http, "child", call(number, "ok"), legacy(session))
-                    if reply is not None and reply.status_code == 404:
-                        self.lost_sessions += 1
-                        break
-                    self._note("child", reply)
-
-    def _note(self, server: str, reply: requests.Response | None) -> None:
-        with self._lock:
-            if reply is not None and reply.status_code == 200:
-                self.called[server] += 1
-            elif reply is not None:
-                self.failed.append(f"{server}: {reply.status_code} {reply.text}")
-
-    def _post(
-        self, http: requests.Session, server: str, body: Json, headers: dict[str, str]
-    ) -> requests.Response | None:
-        try:
-            url = f"http://{self._address}/{server}/mcp"
-            return http.post(url, json=body, headers=headers, timeout=30)
-        except requests.RequestException as error:
-            self.failed.append(f"{server}: {error}")
-            return None
-
-    @contextmanager
-    def _connection(self) -> Iterator[requests.Session]:
-        with requests.Session() as http:
-            http.trust_env = False
-            yield http
-
-
-class Scraper:
-    """Scrapes both as Prometheus does, and adds up what each run of each was last seen to count."""
-
-    def __init__(self, addresses: list[str]) -> None:
-        self._addresses = addresses
-        self._last: dict[tuple[str, float], dict[str, float]] = {}
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Scraper:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def sums(self) -> Counter[str]:
-        found: Counter[str] = Counter()
-        for counted in self._last.values():
-            found.update({server: int(count) for server, count in counted.items()})
-        return found
-
-    def _run(self) -> None:
-        with requests.Session() as http:
-            http.trust_env = False
-            while not self._stopped.wait(SCRAPE_INTERVAL):
-                for address in self._addresses:
-                    self._scrape(http, address)
-
-    def _scrape(self, http: requests.Session, address: str) -> None:
-        try:
-            scrape = Scrape(http.get(f"http://{address}/metrics", timeout=5).text)
-        except requests.RequestException:
-            return
-        began = scrape.total("process_start_time_seconds")
-        if began:
-            calls = scrape.by("server", "mcp_tool_calls_total", outcome="ok")
-            self._last[address, began] = calls
-
-
-@contextmanager
-def upstream() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/mcp"
-        server.shutdown()
-        thread.join()
-
-
-@contextmanager
-def replica(config: Path, mcp: str, web: str) -> Iterator[Any]:
-    words = [sys.executable, "-m", "exporter", "serve", "--config.file", str(config)]
-    words += ["--mcp.listen-address", mcp, "--web.listen-address", web, "--wrap.socket", ""]
-    words += ["--drain.delay", DRAIN_DELAY, "--drain.timeout", "10s"]
-    with running(words, f"http://{web}/-/ready", config.parent / f"{web}.log") as process:
-        yield process
-
-
 def test_restarts_cost_nobody_a_call_and_no_count(tmp_path: Path) -> None:
-    first, second = (free_address(), free_address()), (free_address(), free_address())
-    with ExitStack() as stack:
-        url = stack.enter_context(upstream())
-        servers = {"child": scripted_stdio(), "web": {"url": url}}
-        config = tmp_path / "mcp.json"
-        config.write_text(json.dumps({"servers": servers, "probe": UNPROBED}))
-        stack.enter_context(replica(config, *first))
-        leaving = ExitStack()
-        leaving.enter_context(replica(config, *second))
-        stack.callback(leaving.close)
-        balancer = stack.enter_context(Balancer(dict([first, second])))
+    with (
+        Pair(tmp_path, "1500ms") as pair,
+        Balancer(dict(pair.addresses)) as balancer,
+        Scraper([web for _, web in pair.addresses]) as scraper,
+    ):
         wait_for(lambda: balancer.ready == 2, 30, "both are ready")
-        scraper = stack.enter_context(Scraper([first[1], second[1]]))
         with Clients(balancer.address) as clients:
             for _ in range(RESTARTS):
-                leaving.close()  # SIGTERM, and wait for the end
-                leaving.enter_context(replica(config, *second))
+                clients.hold(pair.addresses[1][0], pair.restart)
                 wait_for(lambda: balancer.ready == 2, 30, "it is back")
                 time.sleep(0.3)
-        wait_for(lambda: scraper.sums() == clients.called, 30, "every call is counted")
+        wait_for(lambda: scraper.sums() == clients.counted, 30, "every call is counted")
     assert clients.failed == []
-    assert min(clients.called.values()) > 20 * RESTARTS
-    assert clients.lost_sessions > 0, "sessions with a stdio server end with their exporter"
+    assert clients.calls > 40 * RESTARTS
+    assert clients.counted["sessions not found"] >= RESTARTS, "they end with their exporter"
+    assert clients.ended_streams >= RESTARTS
