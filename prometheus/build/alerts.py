@@ -243,6 +243,8 @@ UP = select("up")
 STARTED = select("process_start_time_seconds")
 RELOADED = select("mcp_exporter_config_last_reload_successful")
 FILES_FAILED = select("mcp_exporter_config_files_failed")
+DISCOVERY = '{job="<job>-discovery"}'
+UNWRITTEN = 'mcp_exporter_discovery_failures_total{job="<job>-discovery",step="write"}'
 INTERNAL_ERRORS = select("mcp_exporter_internal_errors_total")
 SPANS_DROPPED = select("mcp_exporter_spans_dropped_total")
 SCRAPE_SECONDS = select("scrape_duration_seconds")
@@ -321,6 +323,21 @@ EXPORTER = (
         " What they said before is in force; what is new in them is not.",
         value="{{ $value }} wrong files",
         link=A_REPLICA,
+        hold="<for>",
+    ),
+    # A job of its own. By no label of its own: `namespace` may be the target's.
+    Alert(
+        "MCPExporterDiscoveryFailing",
+        "warning",
+        "exporter",
+        f"min by ({REPLICA}) (max_over_time(mcp_exporter_discovery_up{DISCOVERY}[5m])) == 0"
+        f"\nor {highest(REPLICA, f'increase({UNWRITTEN}[<window>])')} > 0"
+        f"\nor {highest(REPLICA, f'up{DISCOVERY}')} == 0",
+        summary="MCP servers are no longer found by {{ $labels.instance }}",
+        description="{{ $labels.instance }} cannot list Services, cannot write what it found, or"
+        " is gone. The servers that were found stay; new ones, and changes, are not served.",
+        value="not in <window>",
+        link=Link("mcp-exporter"),
         hold="<for>",
     ),
     # A share of the requests too: where there are many, models invent a name now and then.

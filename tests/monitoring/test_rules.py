@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import Counter, Gauge
 
+from exporter.cli.discover.metrics import DiscoveryMetrics
 from exporter.telemetry.metrics import DURATION_BUCKETS
 from prometheus.build.__main__ import generate, groups, main
 from prometheus.build.settings import SettingsError, load, parse, seconds
@@ -150,6 +152,10 @@ def _families() -> dict[str, set[str]]:
             found[f"{name}_count"] = set(labels)
         else:
             found[name] = set(labels)
+    for family in DiscoveryMetrics().registry._collector_to_names:
+        assert isinstance(family, Gauge | Counter)
+        suffix = "_total" if isinstance(family, Counter) else ""
+        found[family._name + suffix] = set(family._labelnames)
     return found
 
 
