@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,14 +21,15 @@ from tests.support.running import free_address, running, wait_for
 pytestmark = pytest.mark.e2e
 PROGRAM: list[str | Path] = [sys.executable, "-m", "exporter"]
 SECRET = "nobody may see this"
+SOON = 60.0
 
 
-def _wanted(name: str, **said: str) -> dict[str, Any]:
-    return service("team-a", name, scraped={"scrape": "true", **said})
+def _wanted(service_name: str, /, **said: str) -> dict[str, Any]:
+    return service("team-a", service_name, scraped={"scrape": "true", **said})
 
 
 @contextmanager
-def _discovering(folder: Path, url: str, token: str = TOKEN) -> Iterator[str]:
+def _discovering(folder: Path, url: str, *flags: str, token: str = TOKEN) -> Iterator[str]:
     """Where it is scraped."""
     (folder / "token").write_text(token)
     output, address = folder / "servers.d" / "kubernetes.yml", free_address()
@@ -43,7 +45,7 @@ def _discovering(folder: Path, url: str, token: str = TOKEN) -> Iterator[str]:
         address,
     ]
     with running(
-        [*words, *files, *where],
+        [*words, *files, *where, *flags],
         f"http://{address}/metrics",
         folder / "discover.log",
         SECRET_OF_THE_POD=SECRET,
@@ -139,6 +141,68 @@ def test_hostile_services_show_no_secret(fake: FakeKubernetes, tmp_path: Path) -
         assert SECRET not in text + requests.get(metrics, timeout=10).text
         assert {tuple(each) for each in _written(tmp_path).values()} == {("url",)}
     assert SECRET not in (tmp_path / "discover.log").read_text()
+
+
+SAID = (
+    {"path": "/${SECRET_OF_THE_POD}"},
+    {"path": "/${file:/etc/passwd}"},
+    {"path": "/\x1b[2J\x85\u2028"},
+    {"path": "//evil.example/mcp"},
+    {"port": "1\nservers: {}"},
+    {"transport": "stdio", "command": "sh"},
+    {"name": "../../etc/passwd"},
+    {"name": "x" * 10_000},
+    {"command": "sh", "args": "-c id", "env": "A=b", "headers": "a: ${SECRET_OF_THE_POD}"},
+    {"url": "http://evil.example/mcp", "proxy": "http://evil.example"},
+)
+"""Of each ten Services: the last two are right but for words that mean nothing, and the fourth is
+a path of its own."""
+HOSTILE, LIMIT = 10_000, 100
+
+
+def test_ten_thousand_hostile_services_cost_no_server_no_series_and_no_secret(
+    fake: FakeKubernetes, tmp_path: Path
+) -> None:
+    fake.put(_wanted("zz-good"))
+    (tmp_path / "mcp.yml").write_text("probe: {enabled: false}\n")
+    mcp, web = free_address(), free_address()
+    command = [
+        *PROGRAM,
+        *("serve", "--config.file", tmp_path / "mcp.yml"),
+        *("--config.directory", tmp_path / "servers.d", "--config.reload-interval", "200ms"),
+        *("--mcp.listen-address", mcp, "--web.listen-address", web, "--wrap.socket="),
+    ]
+    with serving(fake) as url, _discovering(tmp_path, url, f"--limit={LIMIT}") as metrics:
+        wait_for(lambda: "team-a/zz-good" in _written(tmp_path), SOON, "the good one")
+        with running(command, f"http://{web}/-/ready", tmp_path / "serve.log"):
+            wait_for(lambda: 'server="team-a/zz-good"' in _metrics(web), SOON, "its series")
+            for number in range(HOSTILE):
+                fake.put(_wanted(f"h{number}", **SAID[number % len(SAID)]))
+            fake.put(_wanted("h\x1b[2J\u202e"))
+            fake.put(_wanted("last"))
+            wait_for(lambda: _all_read(metrics), SOON, "all of them were read")
+            wait_for(lambda: len(_served(web)) == LIMIT, SOON, "as many servers as may be")
+            assert "team-a/zz-good" in _served(web)
+            assert "mcp_exporter_config_files_failed 0.0" in _metrics(web)
+            written = _written(tmp_path)
+            texts = [_metrics(web), requests.get(metrics, timeout=10).text, json.dumps(written)]
+    assert {tuple(each) for each in written.values()} == {("url",)}
+    own = re.compile(r"http://[a-z0-9-]+\.team-a\.svc\.cluster\.local:8000/[!-#%-~]*")
+    assert all(own.fullmatch(each["url"]) for each in written.values())
+    texts += [(tmp_path / name).read_text() for name in ("discover.log", "serve.log")]
+    for text in texts:
+        assert SECRET not in text
+        assert text.isprintable() or text.replace("\n", "").isprintable()
+
+
+def _all_read(metrics: str) -> bool:
+    text = requests.get(metrics, timeout=10).text
+    counts = re.findall(r"^mcp_exporter_discovery_services\{.*\} (.*)$", text, re.MULTILINE)
+    return sum(map(float, counts)) == HOSTILE + 3
+
+
+def _served(address: str) -> set[str]:
+    return set(re.findall(r'^mcp_server_up\{server="([^"]*)"\}', _metrics(address), re.MULTILINE))
 
 
 def test_a_signal_ends_it_at_once(fake: FakeKubernetes, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ class OutputFile:
         self._path = path
         self._limit = limit
         self._written: str | None = None
+        self._names: list[str] | None = None
+        """Of what is in the file, the oldest first; unknown before it was written once."""
 
     def read(self) -> dict[str, DiscoveredServer]:
         """What an earlier process wrote; nothing where there is none, or another program's."""
@@ -29,8 +31,14 @@ class OutputFile:
             return {}
 
     def write(self, found: Mapping[str, DiscoveredServer]) -> bool:
-        """Put these into it, where it says anything else; whether it did. Raises ``OSError``."""
-        kept = sorted(found)[: self._limit]
+        """Put these into it, where it says anything else; whether it did. Raises ``OSError``.
+
+        What is in it goes before what is new, so that nobody loses a place to others over the
+        limit, here or in the exporter.
+        """
+        names = list(self.read()) if self._names is None else self._names
+        older = [name for name in names if name in found]
+        kept = [*older, *sorted(found.keys() - set(older))][: self._limit]
         text = json.dumps({"servers": {name: found[name].settings for name in kept}}, indent=1)
         if text == self._written:
             return False
@@ -38,7 +46,7 @@ class OutputFile:
         new = self._path.with_name(f".{self._path.name}.new")
         new.write_text(text + "\n")
         new.replace(self._path)
-        self._written = text
+        self._written, self._names = text, kept
         return True
 
     def left_out(self, found: Mapping[str, DiscoveredServer]) -> int:

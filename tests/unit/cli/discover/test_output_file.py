@@ -34,6 +34,17 @@ def test_over_the_limit_the_first_by_name_are_kept(tmp_path: Path) -> None:
     assert file.left_out(FOUND) == 1
 
 
+def test_what_is_in_it_loses_no_place_to_what_is_new(tmp_path: Path) -> None:
+    path = tmp_path / "kubernetes.yml"
+    last = {"a/z": FOUND["a/z"]}
+    OutputFile(path, 2).write(last)
+    again = OutputFile(path, 2)  # after a restart, too
+    again.write(FOUND)
+    assert list(again.read()) == ["a/z", "a/x"]
+    again.write({name: FOUND[name] for name in ("a/x", "a/y")})
+    assert list(again.read()) == ["a/x", "a/y"]
+
+
 def test_what_an_earlier_process_wrote_is_known_again(tmp_path: Path) -> None:
     OutputFile(tmp_path / "kubernetes.yml", 10).write(FOUND)
     assert OutputFile(tmp_path / "kubernetes.yml", 10).read() == FOUND
