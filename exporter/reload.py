@@ -61,6 +61,7 @@ class Reloader:
         """Put the first configuration into force, and look for others, 0: never."""
         self._access_digests = digests.current(self._listeners.paths())
         self._finish(loaded, self._servers.apply(loaded.config))
+        self._frozen.settle()
         if interval:
             self._watching = asyncio.get_running_loop().create_task(self._watch(interval))
 
@@ -136,6 +137,7 @@ class Reloader:
             renew_access()
         difference = await self._servers.apply_in_turns(loaded.config)
         text = self._finish(loaded, difference)
+        self._frozen.settle()
         if loaded.error is not None:
             raise loaded.error
         return text
@@ -148,7 +150,6 @@ class Reloader:
         self._metrics.reload_timestamp.set(self._metrics.clock())
         self._metrics.config_files_failed.set(len(loaded.errors))
         self._log_news(loaded)
-        self._frozen.settle()
         changes = {
             "added": len(difference.added),
             "changed": len(difference.changed),

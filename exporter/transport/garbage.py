@@ -15,24 +15,25 @@ import gc
 GROWTH = 2
 """How many times as many frozen objects as after the last full collection lead to the next."""
 
-_YOUNG = 1
-
 
 class FrozenObjects:
-    """Freezes what is there whenever the configuration came into force."""
+    """Freezes what is there whenever a configuration came into force."""
 
     def __init__(self) -> None:
         self._kept = 0
+        self._new = 0
 
     def settle(self) -> None:
-        """Freeze what lives now; call it on the relay's loop after each configuration."""
-        gc.collect(_YOUNG)  # what reading has left behind is young, and is not to be kept
+        """Freeze what is there; call it on the relay's loop after each configuration."""
+        self._new += len(gc.get_objects())  # without those that are frozen
         gc.freeze()
-        if gc.get_freeze_count() > GROWTH * self._kept:
-            self._collect()
+        if self._new >= self._kept:  # fewer cannot have doubled them, and to count them takes long
+            self._new = 0
+            self._look()
 
-    def _collect(self) -> None:
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
-        self._kept = gc.get_freeze_count()
+    def _look(self) -> None:
+        if gc.get_freeze_count() > GROWTH * self._kept:
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
+            self._kept = gc.get_freeze_count()
