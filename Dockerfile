@@ -5,14 +5,17 @@ WORKDIR /src
 RUN python -m venv /opt/mcp-exporter
 ENV PATH=/opt/mcp-exporter/bin:$PATH
 
-# Dependencies before code: a change of the code leaves this layer in the cache.
+# Dependencies before code: a change of the code leaves these layers in the cache.
 COPY requirements.lock deploy/build.lock ./
-RUN pip install --only-binary=:all: --require-hashes -r requirements.lock -r build.lock
+RUN pip install --only-binary=:all: --require-hashes -r requirements.lock
+RUN python -m venv /opt/build \
+ && /opt/build/bin/pip install --only-binary=:all: --require-hashes -r build.lock
 
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
 COPY mcp_servers mcp_servers
-RUN pip install --no-deps --no-build-isolation . \
+RUN /opt/build/bin/python -m hatchling build --target wheel --directory /dist \
+ && pip install --no-deps --no-index /dist/*.whl \
  && pip check \
  && pip uninstall --yes setuptools pip
 
@@ -20,6 +23,7 @@ RUN pip install --no-deps --no-build-isolation . \
 FROM python:3.11.17-slim-bookworm
 
 LABEL org.opencontainers.image.title="mcp-exporter" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.description="Prometheus exporter that relays Model Context Protocol traffic and measures every call"
 
 COPY --from=build /opt/mcp-exporter /opt/mcp-exporter

@@ -145,14 +145,23 @@ bench: environment ## What the exporter costs, beside nginx and others: build/be
 docs: environment ## Write docs/metrics.md from the code
 	@$(PYTHON) -m scripts.metric_docs
 
+.PHONY: dist
+dist: environment ## What a release is made of, into dist/: wheel, sdist, chart, dashboards, rules, SBOM, checksums
+	@$(PYTHON) -m scripts.dist
+
 UV := uv==0.13.9
+
+COMPILE := .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
 .PHONY: lock
 lock: environment ## Renew the lock files after a change of dependencies; UPGRADE=1 takes newer versions
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target .tools/uv $(UV)
-	@for lock in requirements.lock "requirements-dev.lock --group dev --constraint requirements.lock"; do \
-	    .tools/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	        --no-header --extra tracing $(if $(UPGRADE),--upgrade) pyproject.toml --output-file $$lock || exit 1; \
+	@set -e; for lock in requirements.lock "requirements-dev.lock --group dev --constraint requirements.lock"; do \
+	    $(COMPILE) --extra all $(if $(UPGRADE),--upgrade) pyproject.toml --output-file $$lock; \
+	done; \
+	for lock in build release; do \
+	    $(COMPILE) --constraint requirements-dev.lock $(if $(UPGRADE),--upgrade) \
+	        deploy/$$lock.in --output-file deploy/$$lock.lock; \
 	done
 
 .PHONY: clean

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.util
-import os
 import subprocess
 import sys
 import venv
@@ -83,8 +82,8 @@ def _make(wanted: str) -> None:
         _create()
     STAMP.unlink(missing_ok=True)
     say(f"Installing what {LOCK.name} lists")
-    _pip("--require-hashes", "--only-binary=:all:", "--requirement", str(LOCK))
-    _pip("--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT))
+    install(PYTHON, "--require-hashes", "--only-binary=:all:", "--requirement", str(LOCK))
+    install(PYTHON, "--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT))
     STAMP.write_text(wanted)
 
 
@@ -111,13 +110,11 @@ def _add_debians_pip() -> None:
     subprocess.run([PYTHON, wheel / "pip", *install], check=True)
 
 
-def _pip(*arguments: str) -> None:
+def install(into: Path, *arguments: str) -> None:
+    """Let `.venv`'s pip install for a Python, its own or another one."""
     quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
-    # setuptools warns of every editable install that it makes.
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [PYTHON, "-m", "pip", "install", *quiet, *arguments], env=environment, check=False
-    )
+    pip = [str(PYTHON), "-m", "pip", "--python", str(into), "install", *quiet]
+    done = subprocess.run([*pip, *arguments], check=False)
     if done.returncode:
         raise PreparationError(
             "pip failed, see above; what is done is kept, so mend that and run make again"

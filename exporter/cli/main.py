@@ -57,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command but ``wrap``; return the exit code: 0 done, 1 failed, 2 not possible."""
     words = sys.argv[1:] if argv is None else argv
     try:
-        arguments = parser().parse_args(words)
-        code: int = arguments.run(arguments)
+        code = _run(parser().parse_args(words))
     except ConfigError as error:
         sys.stderr.write(f"mcp-exporter: {error}\n")
         return 2
@@ -67,6 +66,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output has enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the command. Raises ``ConfigError``, also for a package that an extra would bring."""
+    extra = getattr(arguments, "extra", None)
+    try:
+        code: int = arguments.run(arguments)
+    except ModuleNotFoundError as lacking:
+        if extra is None:
+            raise
+        raise ConfigError(
+            f"this command needs the package {lacking.name}, which is not installed; "
+            f"run: pip install 'mcp-exporter[{extra}]'"
+        ) from None
     return code
 
 
@@ -167,7 +181,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _add_tools(parser: argparse.ArgumentParser) -> None:
     _add_target(parser)
-    parser.set_defaults(run=_tools)
+    parser.set_defaults(run=_tools, extra="client")
 
 
 def _add_call(parser: argparse.ArgumentParser) -> None:
@@ -186,7 +200,7 @@ def _add_call(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--concurrency", type=positive, default=1, metavar="CALLS", help="at once (default: 1)"
     )
-    parser.set_defaults(run=_call)
+    parser.set_defaults(run=_call, extra="client")
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:

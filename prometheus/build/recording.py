@@ -26,7 +26,7 @@ def groups() -> list[Group]:
     return [
         Group("mcp-traffic", [*_rates(), *_tool_success()]),
         # The dearest by far, as every bucket of every tool is read.
-        Group("mcp-latency", _quantiles(), interval="1m"),
+        Group("mcp-quantiles", _quantiles(), interval="1m"),
         Group("mcp-processes", [_memory()], interval="1m"),
     ]
 

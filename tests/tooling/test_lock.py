@@ -13,7 +13,8 @@ from packaging.version import Version
 
 from tests.support.paths import ROOT
 
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+PROJECT = ("requirements.lock", "requirements-dev.lock")
+LOCKS = (*PROJECT, "deploy/build.lock", "deploy/release.lock")
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
@@ -50,7 +51,8 @@ def _project() -> Any:
 def _wanted(lock: str) -> list[Requirement]:
     project = _project()
     wanted = list(project["project"]["dependencies"])
-    wanted += project["project"]["optional-dependencies"]["tracing"]
+    extras = project["project"]["optional-dependencies"]
+    wanted += [each for name, extra in extras.items() if name != "all" for each in extra]
     if lock == "requirements-dev.lock":
         wanted += project["dependency-groups"]["dev"] + project["build-system"]["requires"]
     return [Requirement(each) for each in wanted]
@@ -78,7 +80,7 @@ def test_no_entry_names_an_address(lock: str) -> None:
     assert not [each for each in map(_requirement, _entries(lock)) if each.url]
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", PROJECT)
 def test_what_the_project_asks_for_is_pinned_within_its_bounds(lock: str) -> None:
     for wanted in _wanted(lock):
         versions = _versions(lock, wanted.name)
@@ -87,8 +89,19 @@ def test_what_the_project_asks_for_is_pinned_within_its_bounds(lock: str) -> Non
             assert wanted.specifier.contains(version), f"{wanted} is {version}: run `make lock`"
 
 
-def test_what_runs_in_production_is_what_was_tested() -> None:
-    assert _pins("requirements.lock") <= _pins("requirements-dev.lock")
+@pytest.mark.parametrize("lock", ["requirements.lock", "deploy/build.lock"])
+def test_what_runs_or_builds_in_production_is_what_was_tested(lock: str) -> None:
+    assert _pins(lock) <= _pins("requirements-dev.lock")
+
+
+def test_a_release_is_built_with_the_backend_of_the_image() -> None:
+    assert _pins("deploy/build.lock") <= _pins("deploy/release.lock")
+
+
+def test_all_is_every_extra() -> None:
+    extras = _project()["project"]["optional-dependencies"]
+    (every,) = map(Requirement, extras["all"])
+    assert every.extras == extras.keys() - {"all"}
 
 
 def test_production_gets_no_tool_of_development() -> None:

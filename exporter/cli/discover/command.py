@@ -57,7 +57,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--log.level", ("debug", "info", "warning", "error"), "info", "the least that is logged"
     )
     flag.choice("--log.format", ("text", "json"), "text", "of each line")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, extra="kubernetes")
 
 
 def run(arguments: argparse.Namespace) -> int:

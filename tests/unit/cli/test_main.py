@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
+import exporter.cli
 from exporter import __version__
 from exporter.cli import check
 from exporter.cli.main import EXAMPLES, main, parser
@@ -85,3 +87,35 @@ def test_ctrl_c_is_code_130(monkeypatch: pytest.MonkeyPatch, config: Path) -> No
 
     monkeypatch.setattr(check, "ConfigSource", interrupt)
     assert main(["check", str(config)]) == 130
+
+
+DISCOVER = (
+    *("discover", "kubernetes", "--kubernetes.url=https://a:1", "--kubernetes.namespaces=a"),
+    *("--kubernetes.token-file=", "--kubernetes.ca-file=", "--web.listen-address=127.0.0.1:0"),
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "package", "extra"),
+    [
+        (["call", "files", "read_file"], "mcp", "client"),
+        (["tools", "files"], "httpx2", "client"),
+        ([*DISCOVER, "--output=a.yml"], "httpx2", "kubernetes"),
+    ],
+)
+def test_a_command_whose_package_is_lacking_names_the_extra(
+    words: list[str],
+    package: str,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for loaded in ("exporter.cli.call", "exporter.cli.discover.api"):
+        monkeypatch.delitem(sys.modules, loaded, raising=False)
+    monkeypatch.delattr(exporter.cli, "call", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(words) == 2
+    assert capsys.readouterr().err == (
+        f"mcp-exporter: this command needs the package {package}, which is not installed; "
+        f"run: pip install 'mcp-exporter[{extra}]'\n"
+    )
