@@ -141,6 +141,17 @@ quiet: environment monitoring ## See that nothing but the Watchdog fires in ten 
 bench: environment ## What the exporter costs, beside nginx and others: build/bench; BENCH="--rounds 1"
 	@$(PYTHON) -m bench --output build/bench $(BENCH)
 
+ZIZMOR := zizmor==1.32.0
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+.PHONY: workflows
+workflows: environment ## Check .github/workflows with zizmor, and with actionlint where Go is
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target .tools/zizmor $(ZIZMOR)
+	@.tools/zizmor/bin/zizmor --offline --quiet .github
+	@if command -v go >/dev/null; then \
+	    cd .tools && GOBIN=$$PWD/zizmor/bin go install $(ACTIONLINT) && zizmor/bin/actionlint ../.github/workflows/*.yml; \
+	else echo "make workflows: actionlint was not run, for there is no Go here"; fi
+
 .PHONY: docs
 docs: environment ## Write docs/metrics.md from the code
 	@$(PYTHON) -m scripts.metric_docs
