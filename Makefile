@@ -141,6 +141,10 @@ quiet: environment monitoring ## See that nothing but the Watchdog fires in ten 
 bench: environment ## What the exporter costs, beside nginx and others: build/bench; BENCH="--rounds 1"
 	@$(PYTHON) -m bench --output build/bench $(BENCH)
 
+.PHONY: docs-site
+docs-site: environment ## The documents as a site, every link checked: build/site (MkDocs)
+	@$(PYTHON) -m scripts.docs_site
+
 ZIZMOR := zizmor==1.32.0
 ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
@@ -170,7 +174,7 @@ lock: environment ## Renew the lock files after a change of dependencies; UPGRAD
 	@set -e; for lock in requirements.lock "requirements-dev.lock --group dev --constraint requirements.lock"; do \
 	    $(COMPILE) --extra all $(if $(UPGRADE),--upgrade) pyproject.toml --output-file $$lock; \
 	done; \
-	for lock in build release; do \
+	for lock in build release docs; do \
 	    $(COMPILE) --constraint requirements-dev.lock $(if $(UPGRADE),--upgrade) \
 	        deploy/$$lock.in --output-file deploy/$$lock.lock; \
 	done

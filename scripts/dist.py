@@ -24,11 +24,9 @@ from typing import Any
 import yaml
 
 from exporter import __version__
-from scripts.environment import ROOT, TOOLS, PreparationError, alone, install, say
+from scripts.environment import ROOT, PreparationError, install, say, tool_environment
 
 CHART = ROOT / "deploy" / "helm" / "mcp-exporter"
-LOCK = ROOT / "deploy" / "release.lock"
-RELEASE = TOOLS / "release"
 UNSTATED = {"protobuf": "BSD-3-Clause"}
 """Packages whose licence is in a file of theirs, and not in their metadata."""
 Members = Mapping[str, Path]
@@ -52,7 +50,7 @@ def main() -> int:
 def build(output: Path) -> None:
     """Replace the folder by the artefacts of this checkout."""
     epoch = _epoch()
-    python = _tools()
+    python = tool_environment("release")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     _run(python, "-m", "hatchling", "build", "--directory", output, epoch=epoch)
@@ -77,19 +75,6 @@ def _epoch() -> int:
     if done.returncode:
         raise PreparationError("no commit tells the time here; set SOURCE_DATE_EPOCH")
     return int(done.stdout)
-
-
-def _tools() -> Path:
-    """The Python that has what release.lock lists."""
-    python, stamp = RELEASE / "bin" / "python", RELEASE / "made-from"
-    wanted = f"{ROOT}\n{hashlib.sha256(LOCK.read_bytes()).hexdigest()}\n"
-    with alone("release"):
-        if not stamp.exists() or stamp.read_text() != wanted:
-            say(f"Installing what deploy/{LOCK.name} lists")
-            venv.EnvBuilder(clear=True, symlinks=True, with_pip=False).create(RELEASE)
-            install(python, "--require-hashes", "--only-binary=:all:", "--requirement", str(LOCK))
-            stamp.write_text(wanted)
-    return python
 
 
 def _run(*command: str | Path, epoch: int) -> None:

@@ -121,6 +121,20 @@ def install(into: Path, *arguments: str) -> None:
         )
 
 
+def tool_environment(name: str) -> Path:
+    """The Python of `.tools/NAME`, made where need be: it has what `deploy/NAME.lock` lists."""
+    folder, lock = TOOLS / name, ROOT / "deploy" / f"{name}.lock"
+    python, stamp = folder / "bin" / "python", folder / "made-from"
+    wanted = f"{folder}\n{hashlib.sha256(lock.read_bytes()).hexdigest()}\n"
+    with alone(name):
+        if not stamp.exists() or stamp.read_text() != wanted:
+            say(f"Installing what deploy/{lock.name} lists into .tools/{name}")
+            venv.EnvBuilder(clear=True, symlinks=True, with_pip=False).create(folder)
+            install(python, "--require-hashes", "--only-binary=:all:", "--requirement", str(lock))
+            stamp.write_text(wanted)
+    return python
+
+
 def _succeeds(program: Path, *arguments: str) -> bool:
     try:
         done = subprocess.run([program, *arguments], capture_output=True, check=False)

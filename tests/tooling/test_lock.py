@@ -14,7 +14,7 @@ from packaging.version import Version
 from tests.support.paths import ROOT
 
 PROJECT = ("requirements.lock", "requirements-dev.lock")
-LOCKS = (*PROJECT, "deploy/build.lock", "deploy/release.lock")
+LOCKS = (*PROJECT, "deploy/build.lock", "deploy/release.lock", "deploy/docs.lock")
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
