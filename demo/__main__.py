@@ -17,10 +17,10 @@ import requests
 from demo import addresses, call_trace, report
 from demo.interrupt import EndAskedError, Interrupt
 from demo.processes import Part, PartError, Processes
-from demo.stack import DAY_MINUTES, ROOT, Stack, find_grafana
+from demo.stack import DAY_MINUTES, ROOT, Stack
 from demo.terminal import say, table
 from demo.traffic import CALLS
-from scripts import monitoring
+from scripts import grafana, monitoring
 from scripts.debian import UnavailableError
 
 SECONDS_FOR_TRAFFIC = 60.0
@@ -28,12 +28,24 @@ SECONDS_TO_REPORT = 30.0
 SECONDS_BETWEEN_QUESTIONS = 0.5
 TRACED = "read_file"
 """The tool of whose calls one trace is shown."""
+DASHBOARDS = {
+    f"MCP {name}": f"mcp-{name}"
+    for name in ("overview", "servers", "tools", "objectives", "exporter")
+}
 
 
 class Demo:
     """One run of the demo."""
 
-    def __init__(self, stack: Stack, processes: Processes, interrupt: Interrupt) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        processes: Processes,
+        interrupt: Interrupt,
+        grafana: Path | UnavailableError,
+    ) -> None:
+        """``grafana`` is its program, or why there is none."""
+        self._grafana = grafana
         self._stack = stack
         self._processes = processes
         self._interrupt = interrupt
@@ -66,14 +78,17 @@ class Demo:
         say(f"  {part.name:<14} ready   {seconds:5.1f} s")
 
     def _start_grafana(self) -> None:
-        program = find_grafana()
-        if program is None:
-            say("  without Grafana: neither `grafana` nor `grafana-server` is installed here")
+        if isinstance(self._grafana, UnavailableError):
+            self._go_without_grafana(self._grafana)
             return
         try:
-            self._start(self._stack.grafana(program))
+            self._start(self._stack.grafana(self._grafana))
         except PartError as error:
-            say(f"  without Grafana: {error}")
+            self._go_without_grafana(error)
+
+    def _go_without_grafana(self, reason: Exception) -> None:
+        page = self._stack.url("exporter", "/")
+        say(f"  without Grafana: {reason}; instead, the landing page: {page}")
 
     def _drive(self) -> None:
         calls = " and ".join(f"{number} {tool}" for tool, number in CALLS.items())
@@ -107,6 +122,7 @@ class Demo:
             "Alertmanager": ("alertmanager", "/"),
             "Grafana": ("grafana", "/"),
             "traces": ("traces", "/"),
+            **{title: ("grafana", f"/d/{uid}") for title, uid in DASHBOARDS.items()},
         }
         rows = [
             [title, self._stack.url(name, path)]
@@ -143,10 +159,12 @@ def main() -> int:
 def _run(once: bool, free_ports: bool, state: Path, interrupt: Interrupt) -> int:
     say(f"The demo's data and logs: {state}")
     try:
-        products = _products()
+        products, dashboards = _products(), _grafana()
+        if isinstance(dashboards, Path):
+            products.add("Grafana")
         stack = Stack(_addresses(products, free_ports), state)
         with Processes(ROOT, state / "logs", interrupt) as processes:
-            demo = Demo(stack, processes, interrupt)
+            demo = Demo(stack, processes, interrupt, dashboards)
             found = demo.run(products)
             for each in found:
                 say(f"Not as it should be: {each}")
@@ -172,11 +190,19 @@ def _products() -> set[str]:
     return {"Prometheus", "Alertmanager"}
 
 
+def _grafana() -> Path | UnavailableError:
+    """Grafana's program, or why there is none."""
+    try:
+        return grafana.find()
+    except UnavailableError as reason:
+        return reason
+
+
 def _addresses(products: set[str], free_ports: bool) -> dict[str, str]:
     usual = dict(addresses.USUAL_PORTS)
     if "Alertmanager" not in products:
         del usual["alertmanager"], usual["inbox"]
-    if find_grafana() is None:
+    if "Grafana" not in products:
         del usual["grafana"]
     chosen = addresses.choose({name: 0 if free_ports else port for name, port in usual.items()})
     for name, address in chosen.items():

@@ -141,16 +141,6 @@ class Stack:
         return str(path)
 
 
-def find_grafana() -> Path | None:
-    """Return Grafana's program; its package puts it where only root's PATH may look."""
-    for folder in (None, "/usr/sbin", "/usr/share/grafana/bin"):
-        for name in ("grafana", "grafana-server"):
-            path = shutil.which(name, path=folder)
-            if path is not None:
-                return Path(path)
-    return None
-
-
 def _grafana_home(program: Path) -> Path:
     homes = [program.resolve().parent.parent, *map(Path, GRAFANA_HOMES)]
     return next((home for home in homes if (home / "conf/defaults.ini").exists()), homes[0])

@@ -173,7 +173,7 @@ def _from_release(product: Product) -> str:
     say(f"Fetching {stem}.tar.gz from {folder}")
     expected, trust = _checksum(product, system, folder, f"{stem}.tar.gz")
     archive = TOOLS / f"{stem}.tar.gz"
-    _download(f"{folder}/{stem}.tar.gz", archive, expected)
+    download(f"{folder}/{stem}.tar.gz", archive, expected)
     into = TOOLS / stem
     with tarfile.open(archive) as members:
         for program in product.programs:
@@ -199,7 +199,8 @@ def _checksum(product: Product, system: str, folder: str, archive: str) -> tuple
     return found[1], f"compared with the release's own checksums only: none is pinned for {system}"
 
 
-def _download(url: str, into: Path, expected: str) -> None:
+def download(url: str, into: Path, expected: str) -> None:
+    """Fetch a file whose SHA-256 is known. Raises UnavailableError, and leaves none behind."""
     part = into.with_suffix(".part")
     digest = hashlib.sha256()
     with _open(url) as source, part.open("wb") as sink:

@@ -306,8 +306,9 @@ def test_a_grafana_that_does_not_start_is_told_and_the_rest_goes_on(
     monkeypatch.setenv("PATH", str(tmp_path))
     interrupt = Uninterrupted()
     with Processes(ROOT, tmp_path / "logs", interrupt) as processes:
-        stack = Stack(addresses.choose({"grafana": 0, "prometheus": 0, "traces": 0}), tmp_path)
-        Demo(stack, processes, interrupt)._start_grafana()
+        parts = ("exporter", "grafana", "prometheus", "traces")
+        stack = Stack(addresses.choose(dict.fromkeys(parts, 0)), tmp_path)
+        Demo(stack, processes, interrupt, tmp_path / "grafana")._start_grafana()
     said = capsys.readouterr().out
     assert "without Grafana: Grafana ended at its start, with exit code 1" in said
     assert "no home" in said

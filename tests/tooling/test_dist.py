@@ -22,7 +22,7 @@ from exporter import __version__
 from scripts import dist
 from scripts.environment import PreparationError
 from tests.support import alert_rules, chart
-from tests.support.exporting import Scrape, obedient
+from tests.support.exporting import Scrape, scripted_stdio
 from tests.support.paths import ROOT
 from tests.support.running import free_address, running
 from tests.support.tools import succeeds
@@ -124,7 +124,7 @@ def test_every_licence_in_the_image_lets_us_pass_it_on(made: Path) -> None:
 def _served(python: Path, folder: Path) -> Iterator[tuple[str, str]]:
     """``mcp-exporter serve`` with a desktop client's own file; where it serves, and is scraped."""
     config = folder / "claude_desktop_config.json"
-    config.write_text(json.dumps({"mcpServers": {"files": obedient()}}))
+    config.write_text(json.dumps({"mcpServers": {"files": scripted_stdio()}}))
     mcp, web = free_address(), free_address()
     command = [_program(python), "serve", f"--config.file={config}"]
     command += [f"--mcp.listen-address={mcp}", f"--web.listen-address={web}"]
@@ -156,7 +156,7 @@ def test_a_stranger_installs_the_wheel_calls_and_scrapes(made: Path, tmp_path: P
     with _served(python, tmp_path) as (mcp, web):
         fields = {"Accept": "application/json, text/event-stream"}
         reply = requests.post(f"{mcp}/files/mcp", json=_initialize(), headers=fields, timeout=60)
-        assert reply.json()["result"]["serverInfo"]["name"] == "obedient"
+        assert reply.json()["result"]["serverInfo"]["name"] == "scripted_stdio"
         scrape = Scrape(requests.get(f"{web}/metrics", timeout=60).text)
         assert scrape.outcomes("files", method="initialize") == {"ok": 1}
         tools = [_program(python), "tools", "files", f"--mcp.url={mcp}"]
