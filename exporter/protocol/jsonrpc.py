@@ -258,6 +258,10 @@ def _read_leniently(data: bytes) -> Message | None:
         return None
     if rb"\ud" in data or rb"\uD" in data:
         data = surrogates.readable(data)
+        try:
+            return _decode(data)  # mostly nothing else is odd, and each pass costs
+        except UNREADABLE:
+            pass
     found = _message.read(data)
     return found if isinstance(found, Message) else None
 

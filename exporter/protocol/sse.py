@@ -19,6 +19,7 @@ _BLANK = re.compile(_END + _END)
 _ENDS = re.compile(rb"[\r\n]*")
 _TWO_ENDS = (b"\n\n", b"\r\r", b"\n\r")  # one of them is in each blank line
 _SIMPLE = re.compile(rb"(?:event: ?message" + _END + rb")?data: ?([^\r\n]*)")
+_NONE, _UNKNOWN = -1, -2  # places of such
 _MARK = b"\xef\xbb\xbf"
 
 # The form in which servers of MCP send nearly every event, whole.
@@ -151,15 +152,15 @@ class _BlankLines:
     def __init__(self, data: bytearray, start: int) -> None:
         self._data = data
         self._start = start
-        self._next = [data.find(ends, start) for ends in _TWO_ENDS]
+        self._next = [_UNKNOWN] * len(_TWO_ENDS)
 
     def first(self, place: int) -> re.Match[bytes] | None:
         """The first one from ``place`` on, which never goes back."""
         place = max(place, self._start)
         for kind, found in enumerate(self._next):
-            if 0 <= found < place:
+            if found < place and found != _NONE:
                 self._next[kind] = self._data.find(_TWO_ENDS[kind], place)
-        ahead = [found for found in self._next if found >= 0]
+        ahead = [found for found in self._next if found != _NONE]
         # A carriage return before them belongs to the first of the two ends.
         return _BLANK.search(self._data, max(place, min(ahead) - 1)) if ahead else None
 
