@@ -33,6 +33,7 @@ from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.telemetry.spans.export import LAST_SPANS_TIME, SpanExport
 from exporter.transport.garbage import FrozenObjects
+from exporter.transport.http.connector import proxy_for
 from exporter.transport.http.origin import is_loopback_name
 from exporter.transport.http.server import HttpServer
 from exporter.transport.process.reaper import Reaper
@@ -118,7 +119,7 @@ def build(source: ConfigSource, settings: Settings, revision: str = "") -> App:
         metrics.count_rejection, settings.names.web_policy(settings.web_host, settings.external_url)
     )
     listeners = Listeners(gateway, mcp, web, settings.access, credentials)
-    spans = SpanExport(metrics)
+    spans = SpanExport(metrics, lambda url: proxy_for(url, None, os.environ))
     frozen = FrozenObjects()
     reloader = Reloader(source, metrics, servers, listeners, notifier, spans, frozen)
     heartbeat = Heartbeat(metrics.loop_lag.observe, notifier.alive)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from exporter.config.model import Config, Limits, ProbeSettings, Server
 from exporter.probe.history import History
@@ -20,6 +20,8 @@ from exporter.telemetry.health_tracker import HealthTracker
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
+from exporter.telemetry.spans.details import Peer
+from exporter.telemetry.spans.joiner import Joiner
 from exporter.transport.process.reaper import Reaper
 from exporter.web.pages import ServerSummary
 
@@ -150,7 +152,7 @@ class ServerSet:
         """An observer for a server that is not configured, but reports from where it runs."""
         recorder = self._recorder_type(self._metrics, name, "stdio")
         server = Server(name, "stdio", probe=ProbeSettings(enabled=False))
-        return self._observe(recorder, self._prober(server, recorder), server.probe)
+        return self._observe(recorder, self._prober(server, recorder), server)
 
     def find(self, name: str) -> Server | None:
         """The server of this name."""
@@ -194,7 +196,7 @@ class ServerSet:
     def _add(self, server: Server, limits: Limits) -> ServerRuntime:
         recorder = self._recorder_type(self._metrics, server.name, server.transport)
         prober = self._prober(server, recorder)
-        observer = self._observe(recorder, prober, server.probe)
+        observer = self._observe(recorder, prober, server)
         upstream: HttpUpstream | StdioUpstream
         if server.transport == "stdio":
             upstream = StdioUpstream(server, observer, recorder, self._reaper, self._loop)
@@ -214,11 +216,11 @@ class ServerSet:
             lambda events: open_target(server, recorder, self._reaper, events),
         )
 
-    def _observe(
-        self, recorder: ServerRecorder, prober: Prober, settings: ProbeSettings
-    ) -> Observer:
-        events = ServerEvents(prober, prober.health if settings.passive else None)
-        return Observer(recorder, events)
+    def _observe(self, recorder: ServerRecorder, prober: Prober, server: Server) -> Observer:
+        events = ServerEvents(prober, prober.health if server.probe.passive else None)
+        metrics = self._metrics
+        joiner = Joiner(metrics.tracing, metrics.spans, server.propagate, _peer(server))
+        return Observer(recorder, events, joiner)
 
     def _remove(self, name: str, is_final: bool) -> None:
         runtime = self._runtimes.pop(name)
@@ -242,3 +244,10 @@ class ServerSet:
             await closing
         if is_final and runtime.server.name not in self._runtimes:
             runtime.recorder.forget()
+
+
+def _peer(server: Server) -> Peer:
+    if server.url is None:
+        return Peer()
+    parts = urlsplit(server.url)
+    return Peer(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))

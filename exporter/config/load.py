@@ -32,6 +32,7 @@ _SERVER_KEYS = (
     "type",
     "proxy",
     "tls",
+    "propagate",
 )
 _STDIO_KEYS = ("args", "cwd", "envFile")
 _OWN_KEYS = ("probe", "timeout", "idle_timeout")
@@ -189,6 +190,7 @@ def _server(name: str, node: Node, defaults: Server, variables: Variables) -> Se
             given, "idle_timeout", validators.duration, defaults.idle_timeout
         ),
         probe=_probe(given.get("probe"), defaults.probe),
+        propagate=validators.optional(given, "propagate", validators.boolean, None),
     )
     address = validators.only_one(given, client_keys.URL_KEYS)
     if address is not None and "command" in given:

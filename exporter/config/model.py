@@ -83,6 +83,8 @@ class Server:
     proxy: str | None = None
     """The URL of an HTTP proxy, or ``direct``; ``None``: what the environment says."""
     tls: UpstreamTls | None = None
+    propagate: bool | None = None
+    """Whether it is told of the exporter's spans; ``None``: what ``tracing`` says."""
     timeout: Timeout = DEFAULT_TIMEOUT
     idle_timeout: float = 1800.0
     probe: ProbeSettings = ProbeSettings()
@@ -121,6 +123,7 @@ class TracingSettings:
     slower_than: float = 0.0
     per_second: int = 1000
     context: str = "parent"
+    propagate: bool = False
     resource: Mapping[str, str] = field(default_factory=Values)
 
 

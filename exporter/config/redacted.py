@@ -48,6 +48,7 @@ def _server(server: Server) -> dict[str, Any]:
         shown["headers"] = _hidden(server.headers)
         shown["proxy"] = server.proxy and redact(masked_proxy(server.proxy))
         shown["tls"] = server.tls and _tls(server.tls)
+    shown["propagate"] = server.propagate
     shown["timeout"] = _timeout(server.timeout)
     shown["idle_timeout"] = format_duration(server.idle_timeout)
     shown["probe"] = _settings(server.probe)
@@ -71,6 +72,7 @@ def _tracing(tracing: TracingSettings) -> dict[str, Any]:
         "slower_than": format_duration(tracing.slower_than),
         "per_second": tracing.per_second,
         "context": tracing.context,
+        "propagate": tracing.propagate,
         # A variable may be in one.
         "resource": _hidden(tracing.resource),
     }

@@ -40,6 +40,8 @@ def tracing(given: Mapping[str, Node], environ: Mapping[str, str]) -> TracingSet
     named = {} if node.kind == "null" else validators.present(node)
     validators.reject_unknown(named, ("endpoint", "headers", "resource", *_READERS), ())
     own = {key: read(named[key]) for key, read in _READERS.items() if key in named}
+    if own.get("propagate") and own.get("context", "parent") != "parent":
+        raise named["propagate"].error('needs "context: parent"; change one of the two')
     own = {**_from_variables(environ), **own}
     endpoint = _endpoint(node, named, environ)
     return TracingSettings(
@@ -184,4 +186,5 @@ _READERS: Mapping[str, Callable[[Node], Any]] = {
     "slower_than": validators.duration,
     "per_second": _count_or_none,
     "context": _one_of(_CONTEXTS),
+    "propagate": validators.boolean,
 }

@@ -35,6 +35,7 @@ class Meta(Struct, frozen=True):
 
     progress_token: Id | UnsetType = field(name="progressToken", default=UNSET)
     traceparent: str | None = None
+    tracestate: str | None = None
     protocol_version: str | None = field(name=VERSION_KEY, default=None)
     client_info: Implementation | None = field(name=CLIENT_KEY, default=None)
     subscription_id: Id | UnsetType = field(name=SUBSCRIPTION_KEY, default=UNSET)

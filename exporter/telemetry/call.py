@@ -7,7 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from exporter.protocol.label_values import Outcome
-from exporter.telemetry.spans.details import TraceDetails
+from exporter.telemetry.spans.details import Join, Peer, TraceDetails
 
 
 class Call(Struct, frozen=True, gc=False):
@@ -35,6 +35,12 @@ class Call(Struct, frozen=True, gc=False):
 
 class SpanTracer(Protocol):
     """What makes spans of finished requests."""
+
+    propagates: bool
+    """Whether servers that say nothing of it are told of the exporter's spans."""
+
+    def join(self, context: str | None, peer: Peer) -> Join | None:
+        """What a server is to be told of a request with this context, or ``None`` for nothing."""
 
     def keeps(self, call: Call) -> bool:
         """Whether a finished request is to leave a span."""

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Protocol
 
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from exporter.protocol import trace_context
 from exporter.protocol.jsonrpc import Id, Message
@@ -75,6 +76,12 @@ class Pending(Struct, eq=False, gc=False):
     details: TraceDetails | None = None
 
 
+def blame(pending: Pending, fault: str) -> None:
+    """Note why a request that waits gets no reply."""
+    if pending.details is not None and not pending.done:
+        pending.details = replace(pending.details, fault=fault)
+
+
 def key_of(request_id: Id | UnsetType) -> object:
     """What an id is known by: itself, or a digest where it is long."""
     if isinstance(request_id, str) and len(request_id) > LONGEST_TEXT:
@@ -132,6 +139,7 @@ class Exchange:
         "_unanswered",
         "_version",
         "_watchers",
+        "session",
     )
 
     def __init__(self, recorder: Recorder) -> None:
@@ -143,6 +151,8 @@ class Exchange:
         self._watchers: dict[object, ProgressWatcher] | None = None
         self._client: str | None = None
         self._version: str | None = None
+        self.session: str | None = None
+        """What tells its session from others in spans, where it is one."""
 
     def __len__(self) -> int:
         return sum(self._counts)
@@ -174,7 +184,7 @@ class Exchange:
         pending = _pending(message, now, to_server, traceparent)
         if is_traced:
             pending.details = details_of(
-                message, pending.traceparent, traceparent, self._version, now
+                message, pending.traceparent, traceparent, self._version, now, self.session
             )
         known = waiting.setdefault(pending.key, pending)
         if known is not pending:
@@ -205,6 +215,11 @@ class Exchange:
     ) -> None:
         """End a request that gets no reply, or whose reply does not decide."""
         self._leave(pending, outcome, now - pending.started, code)
+
+    def blame(self, fault: str) -> None:
+        """Note why what waits gets no reply."""
+        for pending in self._all():
+            blame(pending, fault)
 
     def time_out(self, pending: Pending, deadline: float) -> None:
         """End a request that had no reply within ``deadline`` seconds, and took just that.

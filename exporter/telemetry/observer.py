@@ -14,11 +14,12 @@ from exporter.protocol import jsonrpc
 from exporter.protocol.jsonrpc import ENCODED, UNREAD, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import CANCELLED, LIST_CHANGED, LIST_TOOLS, PROGRESS
-from exporter.telemetry.exchange import Exchange, Pending, key_of
+from exporter.telemetry.exchange import Exchange, Pending, blame, key_of
 from exporter.telemetry.guard import guarded
 
 if TYPE_CHECKING:  # a wrapped server's process has no metrics, and does without their import
     from exporter.telemetry.recorder import ServerRecorder
+    from exporter.telemetry.spans.joiner import Joiner, TracedRequest
 
 
 class TrafficEvents(Protocol):
@@ -40,9 +41,14 @@ class TrafficEvents(Protocol):
 class Observer:
     """Observes the traffic of one server, whatever carries it."""
 
-    def __init__(self, recorder: ServerRecorder, events: TrafficEvents) -> None:
+    def __init__(
+        self, recorder: ServerRecorder, events: TrafficEvents, joiner: Joiner | None = None
+    ) -> None:
         self.recorder = recorder
         self.events = events
+        self.tracing = recorder.tracing
+        """Who asks it for a tracer first does without a call where there is none."""
+        self._joiner = joiner
 
     def failed(self, where: str) -> None:
         """Count that observation failed; the traffic went on."""
@@ -71,6 +77,22 @@ class Observer:
         except Exception:  # noqa: BLE001
             self.failed("client_sent")
         return begun
+
+    def trace(self, request: TracedRequest, begun: Sequence[Pending]) -> None:
+        """Tell the server of the spans of what was begun, where that is wanted."""
+        joiner = self._joiner
+        if joiner is None:
+            return
+        try:  # each traced request passes here, and most are neither told nor have a header
+            if joiner.is_wanted or request.traceparent is not None:
+                joiner.exchange(request, begun)
+        except Exception:  # noqa: BLE001
+            self.failed("trace")
+
+    @guarded
+    def told(self, request: TracedRequest, message: Message, begun: Pending) -> str | None:
+        """The ``traceparent`` of a message that is written anew; ``None`` to leave it."""
+        return None if self._joiner is None else self._joiner.tell(request, message, begun)
 
     def server_sent(
         self, exchange: Exchange, data: bytes, own: Sequence[Pending], now: float
@@ -115,10 +137,17 @@ class Observer:
 
     @guarded
     def settle(
-        self, exchange: Exchange, pendings: Iterable[Pending], outcome: Outcome, now: float
+        self,
+        exchange: Exchange,
+        pendings: Iterable[Pending],
+        outcome: Outcome,
+        now: float,
+        fault: str | None = None,
     ) -> None:
-        """End those of the requests that still wait."""
+        """End those of the requests that still wait; ``fault`` says why they got no reply."""
         for pending in pendings:
+            if fault is not None:
+                blame(pending, fault)
             exchange.settle(pending, outcome, now)
 
     @guarded
@@ -128,8 +157,12 @@ class Observer:
             exchange.time_out(pending, deadline)
 
     @guarded
-    def abandon(self, exchange: Exchange, outcome: Outcome, now: float) -> None:
+    def abandon(
+        self, exchange: Exchange, outcome: Outcome, now: float, fault: str | None = None
+    ) -> None:
         """End everything that still waits in a conversation that is over."""
+        if fault is not None:
+            exchange.blame(fault)
         exchange.abandon(outcome, now)
 
     @guarded
@@ -149,7 +182,7 @@ class Observer:
 
     @guarded
     def error_reply(
-        self, exchange: Exchange, data: bytes, pendings: Sequence[Pending], now: float
+        self, exchange: Exchange, data: bytes, pendings: Sequence[Pending], now: float, status: int
     ) -> bool:
         """Note a reply with an HTTP error: its body may be a JSON-RPC error for all of them.
 
@@ -158,7 +191,7 @@ class Observer:
         messages = jsonrpc.read_all(data) or ()
         replies = [each for each in messages if each.is_reply and _is_meant(each, pendings)]
         if not replies:
-            self.settle(exchange, pendings, Outcome.UPSTREAM_ERROR, now)
+            self.settle(exchange, pendings, Outcome.UPSTREAM_ERROR, now, str(status))
             return False
         self.events.alive()
         for pending in pendings:

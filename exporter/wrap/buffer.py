@@ -15,6 +15,7 @@ from exporter.protocol import surrogates
 from exporter.protocol.jsonrpc import Message
 from exporter.telemetry.call import Call, Tracing
 from exporter.telemetry.labels import method_label
+from exporter.telemetry.spans.details import Join, Peer, TraceDetails
 from exporter.wrap.report import Finished, Page, Report, Session
 
 MAX_CALLS = 4096
@@ -27,15 +28,34 @@ _MAX_PAGES_BYTES = 1024 * 1024
 _MAX_TEXT = 257  # one more than any label value that is admitted
 
 
+class _SpansElsewhere:
+    """Has what a span says noted; whether one is made is the exporter's to know."""
+
+    propagates = False
+
+    def join(self, context: str | None, peer: Peer) -> Join | None:  # noqa: ARG002
+        """Nothing: the server gets what its client sent."""
+        return None
+
+    def keeps(self, call: Call) -> bool:  # noqa: ARG002
+        """No span is made here."""
+        return False
+
+    def record(self, *call: object) -> str | None:  # noqa: ARG002
+        """No span is made here."""
+        return None
+
+
 class ReportBuffer:
     """Written by the threads that read copies, emptied by the one that reports."""
 
     names_clients = False
-    tracing = Tracing()  # spans are the exporter's
 
     def __init__(self, server: str, pid: int, max_calls: int = MAX_CALLS) -> None:
         self.lock = Lock()
         """Held around the whole observation of one message."""
+        self.tracing = Tracing()
+        self.tracing.tracer = _SpansElsewhere()
         self._server = server
         self._pid = pid
         self._max_calls = max_calls
@@ -207,7 +227,14 @@ def _finished(call: Call) -> Finished:
         call.result_bytes,
         call.traceparent,
         time(),
+        *_noted(call.details),
     )
+
+
+def _noted(details: TraceDetails | None) -> tuple[str | None, ...]:
+    if details is None:
+        return ()
+    return details.request_id, details.prompt, details.version, details.state
 
 
 def _clipped(text: str | None) -> str | None:

@@ -33,6 +33,10 @@ class Finished(Struct, array_like=True):
     traceparent: str | None = None
     ended: float = 0.0
     """When it ended, in Unix time: the exporter is on the same machine."""
+    request_id: str | None = None
+    prompt: str | None = None
+    version: str | None = None
+    state: str | None = None
 
     def call(self, client: str | None = None, details: TraceDetails | None = None) -> Call:
         """The Call again, with what is known of its conversation."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic, time
 
+from exporter.protocol.failures import Fault
 from exporter.protocol.label_values import EXIT_REASONS, OTHER, REPLIED, UNPARSED, Outcome
 from exporter.telemetry.call import Call
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
-from exporter.telemetry.spans.details import TraceDetails, fit
+from exporter.telemetry.spans.details import TraceDetails, fit, state_of
+from exporter.telemetry.spans.session_digits import session_digits
 from exporter.wrap.report import Finished, Report, Session
 
 MAX_NAMES = 50
@@ -69,6 +71,7 @@ class WrappedServer:
         self._observer: Observer | None = None
         self._name = ""
         self._pid: int | None = None
+        self._session_digits: str | None = None
         self._session: Session | None = None
         self._session_seen = 0.0
         self._waiting = 0
@@ -79,6 +82,7 @@ class WrappedServer:
         recorder = observer.recorder
         if report.pid is not None and self._pid is None and 0 < report.pid <= _MAX_PID:
             self._pid = report.pid
+            self._session_digits = session_digits(f"{self._name} {report.pid}".encode())
             recorder.process_joined(report.pid, is_new=report.is_first)
         if report.session is not None and self._session is None:
             self._meet(report.session, observer, is_new=report.pid is None)
@@ -162,8 +166,13 @@ class WrappedServer:
         details = TraceDetails(
             monotonic() - ago - max(0.0, finished.seconds),
             "none" if finished.traceparent is None else "meta",
-            version=fit(session.version) if session is not None else None,
+            request_id=fit(finished.request_id),
+            prompt=fit(finished.prompt),
+            version=fit(finished.version) or (fit(session.version) if session else None),
             is_piped=True,
+            session=self._session_digits,
+            state=state_of(finished.state),
+            fault=Fault.EXIT.value if finished.outcome is Outcome.UPSTREAM_ERROR else None,
         )
         return finished.call(session.client if session is not None else None, details)
 

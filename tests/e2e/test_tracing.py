@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests import foreign
+from tests.conformance.toolchain import ToolchainError
 from tests.support.exporting import Exporter, exporter, scripted_stdio
 from tests.support.paths import ROOT
+from tests.support.raw_client import ask, legacy, open_session, request
 from tests.support.running import wait_for
 from tests.support.trace_receiver import CLOCK_ERROR, ReceivedSpan, TraceReceiver, receiving
 
@@ -36,9 +41,9 @@ def environ(receiver: TraceReceiver) -> dict[str, str]:
     return {**os.environ, **place, "NO_PROXY": "127.0.0.1"}
 
 
-def stdio_server(receiver: TraceReceiver) -> dict[str, Any]:
+def stdio_server(receiver: TraceReceiver, *words: str) -> dict[str, Any]:
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "PYTHONPATH": str(ROOT)}
-    return {"command": PEER[0], "args": [*PEER[1:], "server", "stdio"], "env": env}
+    return {"command": PEER[0], "args": [*PEER[1:], *words], "env": env}
 
 
 @contextmanager
@@ -67,77 +72,177 @@ def _listens(url: str) -> bool:
 
 
 def client(receiver: TraceReceiver, *words: str) -> None:
-    command = [*PEER, "client", *words]
-    subprocess.run(command, env=environ(receiver), cwd=ROOT, check=True, timeout=120)
+    subprocess.run([*PEER, *words], env=environ(receiver), cwd=ROOT, check=True, timeout=240)
 
 
 def tracing(receiver: TraceReceiver, **more: Any) -> dict[str, Any]:
     return {"tracing": {"endpoint": receiver.url, **more}}
 
 
-def the_call(receiver: TraceReceiver, service: str) -> ReceivedSpan:
-    def found() -> ReceivedSpan | None:
-        named = [each for each in receiver.of(service) if "tools/call" in each.span.name]
-        return named[0] if named else None
+PLACES: dict[str, dict[str, Any]] = {"observed": {}, "joined": {"propagate": True}}
+"""One server, configured twice."""
 
-    span = wait_for(found, 30, f"the call's span of {service}")
-    assert span is not None
+MODERN = "2026-07-28"  # said at once: a server that starts slowly seems to be of the older era
+ERAS = {MODERN: MODERN, "legacy": "2025-11-25"}
+SERVED, ASKED = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
+
+
+def found(receiver: TraceReceiver, what: str, choose: Callable[[ReceivedSpan], bool]) -> Any:
+    def first() -> ReceivedSpan | None:
+        calls = (each for each in receiver.spans if "tools/call" in each.span.name)
+        return next(filter(choose, calls), None)
+
+    return wait_for(first, 60, what)
+
+
+def ours_of(receiver: TraceReceiver, server: str, version: str) -> ReceivedSpan:
+    told = {"mcp_exporter.server": server, "mcp.protocol.version": version}.items()
+    is_ours = lambda each: told <= each.attributes.items() and each.span.kind == SERVED  # noqa: E731
+    span: ReceivedSpan = found(receiver, f"the exporter's span of {server} at {version}", is_ours)
     return span
 
 
-def check_chain(receiver: TraceReceiver, server: str, transport: str = "tcp") -> None:
-    theirs, ours, servers = (
-        the_call(receiver, name) for name in ("client", "mcp-exporter", "server")
+def check_chain(
+    receiver: TraceReceiver, server: str, version: str, transport: str = "tcp", tool: str = "act"
+) -> ReceivedSpan:
+    """The server's span is below ours where it is told of it, else beside it; return ours."""
+    ours = ours_of(receiver, server, version)
+    trace = [each for each in receiver.spans if each.trace_id == ours.trace_id]
+    asked = [each for each in trace if each.parent_id == ours.span_id]
+    is_joined = server == "joined"
+    assert [each.span.kind for each in asked if each.service == "mcp-exporter"] == (
+        [ASKED] if is_joined else []
     )
-    assert theirs.trace_id == ours.trace_id == servers.trace_id
-    assert ours.parent_id == servers.parent_id == theirs.span_id, "observed: siblings"
-    assert ours.span.name == "tools/call act"
+    parent = asked[0].span_id if is_joined else ours.parent_id
+    servers = found(
+        receiver, "the server's", lambda each: each.service == "server" and each.parent_id == parent
+    )
+    assert servers.trace_id == ours.trace_id
+    assert ours.span.name == f"tools/call {tool}"
     told = ours.attributes
-    assert told["mcp_exporter.server"] == server
     assert told["mcp_exporter.outcome"] == "ok"
-    assert told["gen_ai.tool.name"] == "act"
+    assert told["gen_ai.tool.name"] == tool
     assert told["network.transport"] == transport
-    assert b"canary" not in b"".join(receiver.bodies_of("mcp-exporter"))
-    # The clock is the same for all three. A wrapped server's traffic is read from a copy, later.
-    assert theirs.begins_before(ours)
+    assert told["jsonrpc.request.id"]
+    has_session = version == ERAS["legacy"] or transport == "pipe"
+    assert ("mcp_exporter.session" in told) is has_session
+    # The clock is the same for all. A wrapped server's traffic is read from a copy, later.
     if transport == "tcp":
-        assert ours.begins_before(servers)
+        assert all(ours.begins_before(each) for each in (*asked, servers))
         assert servers.span.end_time_unix_nano <= ours.span.end_time_unix_nano + CLOCK_ERROR
+    return ours
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-def test_over_http_they_are_one_trace(receiver: TraceReceiver, tmp_path: Path, mode: str) -> None:
+def check_client(receiver: TraceReceiver, ours: ReceivedSpan) -> None:
+    theirs = found(receiver, "the client's", lambda each: each.span_id == ours.parent_id)
+    assert (theirs.service, theirs.trace_id) == ("client", ours.trace_id)
+    assert theirs.begins_before(ours)
+    assert b"canary" not in b"".join(receiver.bodies_of("mcp-exporter"))
+
+
+def check_all(receiver: TraceReceiver, running: Exporter) -> None:
+    """Each era's client calls the server that is observed, and the one that is joined."""
+    words = [(mode, running.url(server)) for server in PLACES for mode in ERAS]
+    client(receiver, "client", *(word for pair in words for word in pair))
+    for server in PLACES:
+        for version in ERAS.values():
+            check_client(receiver, check_chain(receiver, server, version))
+    scrape = running.scrape()
+    assert scrape.total("mcp_exporter_trace_joins_total") == scrape.total(
+        "mcp_exporter_trace_joins_total", result="joined"
+    )
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def check_strangers_call(receiver: TraceReceiver) -> None:
+    """The one call with the context ``TRACE``: our two spans, and the server's below them."""
+
+    def spans() -> list[ReceivedSpan]:
+        return [each for each in receiver.spans if each.trace_id == TRACE[3:35]]
+
+    wait_for(lambda: len(spans()) == 3, 60, "the spans of its trace")
+    by_id = {each.span_id: each for each in spans()}
+    (servers_own,) = (each for each in spans() if each.service == "server")
+    asked = by_id[servers_own.parent_id]
+    served = by_id[asked.parent_id]
+    assert (asked.span.kind, served.span.kind) == (ASKED, SERVED)
+    assert served.parent_id == TRACE[36:52]
+
+
+def test_over_http_they_are_one_trace(receiver: TraceReceiver, tmp_path: Path) -> None:
     with http_server(receiver, "streamable-http") as url:
-        servers = {"traced": {"url": url}}
+        servers = {name: {"url": url, **more} for name, more in PLACES.items()}
         with exporter(tmp_path, servers, **tracing(receiver)) as running:
-            client(receiver, running.url("traced"), mode)
-            check_chain(receiver, "traced")
+            check_all(receiver, running)
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-def test_over_stdio_they_are_one_trace(receiver: TraceReceiver, tmp_path: Path, mode: str) -> None:
-    servers = {"traced": stdio_server(receiver)}
+def test_over_stdio_they_are_one_trace(receiver: TraceReceiver, tmp_path: Path) -> None:
+    servers = {
+        name: {**stdio_server(receiver, "server", "stdio"), **more} for name, more in PLACES.items()
+    }
     with exporter(tmp_path, servers, **tracing(receiver)) as running:
-        client(receiver, running.url("traced"), mode)
-        check_chain(receiver, "traced")
+        check_all(receiver, running)
+        # A client whose HTTP library makes traces, and which says nothing in the message.
+        assert post(running, "joined", {"traceparent": TRACE}, word="x").status_code == 200
+        check_strangers_call(receiver)
 
 
 def test_over_sse_they_are_one_trace(receiver: TraceReceiver, tmp_path: Path) -> None:
     with http_server(receiver, "sse") as url:
-        servers = {"traced": {"url": url, "type": "sse"}}
+        servers = {name: {"url": url, "type": "sse", **more} for name, more in PLACES.items()}
         with exporter(tmp_path, servers, **tracing(receiver)) as running:
-            client(receiver, running.url("traced"), "sse")
-            check_chain(receiver, "traced")
+            client(receiver, *("client", "sse", running.url("observed")))
+            client(receiver, *("client", "sse", running.url("joined")))
+            for server in PLACES:
+                check_client(receiver, check_chain(receiver, server, ERAS["legacy"]))
 
 
-def test_a_wrapped_server_s_calls_are_in_the_trace(receiver: TraceReceiver, tmp_path: Path) -> None:
+def test_a_client_and_a_server_that_nobody_here_wrote_are_joined(
+    receiver: TraceReceiver, tmp_path: Path
+) -> None:
+    inspector, path = inspector_of_npm()
+    server = {**stdio_server(receiver, "foreign"), "propagate": True}
+    call = ["--method", "tools/call", "--tool-name", "get_current_time", "--tool-arg=timezone=UTC"]
+    with exporter(tmp_path, {"time": server}, **tracing(receiver)) as running:
+        subprocess.run(
+            [
+                *inspector,
+                "--cli",
+                running.url("time"),
+                "--protocol-era=modern",
+                *call,
+                *("--tool-metadata", f"traceparent={TRACE}"),
+            ],
+            env={**os.environ, "HOME": str(tmp_path), "PATH": path},
+            stdin=subprocess.DEVNULL,
+            check=True,
+            timeout=240,
+        )
+        check_strangers_call(receiver)
+
+
+def inspector_of_npm() -> tuple[list[str], str]:
+    try:
+        npm = foreign.install()
+    except ToolchainError as reason:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"what is needed from npm cannot be installed: {reason}")
+    return npm.inspector, npm.path
+
+
+@pytest.mark.parametrize("mode", ERAS)
+def test_a_wrapped_server_s_calls_are_in_the_trace(
+    receiver: TraceReceiver, tmp_path: Path, mode: str
+) -> None:
     socket = str(tmp_path / "wrap.sock")
-    servers = {"other": scripted_stdio()}
     flags = ("--wrap.socket", socket)
-    with exporter(tmp_path, servers, *flags, **tracing(receiver)):
+    with exporter(tmp_path, {"other": scripted_stdio()}, *flags, **tracing(receiver)):
         wrap = [sys.executable, "-m", "exporter", "wrap", "--wrap.socket", socket, "desk", "--"]
-        client(receiver, "wrapped", *wrap, *PEER, "server", "stdio")
-        check_chain(receiver, "desk", "pipe")
+        client(receiver, "wrapped", mode, *wrap, *PEER, "server", "stdio")
+        check_client(receiver, check_chain(receiver, "desk", ERAS[mode], "pipe"))
 
 
 META = {
@@ -147,8 +252,11 @@ META = {
 }
 
 
-def post(running: Exporter, **arguments: Any) -> requests.Response:
+def post(
+    running: Exporter, server: str, more: Mapping[str, str], **arguments: Any
+) -> requests.Response:
     headers = {
+        **more,
         "Accept": "application/json, text/event-stream",
         "MCP-Protocol-Version": "2026-07-28",
         "Mcp-Method": "tools/call",
@@ -160,7 +268,7 @@ def post(running: Exporter, **arguments: Any) -> requests.Response:
     body = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
     with requests.Session() as session:
         session.trust_env = False
-        return session.post(running.url("files"), json=body, headers=headers, timeout=60)
+        return session.post(running.url(server), json=body, headers=headers, timeout=60)
 
 
 def accounts(running: Exporter) -> tuple[float, float, float]:
@@ -184,8 +292,12 @@ def test_nothing_that_is_said_is_in_a_span_a_log_or_a_page(
         with exporter(
             tmp_path, {"files": scripted_stdio()}, **tracing(receiver, headers=headers)
         ) as running:
-            post(running, text="canary-argument")
-            receiver.wait_for("mcp-exporter")
+            post(running, "files", {}, text="canary-argument")
+            url = running.url("files")
+            session = open_session(url)
+            read = {"uri": "file:///canary-uri"}
+            ask(url, request(2, "resources/read", **read), legacy(session))
+            settled(running, 3)
             pages = [
                 requests.get(f"{running.web}/{page}", timeout=30).text
                 for page in ("config", "metrics", "")
@@ -196,6 +308,7 @@ def test_nothing_that_is_said_is_in_a_span_a_log_or_a_page(
     seen = [*(body.decode("latin-1") for body in receiver.bodies), running.log.read_text(), *pages]
     for text in seen:
         assert "canary" not in text.replace("canary-client", "")
+        assert session not in text
 
 
 @pytest.mark.parametrize("how", ["hangs", "resets", "refuses", "is gone"])
@@ -213,9 +326,37 @@ def test_whatever_a_collector_does_calls_and_the_end_are_as_fast(
         tmp_path, {"files": scripted_stdio()}, **tracing(receiver, timeout="1s")
     ) as running:
         for _ in range(100):
-            assert post(running).status_code == 200
+            assert post(running, "files", {}).status_code == 200
         settled(running, 100)
-        assert post(running).status_code == 200
+        assert post(running, "files", {}).status_code == 200
         began = time.monotonic()
     assert time.monotonic() - began < 15  # the two seconds of the last spans among them
     assert "spans cannot be sent" in running.log.read_text()
+
+
+EXEMPLAR = re.compile(r'# \{span_id="([0-9a-f]{16})",trace_id="([0-9a-f]{32})"\} (\S+)')
+
+
+def test_an_exemplar_s_span_is_at_the_collector_and_lasted_as_long(
+    receiver: TraceReceiver, tmp_path: Path
+) -> None:
+    unsampled = TRACE.replace("4bf9", "0000")[:-1] + "0"
+    with exporter(tmp_path, {"files": scripted_stdio()}, **tracing(receiver)) as running:
+        for headers in ({"traceparent": TRACE}, {"traceparent": unsampled}, {}):
+            assert post(running, "files", headers).status_code == 200
+        settled(running, 2)
+        page = requests.get(
+            f"{running.web}/metrics",
+            headers={"Accept": "application/openmetrics-text; version=1.0.0"},
+            timeout=60,
+        ).text
+    exemplars = EXEMPLAR.findall(page)
+    lasted = {
+        (each.span_id, each.trace_id): each.span.end_time_unix_nano - each.span.start_time_unix_nano
+        for each in receiver.of("mcp-exporter")
+    }
+    assert {(span_id, trace_id) for span_id, trace_id, _ in exemplars} == lasted.keys()
+    assert TRACE[3:35] in {trace_id for _, trace_id in lasted}
+    for span_id, trace_id, seconds in exemplars:
+        assert float(seconds) == pytest.approx(lasted[span_id, trace_id] / 1e9, abs=1e-6)
+    assert unsampled[3:35] not in page

@@ -30,6 +30,8 @@ from exporter.telemetry.exchange import Exchange, Pending
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
+from exporter.telemetry.spans.details import Peer
+from exporter.telemetry.spans.joiner import Joiner
 from exporter.transport.http.connection import Application, Connection
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.request import Request
@@ -426,7 +428,9 @@ class Telemetry:
         self.metrics = Metrics(CollectorRegistry(), clock=self.clock)
         self.recorder = ServerRecorder(self.metrics, server, transport)
         self.events = FakeEvents(self.recorder)
-        self.observer = Observer(self.recorder, self.events)
+        peer = Peer("up", 8000) if transport == "http" else Peer()
+        joiner = Joiner(self.metrics.tracing, self.metrics.spans, None, peer)
+        self.observer = Observer(self.recorder, self.events, joiner)
 
     def value(self, name: str, **labels: str) -> float | None:
         """One sample; of the server unless the labels say otherwise."""

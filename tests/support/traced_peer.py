@@ -1,7 +1,8 @@
 """A client or a server of the official SDK that makes spans of its own, with OpenTelemetry's SDK.
 
-``client URL MODE`` or ``client wrapped COMMAND…`` calls the tool ``act`` once; ``server TRANSPORT``
-serves it, and says its port. Spans go where OTEL_EXPORTER_OTLP_ENDPOINT says, at once.
+``client MODE URL MODE URL…`` calls the tool ``act`` of each server once, ``wrapped MODE COMMAND…``
+that of a child; ``server TRANSPORT`` serves it, and says its port; ``foreign`` is one that nobody
+here wrote, over stdio. Spans go where OTEL_EXPORTER_OTLP_ENDPOINT says, at once.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import anyio
+import mcp_server_time  # type: ignore[import-untyped]
 from mcp import Client, StdioServerParameters
 from mcp.client.sse import sse_client
 from mcp.server.mcpserver import MCPServer
@@ -56,20 +59,32 @@ async def call(target: Any, mode: Any) -> None:
             assert not result.is_error, result
 
 
+def serve_time() -> None:
+    make_spans("server")
+    sys.argv[1:] = ["--local-timezone", "UTC"]
+    mcp_server_time.main()
+
+
 def main(role: str, *words: str) -> None:
     if role == "server":
         serve(words[0])  # type: ignore[arg-type]
-        return
-    provider = make_spans("client")
-    target, *rest = words
-    if target == "wrapped":
-        command = StdioServerParameters(command=rest[0], args=rest[1:], env=dict(os.environ))
-        anyio.run(call, command, "auto")
-    elif rest == ["sse"]:
-        anyio.run(call, sse_client(target), "legacy")
+    elif role == "foreign":
+        serve_time()
     else:
-        anyio.run(call, target, rest[0])
-    provider.shutdown()
+        provider = make_spans("client")
+        ask(role, words)
+        provider.shutdown()
+
+
+def ask(role: str, words: Sequence[str]) -> None:
+    if role == "wrapped":
+        mode, command, *rest = words
+        child = StdioServerParameters(command=command, args=rest, env=dict(os.environ))
+        anyio.run(call, child, mode)
+        return
+    for mode, url in zip(words[::2], words[1::2], strict=True):
+        target = sse_client(url) if mode == "sse" else url
+        anyio.run(call, target, "legacy" if mode == "sse" else mode)
 
 
 if __name__ == "__main__":

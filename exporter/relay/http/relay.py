@@ -89,6 +89,8 @@ class Relay:
         self._pending = self._observer.client_sent(
             self._exchange, messages, len(request.body), now, request.traceparent
         )
+        if self._observer.tracing.tracer is not None:
+            self._observer.trace(request, self._pending)
 
     def send(self, payload: bytes) -> None:
         """Send the request up."""
@@ -166,7 +168,7 @@ class Relay:
         status = 504 if error.fault is Fault.TIMEOUT else 502
         self._reply_with_error(status, errors.CONNECTION_LOST, str(error))
         if not (self._is_resumable and self._is_in_session):
-            self._settle(Outcome.UPSTREAM_ERROR)
+            self._settle(Outcome.UPSTREAM_ERROR, error.fault.value)
         self._finish()
 
     # What ends a relay early
@@ -308,7 +310,9 @@ class Relay:
         if self._status in (401, 403):
             self._observer.settle(self._exchange, self._pending, Outcome.UNAUTHORIZED, now)
         else:
-            is_reply = self._observer.error_reply(self._exchange, data, self._pending, now)
+            is_reply = self._observer.error_reply(
+                self._exchange, data, self._pending, now, self._status
+            )
             self._has_error_reply = self._has_error_reply or bool(is_reply)
 
     def _report_health(self) -> None:
@@ -345,10 +349,11 @@ class Relay:
             outcome = Outcome.OK  # it came whole, but was not read
         else:
             outcome = Outcome.UPSTREAM_ERROR
-        self._observer.settle(self._exchange, self._pending, outcome, now)
+        fault = str(self._status) if self._status >= 400 else None
+        self._observer.settle(self._exchange, self._pending, outcome, now, fault)
 
-    def _settle(self, outcome: Outcome) -> None:
-        self._observer.settle(self._exchange, self._pending, outcome, monotonic())
+    def _settle(self, outcome: Outcome, fault: str | None = None) -> None:
+        self._observer.settle(self._exchange, self._pending, outcome, monotonic(), fault)
 
     def _reply_with_error(self, status: int, code: int, text: str, named: bool = False) -> None:
         response = self._response

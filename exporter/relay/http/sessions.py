@@ -10,6 +10,7 @@ from exporter.protocol.jsonrpc import Message
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.recorder import ServerRecorder
+from exporter.telemetry.spans.session_digits import session_digits
 
 LONGEST_ID = 256
 """Bytes of an id; a session with a longer one is relayed, but not remembered."""
@@ -51,6 +52,7 @@ class HttpSessions:
             return None
         if len(self._live) >= self._most:
             self._make_room(now)
+        exchange.session = session_digits(session_id)
         session = self._live[session_id] = HttpSession(exchange, now)
         client = initialize.client if initialize is not None else None
         version = initialize.requested_version if initialize is not None else None

@@ -88,11 +88,11 @@ class SseUpstream(HttpUpstream):
         """Do something in the loop's next turn."""
         self._loop.call_soon(work)
 
-    def close_mailbox(self, token: str, outcome: Outcome) -> None:
+    def close_mailbox(self, token: str, outcome: Outcome, fault: str | None) -> None:
         """The stream is over, and nothing more will come on it."""
         mailbox = self._mailboxes.pop(token, None)
         if mailbox is not None:
-            self.observer.abandon(mailbox.exchange, outcome, monotonic())
+            self.observer.abandon(mailbox.exchange, outcome, monotonic(), fault)
             self.sessions.end(token.encode(), monotonic())
 
     def session_of(self, request: Request, messages: Sequence[Message]) -> HttpSession | None:
@@ -134,6 +134,7 @@ class StreamRelay(Relay):
     _is_ending = False
     _is_over = False
     _broken = ""
+    _fault: str | None = None
 
     def __init__(self, upstream: SseUpstream, request: Request) -> None:
         self._token = secrets.token_hex(16)
@@ -195,6 +196,11 @@ class StreamRelay(Relay):
         place = self._sse_upstream.open_mailbox(self._token, address, self._exchange)
         return None if place is None else self._sse_upstream.base_of(self._request) + place
 
+    def lost(self, error: UpstreamError) -> None:
+        """The server is lost, and with it what it owes on the stream."""
+        self._fault = error.fault.value
+        super().lost(error)
+
     def client_gone(self) -> None:
         """The client closed its stream."""
         self._ending = Outcome.CLIENT_GONE
@@ -203,7 +209,7 @@ class StreamRelay(Relay):
     def _finish(self) -> None:
         self._is_over = True
         self._rewriter = None  # it knows this object: no circle is left behind
-        self._sse_upstream.close_mailbox(self._token, self._ending)
+        self._sse_upstream.close_mailbox(self._token, self._ending, self._fault)
         super()._finish()
 
 

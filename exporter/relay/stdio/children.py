@@ -7,6 +7,7 @@ from time import monotonic
 
 from exporter.config.model import Server
 from exporter.protocol import errors
+from exporter.protocol.failures import Fault
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.label_values import Outcome
 from exporter.relay.stdio.host import ChildHost, StartChild
@@ -79,7 +80,8 @@ class Children:
         self._observer.client_sent(
             exchange, [message], len(request.body), request.received, request.traceparent
         )
-        self._observer.abandon(exchange, Outcome.UPSTREAM_ERROR, monotonic())
+        fault = Fault.EXIT.value
+        self._observer.abandon(exchange, Outcome.UPSTREAM_ERROR, monotonic(), fault)
         reply = errors.error(errors.CONNECTION_LOST, text, message.id)
         request.respond(503, reply, errors.JSON, [(b"Retry-After", b"%d" % (wait + 1))])
         return True

@@ -85,12 +85,16 @@ class ModernRequest:
         """The arguments of a call."""
         return self._params.get("arguments")
 
-    def numbered(self, number: int) -> bytes:
-        """The request as the child sees it: with a number for its id and progress token."""
+    def numbered(self, number: int, traceparent: str | None = None) -> bytes:
+        """The request as the child sees it: with a number for its id and progress token, and
+        with this trace context, where one is given."""
         raw = msgspec.Raw(b"%d" % number)
         members = {**self._members, "id": raw}
-        if "progressToken" in self._meta:
-            meta = _raw({**self._meta, "progressToken": raw})
+        own = {"progressToken": raw} if "progressToken" in self._meta else {}
+        if traceparent is not None:
+            own["traceparent"] = msgspec.Raw(msgspec.json.encode(traceparent))
+        if own:
+            meta = _raw({**self._meta, **own})
             members["params"] = _raw({**self._params, "_meta": meta})
         return msgspec.json.encode(members)
 

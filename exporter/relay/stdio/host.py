@@ -61,12 +61,12 @@ class ChildHost(ABC):
         """Bytes that wait here for the child or for its clients."""
         return self.child.unread + sum(response.unread for response in self._responses())
 
-    def end(self, outcome: Outcome, text: str) -> None:
+    def end(self, outcome: Outcome, text: str, fault: str | None = None) -> None:
         """Stop the child; what waits for a reply of it is told why there is none."""
         if self._ended:
             return
         self._ended = True
-        self._observer.abandon(self._exchange, outcome, monotonic())
+        self._observer.abandon(self._exchange, outcome, monotonic(), fault)
         for response in list(self._responses()):
             response.fail(502, errors.CONNECTION_LOST, text)
         self._clear()
@@ -92,7 +92,7 @@ class ChildHost(ABC):
         """The child is gone, and with it what it owes."""
         self.has_failed = not self.is_useful
         self._observer.upstream_lost(str(error))
-        self.end(Outcome.UPSTREAM_ERROR, f"the server {error}")
+        self.end(Outcome.UPSTREAM_ERROR, f"the server {error}", error.fault.value)
 
     # ResponseOwner
 

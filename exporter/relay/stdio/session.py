@@ -21,6 +21,7 @@ from exporter.relay.stdio.envelope import one_line
 from exporter.relay.stdio.host import ChildHost, HostEvents, StartChild
 from exporter.relay.stdio.http_response import StdioResponse
 from exporter.telemetry.observer import Observer
+from exporter.telemetry.spans.session_digits import session_digits
 from exporter.transport.http.head import WrittenHeaders
 from exporter.transport.http.request import Request
 
@@ -51,6 +52,7 @@ class StdioSession(ChildHost):
         self._headers = WrittenHeaders([(b"Mcp-Session-Id", session_id)])
         self._slow = 0
         super().__init__(observer, timeout, start, events)
+        self._exchange.session = session_digits(session_id)
 
     @property
     def is_idle(self) -> bool:
@@ -80,6 +82,8 @@ class StdioSession(ChildHost):
         if asked:
             response = StdioResponse(request, self, self._timers, ids, begun, self._headers)
             self._await(response, ids, asked)
+            if self._observer.tracing.tracer is not None:
+                self._observer.trace(request, begun)
         self.child.send(one_line(request.body))
         if response is None:
             request.respond(202, b"", b"")

@@ -99,7 +99,10 @@ class SharedChild(ChildHost):
             self._calls[number] = shared
         if message.method == DISCOVER and not self.is_useful:
             self._loop.call_later(DISCOVER_TIMEOUT, self._presume_older, number)
-        self.child.send(request.numbered(number))
+        told = None
+        if begun and self._observer.tracing.tracer is not None:
+            told = self._observer.told(http, message, begun[0])
+        self.child.send(request.numbered(number, told))
         response.position = self.child.sent
         response.inside = monotonic() - now
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from time import monotonic
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -23,9 +24,11 @@ class HttpCollector:
         settings: TracingSettings,
         agent: str,
         rejected: Callable[[bytes], int],
+        proxy: str | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._pool = urllib3.PoolManager(num_pools=1, maxsize=1, retries=False)
+        self._proxy = proxy
+        self._pool: urllib3.PoolManager | None = None
         self._url = settings.endpoint
         self._is_compressed = settings.compression == "gzip"
         self._headers = _headers(settings, agent)
@@ -36,6 +39,8 @@ class HttpCollector:
         """Send one request, within ``timeout`` seconds. Raises ``CollectorLostError``."""
         until = self._clock() + timeout
         try:
+            if self._pool is None:  # here, for what is wrong with a proxy is the collector's loss
+                self._pool = _pool(self._proxy)
             response = self._pool.request(
                 "POST",
                 self._url,
@@ -47,7 +52,7 @@ class HttpCollector:
                 decode_content=False,
             )
             return self._reply(response, until)
-        except (HTTPError, OSError) as error:
+        except (HTTPError, OSError, ValueError) as error:  # the last: of a proxy
             raise CollectorLostError(_reason(error)) from None
 
     def _reply(self, response: urllib3.BaseHTTPResponse, until: float) -> CollectorReply:
@@ -69,6 +74,14 @@ class HttpCollector:
                 return None
         response.release_conn()
         return text
+
+
+def _pool(proxy: str | None) -> urllib3.PoolManager:
+    if proxy is None:
+        return urllib3.PoolManager(num_pools=1, maxsize=1, retries=False)
+    user = urlsplit(proxy).netloc.rpartition("@")[0]
+    headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else None
+    return urllib3.ProxyManager(proxy, num_pools=1, maxsize=1, proxy_headers=headers, retries=False)
 
 
 def _headers(settings: TracingSettings, agent: str) -> Mapping[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -33,8 +33,11 @@ class _Export:
 class SpanExport:
     """The tracer and the sender that are in force; none where spans are not wanted."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(
+        self, metrics: Metrics, proxy_for: Callable[[str], str | None] = lambda _: None
+    ) -> None:
         self._metrics = metrics
+        self._proxy_for = proxy_for
         self._instance = str(uuid4())
         self._export: _Export | None = None
         self._loop = asyncio.get_running_loop()
@@ -67,7 +70,7 @@ class SpanExport:
         from exporter.telemetry.spans.otlp import OtlpEncoder, rejected
 
         spans = self._metrics.spans
-        collector = HttpCollector(settings, AGENT, rejected)
+        collector = HttpCollector(settings, AGENT, rejected, self._proxy_for(settings.endpoint))
         sender = SpanSender(collector, spans, settings.timeout)
         encode = OtlpEncoder(_resource(settings, self._instance), __version__)
         tracer = Tracer(settings, encode, sender, spans)

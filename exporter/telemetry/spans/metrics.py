@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 from exporter.telemetry.series import Counter, Gauge, Histogram
 from exporter.telemetry.spans.details import SOURCES
 
+JOINS = ("joined", "ambiguous", "absent")
+"""What became of a request whose server was to be told of the exporter's span."""
+
 DROPPED = ("queue_full", "rate", "rejected", "unreachable", "stopping", "unwritable")
 """Why a span was not sent."""
 
@@ -47,6 +50,14 @@ class SpanMetrics:
             )
         )
         self.contexts = {source: contexts.labels(source) for source in SOURCES}
+        joins = keep(
+            Counter(
+                "mcp_exporter_trace_joins",
+                "Traced requests to servers with propagate, by whether the server was told.",
+                ["result"],
+            )
+        )
+        self.joins = {result: joins.labels(result) for result in JOINS}
 
     def update_queued(self) -> None:
         """Tell how many wait: those that were neither sent nor dropped."""

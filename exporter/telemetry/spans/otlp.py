@@ -41,6 +41,9 @@ NETWORK_VERSION = "network.protocol.version"
 SERVER = "mcp_exporter.server"
 OUTCOME = "mcp_exporter.outcome"
 CLIENT = "mcp_exporter.client"
+SESSION = "mcp_exporter.session"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
 RESPONSE_SIZE = "mcp_exporter.response.size"
 
 MOST_SERIES = 4096
@@ -102,7 +105,13 @@ def _fill(span: Span, template: Span, record: SpanRecord, offset: float) -> None
     start = int((record.start + offset) * 1e9)
     span.start_time_unix_nano = start
     span.end_time_unix_nano = start + int(record.seconds * 1e9)
+    if record.state is not None:
+        span.trace_state = record.state
     attributes = span.attributes
+    if record.session is not None:
+        attributes[2].value.string_value = record.session
+    else:
+        del attributes[2]
     if record.size is not None:
         attributes[1].value.int_value = record.size
     else:
@@ -120,12 +129,17 @@ def _fill(span: Span, template: Span, record: SpanRecord, offset: float) -> None
 
 
 def _template(series: SpanSeries) -> Span:
-    span = Span(name=_name(series), kind=Span.SPAN_KIND_SERVER)
-    for name in (REQUEST_ID, RESPONSE_SIZE):  # the two that differ come first, to be filled in
+    is_asked = series.peer is None
+    span = Span(
+        name=_name(series), kind=Span.SPAN_KIND_SERVER if is_asked else Span.SPAN_KIND_CLIENT
+    )
+    for name in (REQUEST_ID, RESPONSE_SIZE, SESSION):  # what differs comes first, to be filled in
         span.attributes.add(key=name)
     for name, value in _attributes(series).items():
         if value is not None:
             span.attributes.add(key=name).value.string_value = value
+    if series.peer is not None and series.peer.port is not None:
+        span.attributes.add(key=SERVER_PORT).value.int_value = series.peer.port
     error = _error_type(series)
     if error is not None:
         span.attributes.add(key=ERROR_TYPE).value.string_value = error
@@ -138,13 +152,16 @@ def _name(series: SpanSeries) -> str:
 
 
 def _attributes(series: SpanSeries) -> Mapping[str, str | None]:
+    peer = series.peer
+    is_piped = series.is_piped if peer is None else peer.address is None
     return {
         METHOD: series.method,
         SERVER: series.server,
         OUTCOME: series.outcome,
-        TRANSPORT: "pipe" if series.is_piped else "tcp",
-        NETWORK_PROTOCOL: None if series.is_piped else "http",
-        NETWORK_VERSION: None if series.is_piped else "1.1",
+        TRANSPORT: "pipe" if is_piped else "tcp",
+        NETWORK_PROTOCOL: None if is_piped else "http",
+        NETWORK_VERSION: None if is_piped else "1.1",
+        SERVER_ADDRESS: None if peer is None else peer.address,
         OPERATION: "execute_tool" if series.method == CALL_TOOL else None,
         TOOL: series.tool,
         PROMPT: series.prompt,
@@ -158,7 +175,10 @@ def _error_type(series: SpanSeries) -> str | None:
     if series.outcome not in _ERRORS:
         return None
     if series.outcome == Outcome.PROTOCOL_ERROR and series.code is not None:
-        return None if series.code in _CLIENTS_FAULTS else _code(series.code)
+        is_excused = series.peer is None and series.code in _CLIENTS_FAULTS
+        return None if is_excused else _code(series.code)
+    if series.outcome == Outcome.UPSTREAM_ERROR and series.fault is not None:
+        return series.fault
     return series.outcome
 
 

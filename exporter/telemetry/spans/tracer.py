@@ -12,17 +12,16 @@ from time import monotonic, time
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from exporter.config.model import TracingSettings
 from exporter.protocol import trace_context
 from exporter.telemetry.call import Call
-from exporter.telemetry.spans.details import TraceDetails, fit
+from exporter.telemetry.spans.details import PING, Join, Peer, TraceDetails, fit
 from exporter.telemetry.spans.metrics import SpanMetrics
 
 BATCH = 32
 """Spans that are encoded at once: two calls' worth of time."""
-
-PING = "ping"
 
 _REMOTE_PARENT = 0x300
 _NO_REMOTE_PARENT = 0x100
@@ -45,6 +44,10 @@ class SpanSeries(Struct, frozen=True, gc=False):
     version: str | None
     client: str | None
     is_piped: bool
+    fault: str | None = None
+    """Why there was no reply."""
+    peer: Peer | None = None
+    """Who was asked, where the exporter is the one that asks."""
 
 
 class SpanRecord(Struct, frozen=True, gc=False):
@@ -61,6 +64,8 @@ class SpanRecord(Struct, frozen=True, gc=False):
     size: int | None
     links: Sequence[str]
     """Trace contexts of other spans that it has to do with."""
+    session: str | None = None
+    state: str | None = None
 
 
 class SpanQueue(Protocol):
@@ -90,6 +95,8 @@ class Tracer:
         random: Random | None = None,
     ) -> None:
         self._settings = settings
+        self.propagates = settings.propagate
+        """Whether servers that say nothing of it are told of the spans here."""
         self._is_parent = settings.context == "parent"
         self._encode = encode
         self._queue = queue
@@ -98,6 +105,23 @@ class Tracer:
         self._records: list[SpanRecord] = []
         self._second = 0.0
         self._left = 0
+
+    def join(self, context: str | None, peer: Peer) -> Join | None:
+        """What a server is to be told of a request with this context; ``None`` for nothing.
+
+        Without a context a trace begins, whose flag is decided now: the server goes by it.
+        """
+        if not self._is_parent:
+            return None
+        is_begun = context is None
+        if context is None:
+            flags = _RANDOM | (_SAMPLED if self._is_in_sample() else 0)
+            context = f"00-{self._new_trace()}-{self._new_span()}-{flags:02x}"
+        elif trace_context.is_sampled(context):
+            context = trace_context.with_parent(context, self._new_span())
+        else:
+            return None
+        return Join(context, self._new_span(), monotonic(), peer, is_begun)
 
     def keeps(self, call: Call) -> bool:
         """Whether a finished request is to leave a span; counts where its context came from."""
@@ -108,7 +132,9 @@ class Tracer:
         context = call.traceparent
         if context is not None and self._is_parent:
             return trace_context.is_sampled(context)
-        return self._is_kept(call)
+        if details.join is not None:
+            return trace_context.is_sampled(details.join.context) or self._is_notable(call)
+        return self._is_notable(call) or self._is_in_sample()
 
     def record(
         self, server: str, method: str, tool: str | None, client: str | None, call: Call
@@ -120,12 +146,15 @@ class Tracer:
         details = call.details
         if details is None:
             return None
-        self._metrics.recorded.inc()
-        if not self._has_room(details.started + call.seconds):
+        count = 1 if details.join is None else 2
+        self._metrics.recorded.inc(count)
+        if not self._has_room(details.started + call.seconds, count):
             return None
         context = None if self._settings.context == "ignore" else call.traceparent
         record = self._record(_series(server, method, tool, client, call), call, details, context)
         self._records.append(record)
+        if details.join is not None:
+            self._records.append(_asked(record, details.join))
         if len(self._records) >= BATCH:
             self.flush()
         return f"{record.trace_id}-{record.span_id}"
@@ -144,44 +173,55 @@ class Tracer:
             else:
                 self._metrics.dropped["unwritable"].inc(len(records))
 
-    def _is_kept(self, call: Call) -> bool:
+    def _is_notable(self, call: Call) -> bool:
+        """Whether it is kept whatever the share of the others."""
         settings = self._settings
         if call.outcome in settings.always:
             return True
-        if settings.slower_than and call.seconds > settings.slower_than:
-            return True
-        return settings.sample >= 1 or self._random.random() < settings.sample
+        return 0 < settings.slower_than < call.seconds
 
-    def _has_room(self, now: float) -> bool:
+    def _is_in_sample(self) -> bool:
+        share = self._settings.sample
+        return share >= 1 or self._random.random() < share
+
+    def _new_trace(self) -> str:
+        return f"{self._random.getrandbits(128) or 1:032x}"
+
+    def _new_span(self) -> str:
+        return f"{self._random.getrandbits(64) or 1:016x}"
+
+    def _has_room(self, now: float, count: int) -> bool:
         most = self._settings.per_second
         if now >= self._second:
             self._second, self._left = now + 1.0, most
         if most and self._left <= 0:
-            self._metrics.dropped["rate"].inc()
+            self._metrics.dropped["rate"].inc(count)
             return False
-        self._left -= 1
+        self._left -= count
         if self._queue.is_full:
-            self._metrics.dropped["queue_full"].inc()
+            self._metrics.dropped["queue_full"].inc(count)
             return False
         return True
 
     def _record(
         self, series: SpanSeries, call: Call, details: TraceDetails, context: str | None
     ) -> SpanRecord:
-        span_id = f"{self._random.getrandbits(64) or 1:016x}"
+        join = details.join
         links = [details.link] if details.link is not None and context is not None else []
         if context is not None and self._is_parent:
             trace_id = trace_context.trace_id(context)
             parent_id = trace_context.parent_id(context)
             flags = _REMOTE_PARENT | trace_context.flags(context)
         else:
-            trace_id, parent_id = f"{self._random.getrandbits(128) or 1:032x}", ""
+            told = join.context if join is not None and join.is_begun else None
+            trace_id = self._new_trace() if told is None else trace_context.trace_id(told)
+            parent_id = ""
             flags = _NO_REMOTE_PARENT | _SAMPLED | _RANDOM
             links = links if context is None else [context, *links]
         return SpanRecord(
             series,
             trace_id,
-            span_id,
+            self._new_span() if join is None else join.span_id,
             parent_id,
             flags,
             details.started,
@@ -189,7 +229,23 @@ class Tracer:
             details.request_id,
             call.result_bytes,
             links,
+            details.session,
+            details.state if parent_id else None,
         )
+
+
+def _asked(record: SpanRecord, join: Join) -> SpanRecord:
+    """The span of what the exporter asks the server, below that of what it is asked."""
+    return replace(
+        record,
+        series=replace(record.series, peer=join.peer),
+        span_id=trace_context.parent_id(join.context),
+        parent_id=record.span_id,
+        flags=_NO_REMOTE_PARENT | record.flags & 0xFF,
+        start=join.departed,
+        seconds=max(0.0, record.start + record.seconds - join.departed),
+        links=[],
+    )
 
 
 def _series(
@@ -207,4 +263,5 @@ def _series(
         None if details is None else details.version,
         client,
         details is not None and details.is_piped,
+        None if details is None else details.fault,
     )

@@ -61,6 +61,19 @@ class Request(Struct, eq=False):
         self.headers = head.headers
         self.first_values = head.names
 
+    def have_traceparent(self, value: str) -> None:
+        """Have a trace context of the same length go on in the header; what follows it stays."""
+        if self.head is None:
+            length = len(value)
+            self.headers = [
+                (name, value.encode() + old[length:])
+                if name.lower() == b"traceparent"
+                else (name, old)
+                for name, old in self.headers
+            ]
+            self.first_values = None
+        self.traceparent = value
+
     def respond(
         self, status: int, body: bytes, content_type: bytes, headers: Headers | None = None
     ) -> None:

@@ -46,7 +46,8 @@ tracing:
   always: [timeout, cancelled]
   slower_than: 500ms
   per_second: 0
-  context: link
+  context: parent
+  propagate: true
   resource: {deployment.environment.name: production, tier: 1}
 """,
         TOKEN=CANARY,
@@ -60,7 +61,8 @@ tracing:
         always=frozenset({"timeout", "cancelled"}),
         slower_than=0.5,
         per_second=0,
-        context="link",
+        context="parent",
+        propagate=True,
         resource=found.resource,
     )
     assert dict(found.headers) == {"Authorization": f"Bearer {CANARY}"}
@@ -107,6 +109,10 @@ def test_the_other_variables_are_heeded() -> None:
         ("tracing: {endpoint: c}", "endpoint: has no scheme"),
         ("tracing: {endpoint: 'ftp://c'}", 'cannot reach a "ftp" URL'),
         ("tracing: {endpoint: 'http://u:p@c'}", "write it into headers as Authorization"),
+        (
+            "tracing: {endpoint: 'http://c', context: link, propagate: true}",
+            'mcp.yml:2: tracing.propagate: needs "context: parent"',
+        ),
         ("tracing: {endpoint: 'http://c', sample: 2}", "must be a share from 0 to 1"),
         ("tracing: {endpoint: 'http://c', sample: -1}", "must be a share from 0 to 1"),
         ("tracing: {endpoint: 'http://c', always: [error]}", '"error" is no outcome of a request'),
@@ -180,3 +186,12 @@ def test_without_the_packages_one_line_says_so(
         f"mcp.yml:2: tracing: needs the package {lacking}, which is not installed; "
         "run: pip install 'mcp-exporter[tracing]', or remove tracing"
     )
+
+
+def test_a_server_may_propagate_where_others_do_not() -> None:
+    text = "servers: {a: {command: cat, propagate: true}, b: {url: 'http://b'}}"
+    config = parse_config(text, "mcp.yml", {})
+    assert [server.propagate for server in config.servers.values()] == [True, None]
+    assert "propagate: true" in redacted.render(config)
+    with pytest.raises(ConfigError, match="propagate: must be true or false"):
+        parse_config("servers: {a: {command: cat, propagate: perhaps}}", "mcp.yml", {})

@@ -338,7 +338,7 @@ class Conversation(RuleBasedStateMachine):
     def a_post_is_refused(self, data: st.DataObject, body: bytes) -> None:
         own = data.draw(st.sampled_from(self.posts))
         self.posts.remove(own)
-        self.telemetry.observer.error_reply(self.exchange, body, own, self.now)
+        self.telemetry.observer.error_reply(self.exchange, body, own, self.now, 500)
         assert all(pending.done for pending in own)
 
     @rule(seconds=st.floats(0, 100))

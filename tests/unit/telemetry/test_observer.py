@@ -239,7 +239,7 @@ def test_a_changed_list_of_tools_is_told() -> None:
 def test_an_http_refusal_with_a_json_rpc_error_is_its_reply() -> None:
     talk = Conversation()
     own = talk.client(request(1, "ping"), request(2, "ping"))
-    talk.observer.error_reply(talk.exchange, encoded(error(None, -32601)), own, 2.0)
+    talk.observer.error_reply(talk.exchange, encoded(error(None, -32601)), own, 2.0, 500)
     assert talk.outcomes == {"protocol_error": 2}
     errors = "mcp_protocol_errors_total"
     assert talk.telemetry.value(errors, method="ping", code="-32601") == 2
@@ -249,7 +249,7 @@ def test_an_http_refusal_in_an_array_is_a_reply_too() -> None:
     talk = Conversation()
     own = talk.client(request(1, "ping"), request(2, "tools/list"))
     talk.observer.error_reply(
-        talk.exchange, encoded([error(2, -32601), error(1, -32602)]), own, 2.0
+        talk.exchange, encoded([error(2, -32601), error(1, -32602)]), own, 2.0, 500
     )
     errors = "mcp_protocol_errors_total"
     assert talk.telemetry.value(errors, method="ping", code="-32602") == 1
@@ -266,7 +266,7 @@ def test_an_http_refusal_in_an_array_is_a_reply_too() -> None:
 def test_an_http_refusal_without_a_json_rpc_error_is_a_fault_upstream(body: bytes) -> None:
     talk = Conversation()
     own = talk.client(request(1))
-    talk.observer.error_reply(talk.exchange, body, own, 2.0)
+    talk.observer.error_reply(talk.exchange, body, own, 2.0, 500)
     assert talk.outcomes == {"upstream_error": 1}
 
 

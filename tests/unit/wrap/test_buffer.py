@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
+from exporter.protocol.jsonrpc import VERSION_KEY
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
+from exporter.telemetry.exchange import Exchange
+from exporter.telemetry.observer import Observer
 from exporter.wrap import report
 from exporter.wrap.buffer import CALLS_A_REPORT, ReportBuffer
 from exporter.wrap.report import Report
+from tests.support.fakes import encoded, parsed, request, result
+
+if TYPE_CHECKING:
+    from exporter.telemetry.recorder import ServerRecorder
+
+CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 def finish(buffer: ReportBuffer, count: int, **members: str) -> None:
@@ -90,3 +101,16 @@ def test_a_list_of_tools_that_is_too_large_is_not_kept() -> None:
     buffer = ReportBuffer("files", 7)
     buffer.tools_listed(b" " * 2_000_000, None)
     assert buffer.opening().pages == []
+
+
+def test_what_the_exporter_s_spans_say_is_told() -> None:
+    buffer = ReportBuffer("files", 7)
+    observer = Observer(cast("ServerRecorder", buffer), buffer)
+    exchange = Exchange(buffer)
+    meta = {"traceparent": CONTEXT, "tracestate": "a=1", VERSION_KEY: "2026-07-28"}
+    asked = parsed(request("seven", "prompts/get", name="greet", _meta=meta))
+    observer.client_sent(exchange, [asked], 1, 0.0)
+    observer.server_sent(exchange, encoded(result("seven")), (), 1.0)
+    (told,) = (call for each in collect_all(buffer) for call in each.calls)
+    assert (told.request_id, told.prompt, told.version) == ("seven", "greet", "2026-07-28")
+    assert (told.traceparent, told.state) == (CONTEXT, "a=1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from time import time
 
 import pytest
 from msgspec import Raw
@@ -10,9 +11,13 @@ from msgspec import Raw
 from exporter.protocol.label_values import UNPARSED, Outcome
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
+from exporter.telemetry.spans.session_digits import session_digits
 from exporter.wrap.report import Finished, Page, Report, Session
 from exporter.wrap.wrapped_server import Names, WrappedServer
 from tests.support.fakes import FakeEvents, Telemetry
+from tests.support.kept_spans import KeptSpans
+
+CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 TOOLS = json.dumps({"id": 1, "result": {"tools": [{"name": "act"}]}}).encode()
 
@@ -158,3 +163,27 @@ def test_what_a_wrapped_server_did_not_understand_is_counted_by_its_reason(reaso
     setup.connection().report(Report("files", unparsed={reason: 2, "invented": 1}))
     assert setup.value("mcp_exporter_unparsed_messages_total", reason=reason) == 2
     assert setup.value("mcp_exporter_unparsed_messages_total", reason="_other") == 1
+
+
+def test_the_span_of_a_call_says_what_was_reported_of_it() -> None:
+    setup = Setup()
+    kept = KeptSpans(setup.telemetry.metrics)
+    connection = setup.connection()
+    told = Finished(
+        *("prompts/get", Outcome.OK, 0.1, True, None, None, 10, CONTEXT, time()),
+        *("seven", "greet", "2025-11-25", "a=1"),
+    )
+    lost = Finished("tools/list", Outcome.UPSTREAM_ERROR, 0.1, request_id="\u202e", state="é")
+    connection.report(opening(calls=[told, lost]))
+    first, second = kept.records
+    assert (first.request_id, first.state) == ("seven", "a=1")
+    assert (first.series.prompt, first.series.version) == ("greet", "2025-11-25")
+    assert (second.request_id, second.state) == (None, None)
+    assert (first.series.fault, second.series.fault) == (None, "process_exit")
+    assert first.session == second.session == session_digits(b"files 4000")
+
+
+def test_without_spans_nothing_of_them_is_noted() -> None:
+    setup = Setup()
+    setup.connection().report(opening(calls=[called()]))
+    assert setup.telemetry.metrics.spans.recorded.value == 0

@@ -22,6 +22,7 @@ from exporter.protocol.spec import UNTIMED
 from exporter.relay.gateway import Gateway
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl
+from exporter.telemetry.spans.session_digits import session_digits
 from tests.support.fakes import (
     Downstream,
     FakeTransport,
@@ -42,6 +43,7 @@ from tests.support.fakes import (
     virtual_loop,
     waiting,
 )
+from tests.support.kept_spans import KeptSpans
 
 SESSION = (b"Mcp-Session-Id", b"s1")
 LEGACY = (b"MCP-Protocol-Version", b"2025-11-25")
@@ -1056,3 +1058,41 @@ class Chaos(RuleBasedStateMachine):
 
 TestChaos = Chaos.TestCase
 TestChaos.settings = settings(max_examples=25, stateful_step_count=30)
+
+
+@pytest.mark.parametrize(
+    ("reply", "fault"),
+    [
+        (http(b"no", status=b"503 Service Unavailable"), "503"),
+        (http(status=b"404 Not Found"), "404"),
+        (http(result(2)), None),
+        (b"", "connect_error"),
+        (b"nonsense\r\n\r\n", "protocol_error"),
+    ],
+)
+@on_fake_time
+async def test_a_span_says_what_failed_upstream(reply: bytes, fault: str | None) -> None:
+    setup = Setup()
+    kept = KeptSpans(setup.telemetry.metrics)
+    await setup.post(request(1, "tools/list"))
+    if reply:
+        setup.say(reply)
+    else:
+        setup.connections[-1].lose(ConnectionResetError(104, "reset"))
+    await settle()
+    (record,) = kept.records
+    assert (record.series.outcome, record.series.fault) == ("upstream_error", fault)
+
+
+@on_fake_time
+async def test_spans_of_one_session_have_its_digits() -> None:
+    setup = Setup()
+    kept = KeptSpans(setup.telemetry.metrics)
+    await setup.open()
+    for number in (1, 2):
+        await setup.post(request(number, "tools/list"), (b"Mcp-Session-Id", b"s1"))
+        setup.say(http(result(number)))
+        await settle()
+    first, *later = (each.session for each in kept.records)
+    assert later == [session_digits(b"s1")] * 2
+    assert first is None, "its id was not known yet"

@@ -28,6 +28,7 @@ from tests.support.fakes import (
     result,
     settle,
 )
+from tests.support.kept_spans import KeptSpans
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\n\r\nAccepted"
@@ -345,3 +346,34 @@ async def test_the_end_of_the_exporter_ends_every_stream() -> None:
     assert sum(setup.outcomes.values()) == 1
     assert setup.telemetry.value("mcp_sessions") == 0
     assert all(connection.is_closing() for connection in setup.connections)
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize("propagates", [True, False])
+@on_fake_time
+async def test_with_propagate_sixteen_digits_differ(propagates: bool) -> None:
+    setup = Setup()
+    kept = KeptSpans(setup.telemetry.metrics, propagate=propagates)
+    stream = await setup.open()
+    sent = encoded(request(1, "tools/list", x=[1.0], _meta={"traceparent": TRACE}))
+    await setup.call(stream, sent)
+    up = setup.connections[-1].take()
+    setup.say(event(result(1)), connection=0)
+    assert setup.outcomes == {"ok": 1}
+    parent = kept.records[-1].span_id if propagates else TRACE[36:52]
+    assert up.endswith(b"\r\n\r\n" + sent.replace(TRACE[36:52].encode(), parent.encode()))
+    assert len({each.session for each in kept.records} - {None}) == 1
+
+
+@on_fake_time
+async def test_a_span_says_that_the_stream_was_lost() -> None:
+    setup = Setup()
+    kept = KeptSpans(setup.telemetry.metrics)
+    stream = await setup.open()
+    await setup.call(stream, request(1, "tools/list"))
+    setup.connections[0].lose(ConnectionResetError(104, "reset"))
+    await settle()
+    (record,) = kept.records
+    assert (record.series.outcome, record.series.fault) == ("upstream_error", "connect_error")

@@ -22,6 +22,7 @@ from tests.support.fakes import (
     result,
     settle,
 )
+from tests.support.kept_spans import KeptSpans
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -289,3 +290,30 @@ async def test_closing_answers_what_waits_and_leaves_no_connection() -> None:
     assert setup.telemetry.outcomes() == {"ok": 1, "upstream_error": 1}
     assert setup.telemetry.in_flight == 0
     assert setup.telemetry.value("mcp_sessions") == 0
+
+
+@pytest.mark.parametrize("name", [b"traceparent", b"TraceParent"])
+@pytest.mark.parametrize("propagates", [True, False])
+@on_fake_time
+async def test_with_propagate_sixteen_digits_differ(name: bytes, propagates: bool) -> None:
+    """Whether the head was seen before, or is one that is never kept (``TraceParent``)."""
+    setup = Setup()
+    kept = KeptSpans(setup.telemetry.metrics, propagate=propagates)
+    client = Client(setup.gateway)
+    bodies = [request(1), request(1, _meta={"traceparent": TRACE})]
+    for body in (bodies[0], bodies[0], bodies[1]):
+        sent = encoded({**body, "method": "tools/list"})
+        client.say(post(sent, b"/files/mcp", (name, TRACE.encode()), (b"X-After", b"1")))
+        await settle()
+        up = b"\r\n".join(setup.heard())
+        setup.say(ANSWER)
+        await settle()
+        parents = [each.parent_id for each in kept.records]
+        server = kept.records[-1].span_id if propagates else TRACE[36:52]
+        told = TRACE.replace(TRACE[36:52], server).encode()
+        is_in_body = body is bodies[1]
+        assert b"%b: %b\r\nX-After: 1" % (name, TRACE.encode() if is_in_body else told) in up
+        assert up.endswith(b"\r\n" + (sent.replace(TRACE.encode(), told) if is_in_body else sent))
+        assert TRACE[36:52] in parents
+        assert (server == TRACE[36:52]) is not propagates
+    assert len(kept.records) == (6 if propagates else 3)

@@ -16,6 +16,7 @@ from exporter.protocol.label_values import Outcome
 from exporter.relay.stdio.envelope import one_line
 from exporter.relay.stdio.host import ChildHost
 from exporter.relay.stdio.session import MAX_QUEUED, StdioSession
+from exporter.telemetry.spans.session_digits import session_digits
 from exporter.transport.process.child import Child, ChildOwner
 from tests.support.fakes import (
     Downstream,
@@ -35,6 +36,7 @@ from tests.support.fakes import (
     settle,
     virtual_loop,
 )
+from tests.support.kept_spans import KeptSpans
 
 INITIALIZE = request(0, "initialize", clientInfo={"name": "inspector"})
 
@@ -573,3 +575,31 @@ async def test_ids_of_two_types_that_are_in_flight_together_stay_two() -> None:
     setup.child.say(result("1", who="number"))
     assert number.reply.json == result("1", who="number"), "the only one that is left"
     assert setup.outcomes == {"ok": 3}
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize("propagates", [True, False])
+@on_fake_time
+async def test_with_propagate_sixteen_digits_differ(propagates: bool) -> None:
+    setup = Setup().begin()
+    kept = KeptSpans(setup.telemetry.metrics, propagate=propagates)
+    sent = encoded(request(1, "tools/list", x=[1.0], _meta={"traceparent": TRACE}))
+    setup.post(sent)
+    line = setup.child.lines[-1]
+    setup.child.say(result(1))
+    server = kept.records[-1].span_id if propagates else TRACE[36:52]
+    assert line == sent.replace(TRACE[36:52].encode(), server.encode())
+    assert [each.session for each in kept.records] == [session_digits(b"s1")] * len(kept.records)
+    assert len(kept.records) == 1 + propagates
+
+
+@on_fake_time
+async def test_a_span_says_that_the_process_ended() -> None:
+    setup = Setup().begin()
+    kept = KeptSpans(setup.telemetry.metrics)
+    setup.post(request(1, "tools/list"))
+    setup.child.die()
+    (record,) = kept.records
+    assert (record.series.outcome, record.series.fault) == ("upstream_error", "process_exit")

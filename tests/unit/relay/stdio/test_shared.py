@@ -37,6 +37,7 @@ from tests.support.fakes import (
     settle,
     virtual_loop,
 )
+from tests.support.kept_spans import KeptSpans
 
 META = {VERSION_KEY: "2026-07-28", CAPABILITIES_KEY: {}}
 
@@ -631,3 +632,26 @@ class Chaos(RuleBasedStateMachine):
 
 TestChaos = Chaos.TestCase
 TestChaos.settings = settings(max_examples=20, stateful_step_count=30)
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize("propagates", [True, False])
+@pytest.mark.parametrize("place", ["meta", "header", "nowhere"])
+@on_fake_time
+async def test_with_propagate_the_child_is_told_of_our_span(place: str, propagates: bool) -> None:
+    setup = Setup()
+    kept = KeptSpans(setup.telemetry.metrics, propagate=propagates)
+    asked = modern("a", traceparent=TRACE) if place == "meta" else modern("a")
+    headers = [(b"traceparent", TRACE.encode())] if place == "header" else []
+    Client(setup, asked, *headers)
+    line = setup.child.lines[-1]
+    setup.child.say(result(1))
+    assert setup.outcomes == {"ok": 1}
+    meta = dict(META) if place != "meta" else {**META, "traceparent": TRACE}
+    if propagates:
+        served, server = kept.records
+        trace_id, flags = (served.trace_id, "03") if place == "nowhere" else (TRACE[3:35], "01")
+        meta["traceparent"] = f"00-{trace_id}-{server.span_id}-{flags}"
+    assert line == encoded({**modern(1), "params": {"_meta": meta}})

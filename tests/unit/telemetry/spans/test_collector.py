@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import struct
 from contextlib import suppress
@@ -127,3 +128,21 @@ def test_a_reply_in_drops_is_not_waited_for() -> None:
     with receiving() as receiver:
         receiver.misbehave = _drip
         assert collector(receiver).post(body(), 0.3) == CollectorReply(200)
+
+
+def test_a_proxy_is_asked_for_the_whole_address_with_its_user() -> None:
+    with receiving() as receiver:
+        proxy = receiver.url.replace("http://", "http://me:p%40ss@")
+        settings = TracingSettings("http://collector.example:4318/v1/traces")
+        asked = HttpCollector(settings, "agent/1", rejected, proxy)
+        assert asked.post(body(), 5.0) == CollectorReply(200)
+        (headers,) = receiver.headers
+    assert headers["Host"] == "collector.example:4318"
+    assert base64.b64decode(headers["proxy-authorization"].removeprefix("Basic ")) == b"me:p@ss"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "http://[", "http://127.0.0.1:1"])
+def test_a_proxy_that_is_of_no_use_loses_the_collector(proxy: str) -> None:
+    settings = TracingSettings("http://collector.example:4318/v1/traces")
+    with pytest.raises(CollectorLostError):
+        HttpCollector(settings, "agent/1", rejected, proxy).post(body(), 5.0)

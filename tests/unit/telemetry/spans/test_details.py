@@ -6,7 +6,14 @@ import msgspec
 import pytest
 
 from exporter.protocol.jsonrpc import VERSION_KEY, Id
-from exporter.telemetry.spans.details import LONGEST, TraceDetails, details_of, fit
+from exporter.telemetry.spans.details import (
+    LONGEST,
+    LONGEST_STATE,
+    TraceDetails,
+    details_of,
+    fit,
+    state_of,
+)
 from tests.support.fakes import parsed, request
 
 META = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -58,3 +65,18 @@ def test_what_is_not_known_is_not_said() -> None:
 def test_a_text_fits_where_it_is_short_and_printable() -> None:
     assert fit("x" * LONGEST) == "x" * LONGEST
     assert [fit(each) for each in ("x" * (LONGEST + 1), "\u202e", "\ud800", "", None)] == [None] * 5
+
+
+def test_the_state_and_the_session_go_along() -> None:
+    message = parsed(request(1, _meta={"traceparent": META, "tracestate": "a=1"}))
+    details = details_of(message, META, None, None, 0.0, "5")
+    assert (details.state, details.session) == ("a=1", "5")
+    lone = parsed(request(1, _meta={"tracestate": "a=1"}))
+    assert details_of(lone, HEADER, HEADER, None, 0.0).state is None
+
+
+def test_a_state_is_as_long_as_the_standard_lets_it_be() -> None:
+    assert state_of("x" * LONGEST_STATE) == "x" * LONGEST_STATE
+    assert [state_of(each) for each in ("x" * (LONGEST_STATE + 1), "é", "\n", "", None)] == [
+        None
+    ] * 5

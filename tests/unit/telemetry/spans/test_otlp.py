@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from exporter.protocol.label_values import Outcome
+from exporter.telemetry.spans.details import Peer
 from exporter.telemetry.spans.otlp import MOST_SERIES, OtlpEncoder, rejected
 from exporter.telemetry.spans.tracer import SpanRecord, SpanSeries
 
@@ -175,3 +176,38 @@ def test_a_reply_says_what_was_not_taken() -> None:
     reply.partial_success.rejected_spans = 3
     assert rejected(reply.SerializeToString()) == 3
     assert rejected(b"\xff" * 20) == 0
+
+
+def test_the_span_of_what_is_asked_says_of_whom() -> None:
+    asked = replace(RECORD, series=replace(SERIES, peer=Peer("up", 8000)))
+    span = written(asked)
+    assert (span.name, span.kind) == ("tools/call act", Span.SPAN_KIND_CLIENT)
+    found = attributes(span)
+    assert (found["server.address"], found["server.port"]) == ("up", 8000)
+    assert (found["network.transport"], found["mcp_exporter.server"]) == ("tcp", "files")
+    piped = attributes(written(replace(RECORD, series=replace(SERIES, peer=Peer()))))
+    assert piped["network.transport"] == "pipe"
+    assert piped.keys().isdisjoint({"server.address", "server.port", "network.protocol.name"})
+
+
+def test_for_who_asked_a_fault_of_the_client_is_an_error() -> None:
+    series = replace(SERIES, outcome="protocol_error", code=-32602.0, peer=Peer())
+    span = written(replace(RECORD, series=series))
+    assert attributes(span)["error.type"] == "-32602"
+    assert span.status.code == Status.STATUS_CODE_ERROR
+
+
+@pytest.mark.parametrize("fault", ["503", "connect_error", "process_exit"])
+def test_a_failure_upstream_has_the_type_of_its_fault(fault: str) -> None:
+    series = replace(SERIES, outcome="upstream_error", fault=fault)
+    span = written(replace(RECORD, series=series))
+    assert attributes(span)["error.type"] == fault
+    assert span.status.code == Status.STATUS_CODE_ERROR
+    unblamed = replace(SERIES, outcome="unauthorized", fault="401")
+    assert "error.type" not in attributes(written(replace(RECORD, series=unblamed)))
+
+
+def test_its_session_and_the_state_of_its_trace_are_said() -> None:
+    span = written(replace(RECORD, session="0123456789abcdef", state="a=1"))
+    assert attributes(span)["mcp_exporter.session"] == "0123456789abcdef"
+    assert span.trace_state == "a=1"

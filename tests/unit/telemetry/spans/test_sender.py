@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,7 @@ from exporter.telemetry.spans.metrics import DROPPED
 from exporter.telemetry.spans.sender import (
     LONGEST_WAIT,
     MOST_SLICES,
+    PATIENCE,
     SLICES_A_POST,
     TRIES,
     CollectorLostError,
@@ -22,6 +23,7 @@ from exporter.telemetry.spans.sender import (
     SpanSender,
     gzipped,
 )
+from exporter.telemetry.spans.tracer import BATCH
 from tests.support.fakes import Telemetry
 
 LOST = CollectorLostError("connection refused")
@@ -44,7 +46,7 @@ class FakeStop:
 
     def wait(self, seconds: float) -> bool:
         self.waits.append(seconds)
-        self.clock.now += seconds
+        self.clock.advance(seconds)
         return self.is_over
 
 
@@ -53,9 +55,15 @@ class FakeTime:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.meanwhile: Callable[[float], None] | None = None
 
     def __call__(self) -> float:
         return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        if self.meanwhile is not None:
+            self.meanwhile(seconds)
 
 
 class Setup:
@@ -68,6 +76,8 @@ class Setup:
         self.bodies: list[bytes] = []
         self.timeouts: list[float] = []
         self.during: Callable[[], None] | None = None
+        self.failure: CollectorReply | Exception = LOST
+        self.until = 0.0
         self.sender = SpanSender(self, self.metrics, 10.0, clock=self.clock)
         self.stop = FakeStop(self.clock)
         self.sender._stopping = self.stop  # type: ignore[assignment]
@@ -78,6 +88,8 @@ class Setup:
         if self.during is not None:
             self.during()
         reply = self.replies.pop(0) if self.replies else OK
+        if self.clock.now < self.until:
+            reply = self.failure
         if isinstance(reply, Exception):
             raise reply
         return reply
@@ -262,3 +274,59 @@ def test_a_thread_sends_what_fills_a_request_at_once() -> None:
 
 def test_a_body_is_compressed_for_gzip() -> None:
     assert zlib.decompress(gzipped(b"abc" * 100), wbits=31) == b"abc" * 100
+
+
+CALLS_A_SECOND = 1000
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [LOST, CollectorReply(503), CollectorReply(429, retry_after=30.0), CollectorReply(413)],
+    ids=["gone", "unavailable", "wants a pause", "takes nothing"],
+)
+def test_an_hour_without_a_collector_costs_the_queue_and_every_span_is_counted(
+    failure: CollectorReply | Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "exporter.telemetry.spans.sender")
+    setup = Setup()
+    recorded, longest, over = 0, 0, 0.0
+
+    def calls_go_on(seconds: float) -> None:
+        nonlocal recorded, longest, over
+        over += seconds * CALLS_A_SECOND
+        while over >= BATCH:
+            over -= BATCH
+            recorded += BATCH
+            setup.put(b"a", count=BATCH)
+            longest = max(longest, len(setup.sender._slices))
+
+    setup.clock.meanwhile = calls_go_on
+    setup.failure, setup.until = failure, HOUR
+    while setup.clock.now < HOUR:
+        assert "sent" not in setup.counts
+        setup.clock.advance(PATIENCE)
+        setup.run()
+    setup.put(b"a", count=BATCH)
+    setup.run()
+    assert recorded == pytest.approx(HOUR * CALLS_A_SECOND, rel=0.05)
+    assert longest <= MOST_SLICES
+    # What waited, what was under way and would be tried again, and the last one.
+    assert 0 < setup.counts["sent"] <= BATCH * (MOST_SLICES + SLICES_A_POST + 1)
+    assert sum(setup.counts.values()) == recorded + BATCH
+    assert [record.message for record in caplog.records] == [
+        "spans cannot be sent",
+        "spans are sent again",
+    ]
+
+
+def test_what_relays_never_waits_for_what_sends() -> None:
+    """Not while a request is under way, nor while its thread settles what became of it."""
+    setup = Setup()
+    put = Thread(target=setup.put, args=[b"a"] * (MOST_SLICES + 1), daemon=True)
+    with setup.sender._lock:
+        put.start()
+        put.join(60)
+        assert not put.is_alive()
+    assert setup.sender.is_full
+    assert setup.counts == {"queue_full": 2}

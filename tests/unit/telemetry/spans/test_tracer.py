@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config.model import TracingSettings
+from exporter.protocol import trace_context
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
 from exporter.telemetry.exchange import Exchange, Pending, outcome_of
-from exporter.telemetry.spans.details import TraceDetails
+from exporter.telemetry.spans.details import Peer, TraceDetails
 from exporter.telemetry.spans.tracer import BATCH, SpanRecord, Tracer
 from tests.support.fakes import Telemetry, parsed, request
 
@@ -61,9 +63,9 @@ class Setup:
         outcome: Outcome = Outcome.OK,
         seconds: float = 0.5,
         started: float = 100.0,
-        **details: str,
+        **details: Any,
     ) -> str | None:
-        told = TraceDetails(started, **details)  # type: ignore[arg-type]
+        told = TraceDetails(started, **details)
         call = Call(
             *("tools/call", outcome, seconds, True, "act", None, 10, context, "inspector"), told
         )
@@ -253,3 +255,55 @@ def test_each_request_that_is_counted_leaves_one_span_with_its_outcome(
     setup.tracer.flush()
     assert Counter(record.series.outcome for record in setup.written) == expected
     assert setup.spans.recorded.value == sum(expected.values())
+
+
+def test_a_request_that_was_joined_has_two_spans_in_a_chain() -> None:
+    setup = Setup()
+    with patch("exporter.telemetry.spans.tracer.monotonic", lambda: 100.1):
+        join = setup.tracer.join(CONTEXT, Peer("up", 8000))
+    assert join is not None
+    exemplar = setup.finish(CONTEXT, join=join, state="a=1", session="5", link=UNSAMPLED)
+    setup.tracer.flush()
+    served, asked = setup.written
+    assert exemplar == f"{TRACE}-{served.span_id}"
+    assert (served.parent_id, asked.parent_id) == (PARENT, served.span_id)
+    assert join.context == f"00-{TRACE}-{asked.span_id}-01"
+    assert (served.flags, asked.flags) == (0x301, 0x101)
+    assert (served.series.peer, asked.series.peer) == (None, Peer("up", 8000))
+    assert asked.start == 100.1
+    assert asked.seconds == pytest.approx(0.4)
+    assert (served.links, asked.links) == ([UNSAMPLED], [])
+    assert served.state == asked.state == "a=1"
+    assert served.session == asked.session == "5"
+    assert setup.spans.recorded.value == 2
+
+
+@pytest.mark.parametrize(
+    ("sample", "outcome", "seconds", "kept"),
+    [
+        (1.0, Outcome.OK, 0.5, True),
+        (0.0, Outcome.OK, 0.5, False),
+        (0.0, Outcome.TOOL_ERROR, 0.5, True),
+        (0.0, Outcome.OK, 3.0, True),
+    ],
+)
+def test_of_a_trace_that_began_here_what_the_server_was_told_counts(
+    sample: float, outcome: Outcome, seconds: float, kept: bool
+) -> None:
+    setup = Setup(replace(SETTINGS, sample=sample, slower_than=2.0))
+    join = setup.tracer.join(None, Peer())
+    assert join is not None
+    assert (setup.finish(None, outcome, seconds, join=join) is not None) is kept
+    setup.tracer.flush()
+    told = (trace_context.trace_id(join.context), trace_context.parent_id(join.context))
+    assert [(each.trace_id, each.parent_id) for each in setup.written[:1]] == (
+        [(told[0], "")] if kept else []
+    )
+    assert [(each.trace_id, each.span_id) for each in setup.written[1:]] == [told] * kept
+
+
+def test_two_spans_need_room_for_two() -> None:
+    setup = Setup()
+    setup.queue.is_full = True
+    assert setup.finish(CONTEXT, join=setup.tracer.join(CONTEXT, Peer())) is None
+    assert setup.spans.dropped["queue_full"].value == setup.spans.recorded.value == 2

@@ -15,3 +15,11 @@ def test_the_target_has_a_path_and_a_query() -> None:
     found = bare_request()
     found.target = b"/a/mcp?x=1&y"
     assert (found.path, found.query) == (b"/a/mcp", b"x=1&y")
+
+
+def test_another_trace_context_is_its_header_s_and_what_follows_it_stays() -> None:
+    found = bare_request(traceparent="01-aa-bb-01-more", accept="x")
+    assert found.header(b"traceparent") == b"01-aa-bb-01-more"
+    found.have_traceparent("01-aa-cc-01")
+    assert found.headers == [(b"traceparent", b"01-aa-cc-01-more"), (b"accept", b"x")]
+    assert found.header(b"traceparent") == b"01-aa-cc-01-more"

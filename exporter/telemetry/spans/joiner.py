@@ -1,0 +1,151 @@
+"""Tells servers of the exporter's spans, so that theirs are below: 16 digits of a context.
+
+What cannot be exchanged without a doubt goes on as it came, and is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from exporter.protocol import jsonrpc, trace_context
+from exporter.protocol.jsonrpc import Message
+from exporter.protocol.spec import UNTIMED
+from exporter.telemetry.call import Tracing
+from exporter.telemetry.exchange import Pending
+from exporter.telemetry.spans.details import IN_MESSAGE, PING, Join, Peer, state_of
+from exporter.telemetry.spans.metrics import SpanMetrics
+
+_UNTRACED = UNTIMED | {PING}
+
+
+class TracedRequest(Protocol):
+    """An HTTP request that bears what a client asks."""
+
+    body: bytes
+    traceparent: str | None
+    """The trace context of its header, where it has a valid one."""
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header; ``name`` in lower case."""
+
+    def have_traceparent(self, value: str) -> None:
+        """Have a context of the same length in the header."""
+
+
+class Joiner:
+    """Joins the requests to one server, where that is wanted."""
+
+    def __init__(
+        self, tracing: Tracing, metrics: SpanMetrics, propagates: bool | None, peer: Peer
+    ) -> None:
+        self._tracing = tracing
+        self._joins = metrics.joins
+        self._propagates = propagates
+        self._peer = peer
+
+    def exchange(self, request: TracedRequest, pendings: Sequence[Pending]) -> None:
+        """Exchange the parents of these requests in what goes on to the server."""
+        self._note_state(request, pendings)
+        if not self.is_wanted:
+            return
+        asked = [each for each in pendings if _is_traced(each)]
+        if len(asked) == 1 and not _is_in_message(asked[0]):
+            self._exchange_header(request, asked[0])
+        else:
+            self._exchange_body(request, asked)
+
+    def tell(self, request: TracedRequest, message: Message, pending: Pending) -> str | None:
+        """The ``traceparent`` of a message that is written anew, or ``None`` to leave it."""
+        self._note_state(request, (pending,))
+        is_asked = self.is_wanted and _is_traced(pending)
+        join = self._join(pending) if is_asked else None
+        if join is None:
+            return None
+        self._settle([(pending, join)])
+        params = message.params
+        if params is not None and params.meta is not None and _is_in_message(pending):
+            given = params.meta.traceparent or ""
+            return trace_context.with_parent(given, trace_context.parent_id(join.context))
+        return join.context
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the server is to be told of spans."""
+        tracer = self._tracing.tracer
+        if tracer is None:
+            return False
+        return tracer.propagates if self._propagates is None else self._propagates
+
+    def _exchange_header(self, request: TracedRequest, pending: Pending) -> None:
+        if pending.traceparent is None:
+            self._joins["absent"].inc()
+            return
+        join = self._join(pending)
+        if join is not None and self._peer.address is None:  # a pipe has no headers
+            self._joins["absent"].inc()
+        elif join is not None:
+            request.have_traceparent(join.context)
+            self._settle([(pending, join)])
+
+    def _exchange_body(self, request: TracedRequest, asked: Sequence[Pending]) -> None:
+        body, joined = request.body, []
+        for pending in asked:
+            context = pending.traceparent
+            if context is None or not _is_in_message(pending):
+                self._joins["absent"].inc()
+                continue
+            join = self._join(pending)
+            if join is None:
+                continue
+            parent = trace_context.parent_id(join.context)
+            changed = trace_context.exchange(body, context, parent)
+            if changed is None:
+                self._joins["ambiguous" if context.encode() in body else "absent"].inc()
+            else:
+                body = changed
+                joined.append((pending, join))
+        if not _says(body, [join for _, join in joined]):
+            self._joins["ambiguous"].inc(len(joined))
+            return
+        request.body = body
+        self._settle(joined)
+
+    def _join(self, pending: Pending) -> Join | None:
+        tracer = self._tracing.tracer
+        return None if tracer is None else tracer.join(pending.traceparent, self._peer)
+
+    def _settle(self, joined: Sequence[tuple[Pending, Join]]) -> None:
+        for pending, join in joined:
+            if pending.details is not None:
+                pending.details = replace(pending.details, join=join)
+        self._joins["joined"].inc(len(joined))
+
+    def _note_state(self, request: TracedRequest, pendings: Sequence[Pending]) -> None:
+        given = request.header(b"tracestate") if request.traceparent is not None else None
+        state = state_of(given.decode("latin-1")) if given is not None else None
+        for pending in pendings if state is not None else ():
+            if pending.details is not None and not _is_in_message(pending):
+                pending.details = replace(pending.details, state=state)
+
+
+def _is_traced(pending: Pending) -> bool:
+    return pending.details is not None and pending.method not in _UNTRACED
+
+
+def _is_in_message(pending: Pending) -> bool:
+    return pending.details is not None and pending.details.source in IN_MESSAGE
+
+
+def _says(body: bytes, joined: Sequence[Join]) -> bool:
+    """Whether the messages bear these contexts: an argument may have looked like the one that is
+    written in another way."""
+    if not joined:
+        return True
+    found = set()
+    for message in jsonrpc.read_all(body) or ():
+        if message.params is not None and message.params.meta is not None:
+            found.add(trace_context.valid(message.params.meta.traceparent))
+    return all(join.context in found for join in joined)
