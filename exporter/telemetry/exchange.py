@@ -175,8 +175,10 @@ class Exchange:
         """
         is_traced = self._recorder.tracing.tracer is not None and to_server
         if self._recorder.names_clients or is_traced:
-            client = message.client
-            self._client = _clipped(client) if client else self._client
+            params = message.params
+            if params is not None and (params.meta is not None or params.client_info is not None):
+                client = message.client
+                self._client = _clipped(client) if client else self._client
         waiting = self._requests if to_server else self._questions
         if self._counts[to_server] >= (MOST_REQUESTS if to_server else MOST_QUESTIONS):
             self.settle(next(iter(waiting.values())), Outcome.TIMEOUT, now)

@@ -234,7 +234,7 @@ def _finished(call: Call) -> Finished:
 def _noted(details: TraceDetails | None) -> tuple[str | None, ...]:
     if details is None:
         return ()
-    return details.request_id, details.prompt, details.version, details.state
+    return details.shown_id, details.prompt, details.version, details.state
 
 
 def _clipped(text: str | None) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from exporter.protocol.jsonrpc import Id, Message
 
@@ -54,7 +54,7 @@ class TraceDetails(Struct, frozen=True, gc=False):
 
     started: float
     source: Source = "none"
-    request_id: str | None = None
+    request_id: int | str | None = None
     link: str | None = None
     """The context of the HTTP header, where the message's own is another one."""
     prompt: str | None = None
@@ -69,6 +69,11 @@ class TraceDetails(Struct, frozen=True, gc=False):
     """Why there was no reply: an HTTP status, or a word."""
     join: Join | None = None
 
+    @property
+    def shown_id(self) -> str | None:
+        """The request's id as a text."""
+        return None if self.request_id is None else str(self.request_id)
+
 
 def details_of(
     message: Message,
@@ -80,13 +85,17 @@ def details_of(
 ) -> TraceDetails:
     """What is noted of a request whose ``context`` counts; ``header`` is that of HTTP, and
     ``version`` that of the conversation, where the message does not say its own."""
-    params = message.params
+    params, request_id = message.params, message.id
+    # Every request passes here: what is as usual is noted without a call.
+    known_id = request_id if type(request_id) is int else _fit_id(request_id)
     meta = None if params is None else params.meta
+    if meta is None and header is None and message.method != GET_PROMPT:
+        return TraceDetails(now, "none", known_id, None, None, version, False, session)
     source = _source(None if meta is None else meta.traceparent, context, header)
     return TraceDetails(
         now,
         source,
-        _shown_id(message.id if message.id is not UNSET else None),
+        known_id,
         header if source == "both" and header != context else None,
         fit(params.name) if params is not None and message.method == GET_PROMPT else None,
         fit(message.protocol_version) or version,
@@ -114,7 +123,7 @@ def state_of(text: str | None) -> str | None:
     return text if is_fit else None
 
 
-def _shown_id(request_id: Id) -> str | None:
+def _fit_id(request_id: Id | UnsetType) -> str | None:
     if isinstance(request_id, str):
         return fit(request_id)
-    return None if request_id is None else str(request_id)
+    return None if request_id is None or request_id is UNSET else str(request_id)

@@ -7,6 +7,7 @@ costs more than the work. Here nothing is known of the library that writes them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from random import Random
 from time import monotonic, time
 from typing import Protocol
@@ -101,6 +102,10 @@ class Tracer:
         self._encode = encode
         self._queue = queue
         self._metrics = metrics
+        self._contexts = metrics.contexts
+        self._always = settings.always
+        self._slowest = settings.slower_than or inf
+        self._share = settings.sample
         self._random = random or Random()  # noqa: S311 - ids, no secrets
         self._records: list[SpanRecord] = []
         self._second = 0.0
@@ -128,13 +133,16 @@ class Tracer:
         details = call.details
         if details is None or call.method == PING:
             return False
-        self._metrics.contexts[details.source].inc()
+        self._contexts[details.source].value += 1
         context = call.traceparent
         if context is not None and self._is_parent:
             return trace_context.is_sampled(context)
+        # What is kept whatever the share of the others.
+        if call.outcome in self._always or call.seconds > self._slowest:
+            return True
         if details.join is not None:
-            return trace_context.is_sampled(details.join.context) or self._is_notable(call)
-        return self._is_notable(call) or self._is_in_sample()
+            return trace_context.is_sampled(details.join.context)
+        return self._share > 0 and self._is_in_sample()
 
     def record(
         self, server: str, method: str, tool: str | None, client: str | None, call: Call
@@ -173,16 +181,8 @@ class Tracer:
             else:
                 self._metrics.dropped["unwritable"].inc(len(records))
 
-    def _is_notable(self, call: Call) -> bool:
-        """Whether it is kept whatever the share of the others."""
-        settings = self._settings
-        if call.outcome in settings.always:
-            return True
-        return 0 < settings.slower_than < call.seconds
-
     def _is_in_sample(self) -> bool:
-        share = self._settings.sample
-        return share >= 1 or self._random.random() < share
+        return self._share >= 1 or self._random.random() < self._share
 
     def _new_trace(self) -> str:
         return f"{self._random.getrandbits(128) or 1:032x}"
@@ -226,7 +226,7 @@ class Tracer:
             flags,
             details.started,
             call.seconds,
-            details.request_id,
+            details.shown_id,
             call.result_bytes,
             links,
             details.session,

@@ -45,7 +45,7 @@ def test_it_says_where_the_trace_context_came_from(
     [(7, "7"), ("a-1", "a-1"), (1.5, "1.5"), ("", None), ("x" * (LONGEST + 1), None), ("\n", None)],
 )
 def test_an_id_is_shown_where_it_is_short_and_printable(request_id: Id, shown: str | None) -> None:
-    assert details_of(parsed(request(request_id)), None, None, None, 0.0).request_id == shown
+    assert details_of(parsed(request(request_id)), None, None, None, 0.0).shown_id == shown
 
 
 def test_a_prompt_and_a_version_are_what_the_message_says() -> None:
