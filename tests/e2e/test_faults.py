@@ -44,7 +44,7 @@ TIMEOUT = 1.5
 MOST_IN_MEMORY = 48 * MEBIBYTE
 """How much more memory than before any fault may cost: a buffer of each kind, and no flood."""
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 LOST, EXPIRED = -32000, -32001
 PING: Json = {"jsonrpc": "2.0", "id": "p", "method": "ping"}
 PONG = b'{"jsonrpc":"2.0","id":"p","result":{}}'

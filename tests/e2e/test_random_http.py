@@ -23,7 +23,7 @@ from tests.support.raw_client import ACCEPTED, ask, modern, modern_call
 from tests.support.raw_server import whole
 
 REQUESTS = 1500
-PATIENCE = 30.0
+PATIENCE = 60.0
 PING = {"jsonrpc": "2.0", "id": "p", "method": "ping"}
 PONG = b'{"jsonrpc":"2.0","id":"p","result":{}}'
 

@@ -46,11 +46,11 @@ class Exporter:
 
     def reload(self) -> requests.Response:
         """Ask for a reload."""
-        return requests.post(f"http://{self.web}/-/reload", timeout=10)
+        return requests.post(f"http://{self.web}/-/reload", timeout=60)
 
     def metrics(self) -> str:
         """A scrape."""
-        return requests.get(f"http://{self.web}/metrics", timeout=10).text
+        return requests.get(f"http://{self.web}/metrics", timeout=60).text
 
     def post(self, server: str, body: object, **headers: str) -> requests.Response:
         """A POST to a server."""
@@ -142,7 +142,7 @@ def test_the_hang_up_signal_reloads(exporter: Exporter) -> None:
 
 
 def test_only_post_reloads(exporter: Exporter) -> None:
-    answer = requests.get(f"http://{exporter.web}/-/reload", timeout=10)
+    answer = requests.get(f"http://{exporter.web}/-/reload", timeout=60)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
 
 
@@ -154,7 +154,7 @@ def test_the_configuration_is_shown_without_secrets(exporter: Exporter) -> None:
                 "headers": {"Authorization": f"Bearer {secret}"}},
     )  # fmt: skip
     assert exporter.reload().status_code == 200
-    shown = requests.get(f"http://{exporter.web}/config", timeout=10).text
+    shown = requests.get(f"http://{exporter.web}/config", timeout=60).text
     assert secret not in shown
     assert "API_KEY: <secret>" in shown
     assert "Authorization: <secret>" in shown

@@ -99,11 +99,11 @@ def test_restarts_cost_nobody_a_call_and_no_count(tmp_path: Path) -> None:
         Balancer(dict(pair.addresses)) as balancer,
         Scraper([web for _, web in pair.addresses]) as scraper,
     ):
-        wait_for(lambda: balancer.ready == 2, 30, "both are ready")
+        wait_for(lambda: balancer.ready == 2, 60, "both are ready")
         with Clients(balancer.address) as clients:
             for _ in range(RESTARTS):
                 clients.hold(pair.addresses[1][0], pair.restart)
-                wait_for(lambda: balancer.ready == 2, 30, "it is back")
+                wait_for(lambda: balancer.ready == 2, 60, "it is back")
                 time.sleep(0.3)
         wait_for(lambda: scraper.sums() == clients.counted, 30, "every call is counted")
     assert clients.failed == []

@@ -114,7 +114,7 @@ def test_a_log_that_cannot_be_written_costs_the_log_alone(
 
 def _is_ready(web: str) -> bool:
     with contextlib.suppress(requests.RequestException):
-        return requests.get(f"http://{web}/-/ready", timeout=5).status_code == 200
+        return requests.get(f"http://{web}/-/ready", timeout=60).status_code == 200
     return False
 
 

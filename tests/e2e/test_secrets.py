@@ -224,7 +224,7 @@ def find(text: str) -> list[str]:
 
 def test_no_secret_is_in_anything_that_is_emitted(setup: Setup) -> None:
     exercise(setup)
-    scrape = wait_for(lambda: setup.page("/metrics").text, 30, "a scrape")
+    scrape = wait_for(lambda: setup.page("/metrics").text, 60, "a scrape")
     assert "mcp_exporter_rejected_requests_total" in scrape
     for what, text in setup.emitted.items():
         assert find(text) == [], what

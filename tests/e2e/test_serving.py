@@ -113,6 +113,6 @@ def test_a_page_of_another_site_is_refused() -> None:
 def test_a_signal_ends_it_without_a_traceback(number: signal.Signals) -> None:
     with http("echo") as server:
         server.process.send_signal(number)
-        _, errors = server.process.communicate(timeout=15)
+        _, errors = server.process.communicate(timeout=60)
     assert errors == ""
     assert server.process.returncode in (0, -number)

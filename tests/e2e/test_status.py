@@ -44,7 +44,7 @@ def called(tmp_path: Path) -> Iterator[Exporter]:
             desk.call()
         for _ in range(10):
             desk.call(how="fail")
-        wait_for(lambda: found.scrape().total(GROUP, tool="act") == 50, 20, "all is counted")
+        wait_for(lambda: found.scrape().total(GROUP, tool="act") == 50, 60, "all is counted")
         yield found
 
 
@@ -65,7 +65,7 @@ def row(found: Any, server: str) -> Any:
 
 
 def test_the_exporter_alone_is_enough(called: Exporter, capsys: pytest.CaptureFixture[str]) -> None:
-    wait_for(lambda: _is_down(called), 20, "the broken server is in error")
+    wait_for(lambda: _is_down(called), 60, "the broken server is in error")
     code, found = asked(capsys, "--web.url", called.web)
     assert code == 1
     assert row(found, "broken")["state"] == "error"
@@ -111,13 +111,13 @@ def test_prometheus_says_the_same_to_the_same_questions(
             answer = get(f"{url}/api/v1/query", query=question)["data"]["result"]
             return float(answer[0]["value"][1]) if answer else math.nan
 
-        wait_for(lambda: ask(f'count_over_time({GROUP}{{tool="act"}}[1h])') >= 2, 30, "scraped")
+        wait_for(lambda: ask(f'count_over_time({GROUP}{{tool="act"}}[1h])') >= 2, 60, "scraped")
         with client(wrapped(scripted_stdio_command(), tmp_path / "s")) as desk:
             desk.greet()
             for _ in range(30):
                 desk.call()
             counted = f'sum(max_over_time({GROUP}{{tool="act",outcome="ok"}}[1h]))'
-            wait_for(lambda: ask(counted) >= 70, 30, "the later calls are scraped")
+            wait_for(lambda: ask(counted) >= 70, 60, "the later calls are scraped")
         _, found = asked(capsys, "--prometheus.url", url, "--since", "1h")
         for each in found["servers"]:
             state = f'mcp_server_health_state{{server="{each["server"]}",state="{each["state"]}"}}'

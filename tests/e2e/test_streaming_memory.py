@@ -101,7 +101,7 @@ def test_a_reply_of_1_gb_flows_through_in_constant_memory_at_its_readers_pace(
         assert size > GIBIBYTE
         assert raised < MOST_IN_MEMORY
         # The client has its last byte before the copy of it was read.
-        wait_for(lambda: running.scrape().outcomes("large") == {"ok": 3}, 30, "all are counted")
+        wait_for(lambda: running.scrape().outcomes("large") == {"ok": 3}, 60, "all are counted")
         scrape = running.scrape()
         labels = {"server": "large", "reason": "too_large"}
         assert scrape.total("mcp_exporter_unparsed_messages_total", **labels) == 1

@@ -120,7 +120,7 @@ def test_prometheus_scrapes_with_its_password_and_certificate(setup: Setup, tmp_
         return is_known and not any("deadline exceeded" in error for _, error in seen.values())
 
     with running(command, f"http://{address}/-/ready", tmp_path / "prometheus.log"):
-        wait_for(are_scraped, 30, "every target was scraped")
+        wait_for(are_scraped, 60, "every target was scraped")
         seen = targets()
         assert seen["right"] == ("up", "")
         assert "401" in seen["wrong"][1]
@@ -163,7 +163,7 @@ def test_a_reload_changes_what_is_demanded(setup: Setup) -> None:
     write(setup.file, own, setup.authority, auth_excluded_paths=["/-/healthy"])
     assert setup.get("/-/healthy", None).status_code == 401
     os.kill(setup.exporter.pid, signal.SIGHUP)
-    wait_for(lambda: setup.get("/-/healthy", None).status_code == 200, 30, "the path is excluded")
+    wait_for(lambda: setup.get("/-/healthy", None).status_code == 200, 60, "the path is excluded")
     assert setup.get("/metrics", None).status_code == 401
     setup.file.write_text("basic_auth_users: {prometheus: plain}\n")
     with requests.Session() as session:
@@ -177,7 +177,7 @@ def test_a_reload_changes_what_is_demanded(setup: Setup) -> None:
         assert session.get(f"{setup.exporter.web}/metrics", timeout=30).status_code == 200
         setup.file.write_text(original)
         assert session.post(f"{setup.exporter.web}/-/reload", timeout=30).status_code == 200
-    wait_for(lambda: setup.get("/-/healthy", None).status_code == 401, 30, "it is no more")
+    wait_for(lambda: setup.get("/-/healthy", None).status_code == 401, 60, "it is no more")
 
 
 def test_only_certificates_with_the_right_name_are_welcome(setup: Setup) -> None:
@@ -196,11 +196,11 @@ def test_only_certificates_with_the_right_name_are_welcome(setup: Setup) -> None
             return True
         return False
 
-    wait_for(is_refused, 30, "another name is not welcome")
+    wait_for(is_refused, 60, "another name is not welcome")
     assert setup.get("/-/healthy").status_code == 200
     setup.file.write_text(original)
     os.kill(setup.exporter.pid, signal.SIGHUP)
-    wait_for(lambda: not is_refused(), 30, "every name is welcome again")
+    wait_for(lambda: not is_refused(), 60, "every name is welcome again")
 
 
 def test_neither_password_nor_hash_is_logged(setup: Setup) -> None:

@@ -93,7 +93,7 @@ def counted(running: Exporter, name: str, **wanted: float) -> None:
     def outcomes() -> dict[str, float]:
         return running.scrape().outcomes(name, method="tools/call")
 
-    wait_for(lambda: outcomes() == wanted, 20, f"{wanted} are counted")
+    wait_for(lambda: outcomes() == wanted, 60, f"{wanted} are counted")
     assert running.scrape().total("mcp_exporter_wrap_dropped_total", server=name) == 0
 
 

@@ -175,7 +175,7 @@ def _check_links(plain: str, anchor: str) -> None:
     runbook = re.search(r"^Runbook:   (\S+)$", plain, re.MULTILINE)
     assert runbook is not None
     assert runbook[1].endswith(f"/consoles/runbook.html#{anchor}")
-    page = requests.get(runbook[1], timeout=10)
+    page = requests.get(runbook[1], timeout=60)
     assert page.ok
     assert f'id="{anchor}"' in page.text
     assert re.search(

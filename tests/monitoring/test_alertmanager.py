@@ -286,7 +286,7 @@ def quiet_alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 def _post(url: str, labels: list[dict[str, str]], ends_in: float) -> None:
     ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + ends_in))
     alerts = [{"labels": each, "endsAt": ends} for each in labels]
-    answer = requests.post(f"{url}/api/v2/alerts", json=alerts, timeout=10)
+    answer = requests.post(f"{url}/api/v2/alerts", json=alerts, timeout=60)
     answer.raise_for_status()
 
 
@@ -304,11 +304,11 @@ def hidden(url: str, firing: list[dict[str, str]]) -> set[str]:
         return len(seen) >= LOOKS and all(names == seen[-1] for names in seen[-LOOKS:])
 
     try:
-        wait_for(settled, 20, "alerts are settled")
+        wait_for(settled, 60, "alerts are settled")
         return seen[-1]
     finally:
         _post(url, firing, -1)
-        wait_for(lambda: not get(f"{url}/api/v2/alerts"), 20, "alerts are gone")
+        wait_for(lambda: not get(f"{url}/api/v2/alerts"), 60, "alerts are gone")
 
 
 LOOKS = 10

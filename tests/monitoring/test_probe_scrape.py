@@ -63,12 +63,12 @@ def test_a_server_that_does_not_reply_is_down_for_a_prometheus_that_probes(tmp_p
         ):
 
             def values(name: str) -> dict[str, str]:
-                answer = requests.get(f"{url}/api/v1/query", {"query": name}, timeout=10).json()
+                answer = requests.get(f"{url}/api/v1/query", {"query": name}, timeout=60).json()
                 found = answer["data"]["result"]
                 return {each["metric"]["instance"]: each["value"][1] for each in found}
 
             expected = {"well": "1", "broken": "0"}
-            wait_for(lambda: values("mcp_probe_success") == expected, 30, "both probed")
+            wait_for(lambda: values("mcp_probe_success") == expected, 60, "both probed")
             assert values("mcp_server_up") == expected
             assert values("up") == {"well": "1", "broken": "1"}
             state = values('mcp_server_health_state{state="error"}')

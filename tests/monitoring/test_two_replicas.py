@@ -60,7 +60,7 @@ def test_a_dead_server_is_told_once_and_the_budget_is_that_of_one_exporter(tmp_p
     with _everything(tmp_path) as (found, single, other):
         _is_told_once(found)
         _call_both(found, single)
-        wait_for(lambda: _spent_alike(found.prometheus, other), 30, "the same budget")
+        wait_for(lambda: _spent_alike(found.prometheus, other), 60, "the same budget")
         for prometheus in (found.prometheus, other):
             assert value_of(prometheus, f'{SPENT[:-1]},server="wanting"}}') == pytest.approx(
                 0.2, abs=0.02

@@ -141,7 +141,7 @@ def call_tool(exporter: Exporter, server: str, name: str, arguments: Mapping[str
         "Mcp-Name": name,
     }
     url = f"http://{exporter.mcp}/{server}/mcp"
-    requests.post(url, json=body, headers=headers, timeout=20)
+    requests.post(url, json=body, headers=headers, timeout=60)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tests.support.scripted_server import SESSION
 Json = dict[str, Any]
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
-PATIENCE = 10.0
+PATIENCE = 60.0
 IMPATIENCE = 0.2
 """Seconds after which a client leaves a slow call."""
 

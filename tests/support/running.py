@@ -67,7 +67,7 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -110,6 +110,6 @@ def alertmanager(config: Path, folder: Path) -> Iterator[str]:
 
 def get(url: str, **parameters: str) -> Any:
     """The JSON that a URL answers with."""
-    answer = requests.get(url, params=parameters, timeout=10)
+    answer = requests.get(url, params=parameters, timeout=60)
     answer.raise_for_status()
     return answer.json()

@@ -89,7 +89,7 @@ class TraceReceiver(ThreadingHTTPServer):
 
     def wait_for(self, service: str, count: int = 1) -> list[ReceivedSpan]:
         """The first spans of a service, once so many have come."""
-        wait_for(lambda: len(self.of(service)) >= count, 30, f"{count} spans of {service}")
+        wait_for(lambda: len(self.of(service)) >= count, 60, f"{count} spans of {service}")
         return self.of(service)
 
     def take(self, body: bytes) -> None:

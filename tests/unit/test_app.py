@@ -46,7 +46,7 @@ class Running:
 
     def _get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(self.web + path, timeout=10) as reply:  # noqa: S310
+            with urllib.request.urlopen(self.web + path, timeout=60) as reply:  # noqa: S310
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -263,12 +263,12 @@ def test_pages_are_served_on_a_thread_of_their_own() -> None:
     watched = Watched(web._exposition, exporter, History(), serving())
     host, port = thread.open(watched, "127.0.0.1", 0)
     try:
-        assert requests.get(f"http://{host}:{port}/-/healthy", timeout=10).status_code == 200
+        assert requests.get(f"http://{host}:{port}/-/healthy", timeout=60).status_code == 200
     finally:
         thread.close()
     assert [each.name for each in threads] == ["web"]
     with pytest.raises(requests.ConnectionError):
-        requests.get(f"http://{host}:{port}/-/healthy", timeout=10)
+        requests.get(f"http://{host}:{port}/-/healthy", timeout=60)
 
 
 def test_an_address_that_is_taken_is_an_error_and_closing_is_safe() -> None:

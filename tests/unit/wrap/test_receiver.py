@@ -31,7 +31,7 @@ async def visit(path: Path, telemetry: Telemetry, talk: Callable[[Ask], Awaitabl
 
     async def ask(data: bytes) -> bytes:
         writer.write(data)
-        return await asyncio.wait_for(reader.read(1), 10)
+        return await asyncio.wait_for(reader.read(1), 60)
 
     await settle()
     try:
@@ -48,7 +48,7 @@ async def call(port: int, *said: bytes) -> bytes:
     for each in said:
         writer.write(each)
     try:
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), 60)
     except ConnectionResetError:
         return b""
     finally:

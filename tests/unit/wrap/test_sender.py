@@ -19,7 +19,7 @@ from exporter.wrap.sender import ReportSender
 @pytest.fixture
 def listener(tmp_path: Path) -> Iterator[socket.socket]:
     with unix_socket.listen(str(tmp_path / "s")) as opened:
-        opened.settimeout(10)
+        opened.settimeout(60)
         yield opened
 
 
@@ -28,7 +28,7 @@ class Host:
 
     def __init__(self, listener: socket.socket) -> None:
         self._socket, _ = listener.accept()
-        self._socket.settimeout(10)
+        self._socket.settimeout(60)
         self._file = self._socket.makefile("rb")
 
     def receive(self) -> Report:
@@ -60,7 +60,7 @@ def test_the_introduction_comes_first_then_the_news(
     host.acknowledge()
     assert len(host.receive().calls) == 3
     host.acknowledge()
-    sender.close(timeout=10)
+    sender.close(timeout=60)
     host.leave()
 
 
@@ -79,7 +79,7 @@ def test_what_was_not_acknowledged_is_told_to_the_next(
     host.acknowledge()
     assert len(host.receive().calls) == 3
     host.acknowledge()
-    sender.close(timeout=10)
+    sender.close(timeout=60)
     host.leave()
 
 
@@ -100,7 +100,7 @@ def test_a_report_on_which_everybody_hangs_up_is_dropped_and_counted(
     last = host.receive()
     assert (last.calls, last.dropped) == ([], 3)
     host.acknowledge()
-    sender.close(timeout=10)
+    sender.close(timeout=60)
     host.leave()
 
 
@@ -114,11 +114,11 @@ def test_the_end_does_not_wait_for_an_exporter_that_hangs(
     sender.close(timeout=0.01)
     listener.close()
     host.leave()
-    sender._thread.join(10)
+    sender._thread.join(60)
 
 
 def test_without_an_exporter_the_end_comes_at_once(tmp_path: Path) -> None:
     sender = ReportSender(str(tmp_path / "nobody"), with_calls(3))
     sender.start()
-    sender.close(timeout=10)
+    sender.close(timeout=60)
     assert not sender._thread.is_alive()

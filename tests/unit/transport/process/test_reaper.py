@@ -22,7 +22,7 @@ import pytest
 from exporter.transport.process.reaper import Reaper
 from tests.support.fakes import post, request
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 60; done"
 
