@@ -108,8 +108,15 @@ class StdioTarget(DuplexTarget):
 
     def _start(self) -> None:
         self._transcript.note("note", f"starting {self.server.command}")
-        self._child = Child(self.server, self, self._processes, self._reaper, "probe", MAX_LINE)
-        self._child.on_stderr = self._wrote_stderr
+        self._child = Child(
+            self.server,
+            self,
+            self._processes,
+            self._reaper,
+            "probe",
+            MAX_LINE,
+            on_stderr=self._wrote_stderr,
+        )
 
     def _wrote_stderr(self, line: bytes) -> None:
         self._transcript.note_unasked("stderr", line)

@@ -82,7 +82,8 @@ class ProcessObserver(Protocol):
 class Child(asyncio.SubprocessProtocol):
     """A child process and its three streams.
 
-    ``after`` is awaited before it starts: the end of the one whose place it takes.
+    ``on_stderr`` is called with each line that it writes there. ``after`` is awaited before it
+    starts: the end of the one whose place it takes.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Child(asyncio.SubprocessProtocol):
         max_line: int = MAX_LINE,
         *,
         stderr_log: StderrLog | None = None,
+        on_stderr: Callable[[bytes], None] | None = None,
         after: asyncio.Task[None] | None = None,
     ) -> None:
         self.server = server
@@ -119,7 +121,7 @@ class Child(asyncio.SubprocessProtocol):
         self._exited: asyncio.Future[None] = self._loop.create_future()
         self._birth = self._loop.create_task(self._spawn(after))
         self._stop_task: asyncio.Task[None] | None = None
-        self.on_stderr: Callable[[bytes], None] | None = None
+        self._on_stderr = on_stderr
         """Called with each line of stderr that is logged."""
 
     def send(self, line: bytes) -> None:
@@ -180,16 +182,16 @@ class Child(asyncio.SubprocessProtocol):
         log.info(
             "child started", extra={"server": self.server.name, "pid": self._pid, "use": self._use}
         )
-        if self._unsent:
+        if self._unsent and not self._stdin.is_closing():  # it may have closed it at once
             self._stdin.write(b"".join(self._unsent))
-            self._unsent.clear()
+        self._unsent.clear()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """The child wrote something."""
         if fd == 2:
             for line in self._stderr.read(data, self._pid):
-                if self.on_stderr is not None:
-                    self.on_stderr(line)
+                if self._on_stderr is not None:
+                    self._on_stderr(line)
             return
         whole = self._lines.whole(data)  # most often it is, and that costs least
         if whole is None:

@@ -44,10 +44,12 @@ Replies = Callable[[Any], object]
 class ScriptedChild(FakeChild):
     """A child that replies by a script as soon as it is asked; ``None`` for silence."""
 
-    def __init__(self, owner: ChildOwner, use: str, script: Replies) -> None:
+    def __init__(
+        self, owner: ChildOwner, use: str, script: Replies, on_stderr: Callable[[bytes], None]
+    ) -> None:
         super().__init__(owner, use)
         self.script = script
-        self.on_stderr: Callable[[bytes], None] = lambda _: None
+        self.on_stderr = on_stderr
 
     def send(self, line: bytes) -> None:
         super().send(line)
@@ -92,10 +94,16 @@ class Probed:
         self.target = StdioTarget(server, recorder, Reaper(), self.events)
         self.transcript = Transcript(self.target.redact)
 
-    def start(self, server: Server, owner: ChildOwner, *others: Any) -> Any:
+    def start(
+        self,
+        server: Server,
+        owner: ChildOwner,
+        *others: Any,
+        on_stderr: Callable[[bytes], None],
+    ) -> Any:
         *_, use, max_line = others
         assert (server.command, use, max_line) == ("serve", "probe", MAX_LINE)
-        self.children.append(ScriptedChild(owner, use, self.script))
+        self.children.append(ScriptedChild(owner, use, self.script, on_stderr))
         return self.children[-1]
 
     async def run(self, until: float = TIMEOUT) -> ProbeResult:

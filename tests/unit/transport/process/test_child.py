@@ -290,6 +290,43 @@ def test_a_child_that_waits_for_a_place_may_be_stopped(loop: Loop) -> None:
     play(loop, story)
 
 
+class ClosedInput:
+    """The pipe of a child that was quicker than its start."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def write(self, _: bytes) -> None:
+        raise RuntimeError("the handler is closed")
+
+
+class Started:
+    """The transport of a process."""
+
+    def get_pid(self) -> int:
+        return 4_000_000
+
+    def get_pipe_transport(self, _: int) -> ClosedInput:
+        return ClosedInput()
+
+
+def test_what_waits_for_a_child_that_closed_its_input_at_once_is_dropped(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> None:
+        """Leave the start to the test."""
+
+    async def story() -> None:
+        setup = Setup("exec cat")
+        setup.child.send(b"too early")
+        setup.child.connection_made(cast("asyncio.SubprocessTransport", Started()))
+        assert setup.child.unread == 0
+        assert setup.lives.started == [4_000_000]
+
+    monkeypatch.setattr("exporter.transport.process.spawn.start", never)
+    play(loop, story)
+
+
 # Ends
 
 
