@@ -120,9 +120,6 @@ TESTED_ELSEWHERE = {
     "protocol.failures": "unit/transport/http/test_pool.py",
     "telemetry.call": "unit/telemetry/test_exchange.py",
     "telemetry.spans.metrics": "unit/telemetry/spans/test_sender.py",
-    "relay.cors": "unit/relay/test_gateway.py",
-    "relay.rejection": "unit/relay/test_gateway.py",
-    "transport.http.parser": "unit/transport/http/test_connection.py",
     "protocol.surrogates": "unit/protocol/test_jsonrpc.py",
     "transport.http.inflate": "unit/relay/http/test_reply_reader.py",
 }
