@@ -18,9 +18,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import ListRootsResult, Root
 from pydantic import FileUrl
 
-from tests import foreign
 from tests.conformance.processes import fixture
-from tests.conformance.toolchain import ToolchainError
 from tests.foreign import Foreign
 from tests.support.demo_servers import Mode, text
 from tests.support.exporting import Exporter, exporter
@@ -30,16 +28,6 @@ MODES: tuple[Mode, ...] = ("auto", "legacy")
 TIME = [str(Path(sys.executable).with_name("mcp-server-time")), "--local-timezone", "UTC"]
 FAILED_TOOL = 5
 """The inspector's exit code where a tool says that it has failed."""
-
-
-@pytest.fixture(scope="module")
-def npm() -> Foreign:
-    try:
-        return foreign.install()
-    except ToolchainError as reason:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"what is needed from npm cannot be installed: {reason}")
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,6 @@ import anyio
 import pytest
 from mcp import Client, StdioServerParameters
 
-from tests import foreign
-from tests.conformance.toolchain import ToolchainError
 from tests.foreign import Foreign
 from tests.support.demo_servers import Mode
 from tests.support.exporting import Exporter, exporter, scripted_stdio
@@ -30,16 +28,6 @@ NOON = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Toky
 Calls = list[tuple[str, dict[str, Any]]]
 Use = Callable[[list[str]], object]
 """What a client does with a server, given by its command; what it prints or finds."""
-
-
-@pytest.fixture(scope="module")
-def npm() -> Foreign:
-    try:
-        return foreign.install()
-    except ToolchainError as reason:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"what is needed from npm cannot be installed: {reason}")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +48,12 @@ def files(npm: Foreign, tmp_path: Path) -> list[str]:
 
 
 def recorded(folder: Path, command: list[str]) -> list[str]:
-    return [sys.executable, str(ROOT / "tests" / "support" / "recorder.py"), str(folder), *command]
+    return [
+        sys.executable,
+        str(ROOT / "tests" / "support" / "stdio_recorder.py"),
+        str(folder),
+        *command,
+    ]
 
 
 def passed(folder: Path) -> list[bytes]:
