@@ -41,6 +41,21 @@ SERVER_KEYS_BY_CLIENT: Mapping[str, tuple[str, ...]] = {
         "trust",
     ),
     "Copilot CLI": ("tools",),
+    "Codex": (
+        "bearer_token_env_var",
+        "default_tools_approval_mode",
+        "disabled_tools",
+        "enabled_tools",
+        "env_http_headers",
+        "env_vars",
+        "oauth_resource",
+        "required",
+        "scopes",
+        "startup_timeout_ms",
+        "startup_timeout_sec",
+        "supports_parallel_tool_calls",
+        "tool_timeout_sec",
+    ),
     "Trae": ("fromGalleryId",),
 }
 """Keys inside a server that are accepted and have no effect here."""
@@ -57,6 +72,9 @@ LISTING_KEYS = frozenset({"mcp", "mcp.servers"})
 FILES_OF_MORE = frozenset({".claude.json", "settings.json"})
 """Files of clients that hold much besides servers: every other key at their top is left to them."""
 
+CODEX = "mcp_servers"
+"""Where Codex lists servers; a file that has this key is one of those, whatever its name."""
+
 URL_KEYS = ("url", "serverUrl", "httpUrl")
 TRANSPORT_KEYS = ("type", "transport", "transportType")
 TRANSPORTS: Mapping[str, Transport] = {
@@ -71,5 +89,5 @@ TRANSPORTS: Mapping[str, Transport] = {
 }
 """What clients call a transport, in lower case."""
 
-ALIASES = frozenset((*SWITCHES, *URL_KEYS, *TRANSPORT_KEYS, "requestInit"))
+ALIASES = frozenset((*SWITCHES, *URL_KEYS, *TRANSPORT_KEYS, "requestInit", "http_headers"))
 """Keys that have an effect, beside those that the documentation leads with."""

@@ -57,7 +57,7 @@ def parse_config(
     variables = variables_of(Path(source).absolute(), environ, read_file or _no_file)
     root = document.read(text, source, variables.expand)
     top = root.mapping()
-    if Path(source).name not in client_keys.FILES_OF_MORE:
+    if Path(source).name not in client_keys.FILES_OF_MORE and client_keys.CODEX not in top:
         validators.reject_unknown(
             top,
             ("mcpServers", "servers", "limits", "tracing", *_OWN_KEYS),
@@ -109,7 +109,8 @@ def parse_servers(
 def _listed(top: Mapping[str, Node]) -> Node | None:
     if "mcpServers" in top and "servers" in top:
         raise top["servers"].error('"mcpServers" is there too; keep one of the two')
-    return validators.only_one(_listings(top), ("mcpServers", "servers", "mcp.servers", "mcp"))
+    places = ("mcpServers", "servers", "mcp.servers", "mcp", client_keys.CODEX)
+    return validators.only_one(_listings(top), places)
 
 
 def _not_listed(root: Node) -> ConfigError:
@@ -156,7 +157,7 @@ def _listings(top: Mapping[str, Node]) -> dict[str, Node]:
 
 def _flattened(given: Mapping[str, Node]) -> dict[str, Node]:
     """A server's settings where clients nest them: in ``transport``, and headers in
-    ``requestInit``."""
+    ``requestInit`` or, as Codex does, in ``http_headers``."""
     flat = dict(given)
     inner = flat.get("transport")
     if inner is not None and inner.kind == "a mapping":
@@ -165,6 +166,9 @@ def _flattened(given: Mapping[str, Node]) -> dict[str, Node]:
     asked = flat.pop("requestInit", None)
     if asked is not None:
         _add(flat, {key: node for key, node in asked.mapping().items() if key == "headers"})
+    headers = flat.pop("http_headers", None)
+    if headers is not None:
+        _add(flat, {"headers": headers})
     return flat
 
 

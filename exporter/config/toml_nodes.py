@@ -32,10 +32,10 @@ class TomlError(ValueError):
         self.line = line
 
 
-def compose(text: str, source: str) -> yaml.Node | None:
-    """The document as a node, ``None`` where it says nothing. Raises ``TomlError``."""
+def checked(text: str) -> dict[str, Any]:
+    """What a text says. Raises ``TomlError``."""
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         last = text.count("\n") + 1
         match = _AT.fullmatch(str(error))
@@ -43,6 +43,11 @@ def compose(text: str, source: str) -> yaml.Node | None:
         raise TomlError(match[1] if match else str(error), line) from None
     except RecursionError:
         raise TomlError("nested too deeply; flatten it", 1) from None
+
+
+def compose(text: str, source: str) -> yaml.Node | None:
+    """The document as a node, ``None`` where it says nothing. Raises ``TomlError``."""
+    values = checked(text)
     return _Composer(source, _lines(text)).node(values, (), 1) if values else None
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from exporter.cli.desktop import rewrite
 from exporter.cli.desktop.rewrite import ExporterRoute
-from exporter.config import jsonc
+from exporter.cli.desktop.syntax import JSON, TOML
 from exporter.config.errors import ConfigError
 from exporter.config.load import parse_config
 from exporter.config.model import Config
@@ -94,14 +94,13 @@ def read_configuration(data: bytes) -> None:
 def read_client_file(data: bytes) -> None:
     """Files of clients: what is rewritten can be read, and need not be rewritten again."""
     text = data.decode("utf-8", "surrogateescape")
-    try:
-        found = rewrite.find(text, ROUTE)
-    except ValueError:
-        return
-    once = rewrite.apply(text, found)
-    if found:
-        jsonc.read(once)
-    assert rewrite.apply(once, rewrite.find(once, ROUTE)) == once
+    for syntax in (JSON, TOML):
+        try:
+            found = rewrite.find(text, ROUTE, syntax)
+        except ValueError:
+            continue
+        once = rewrite.apply(text, found)
+        assert rewrite.apply(once, rewrite.find(once, ROUTE, syntax)) == once
 
 
 def read_headers(data: bytes) -> None:

@@ -59,6 +59,7 @@ PURE = {
     "config.jsonc",
     "config.limits",
     "config.toml_nodes",
+    "config.toml_spans",
     "config.validators",
     "probe.identity",
     "probe.replies",

@@ -17,6 +17,7 @@ from exporter.cli.desktop import locations, own_config, restore, rewrite
 from exporter.cli.desktop.locations import ClientFile
 from exporter.cli.desktop.own_config import OwnConfig
 from exporter.cli.desktop.rewrite import ExporterRoute, Found
+from exporter.cli.desktop.syntax import syntax_of
 from exporter.config import files
 from exporter.config.errors import ConfigError
 from exporter.protocol.printable import printable
@@ -70,8 +71,8 @@ def _files(path: Path | None) -> list[ClientFile]:
     found = list(locations.find(sys.platform, os.environ, Path.cwd()))
     if not found:
         raise ConfigError(
-            "import: found no file of Claude Desktop, Claude Code, Cursor, VS Code or Windsurf; "
-            "name one: mcp-exporter import PATH"
+            "import: found no file of Claude Desktop, Claude Code, Codex, Cursor, VS Code or "
+            "Windsurf; name one: mcp-exporter import PATH"
         )
     return found
 
@@ -83,7 +84,8 @@ def _tell(own: OwnConfig, files: Iterable[ClientFile]) -> None:
     remotes: dict[str, Mapping[str, object]] = {}
     for each in files:
         with contextlib.suppress(ValueError):
-            found = rewrite.find(_read(each.path), ExporterRoute(_program(), {}))
+            route = ExporterRoute(_program(), {})
+            found = rewrite.find(_read(each.path), route, syntax_of(each.path))
             for server in found:
                 remotes.setdefault(server.name, own.entry(server.remote or {}, each.path))
     for line in own.write({name: entry for name, entry in remotes.items() if entry}):
@@ -95,7 +97,7 @@ def _import(file: ClientFile, remotes: Mapping[str, tuple[str, str]], is_written
     route = ExporterRoute(_program(), remotes, _ISOLATED, own_config.expander(file.path))
     try:
         text = _read(file.path)
-        found = rewrite.find(text, route)
+        found = rewrite.find(text, route, syntax_of(file.path))
     except ValueError as problem:
         _say(f"  left alone: {problem}")
         return 1
@@ -118,8 +120,6 @@ def _show(found: Sequence[Found]) -> None:
 
 
 def _read(path: Path) -> str:
-    if path.suffix.lower() == ".toml":
-        raise ValueError("it is TOML; write mcp-exporter wrap NAME -- in front of its commands")
     try:
         return path.read_bytes().decode()
     except UnicodeDecodeError:
@@ -167,11 +167,12 @@ def _undo(path: Path, is_forced: bool, own: OwnConfig) -> int:
 def _take_out(path: Path, last: Path, own: OwnConfig) -> int:
     """Bring back the servers of a file that has changed since, and keep the changes."""
     try:
-        text, written = _read(path), restore.urls(_read(last))
+        syntax = syntax_of(path)
+        text, written = _read(path), restore.urls(_read(last), syntax)
         remotes = {
             name: (written.get(name, url), ours) for name, (url, ours) in own.remotes().items()
         }
-        new = rewrite.exchange(text, restore.find(text, remotes))
+        new = rewrite.exchange(text, restore.find(text, remotes, syntax))
     except ValueError as problem:
         _say(
             f"{path}: left alone, for it changed since; --force brings back {last.name}: {problem}"

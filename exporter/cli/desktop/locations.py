@@ -41,7 +41,11 @@ _HOME = (
     ("VS Code", ".copilot/mcp-config.json"),
 )
 
+_CODEX = (("Codex", "config.toml"),)
+"""In a folder that ``CODEX_HOME`` may name."""
+
 _PROJECT = (
+    ("Codex", ".codex/config.toml"),
     ("Claude Code", ".mcp.json"),
     ("Cursor", ".cursor/mcp.json"),
     ("VS Code", ".vscode/mcp.json"),
@@ -62,6 +66,7 @@ def find(platform: str, environ: Mapping[str, str], project: Path) -> Iterator[C
 def _places(platform: str, environ: Mapping[str, str], project: Path) -> Iterator[ClientFile]:
     home = Path(environ.get("USERPROFILE" if platform == "win32" else "HOME") or "~").expanduser()
     places = [(_settings_folder(platform, environ, home), _SETTINGS), (home, _HOME)]
+    places.append((Path(environ.get("CODEX_HOME") or home / ".codex"), _CODEX))
     if platform == "win32":
         places.append((Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local"), _PACKAGED))
     for folder, files in (*places, (project, _PROJECT)):

@@ -9,29 +9,31 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from exporter.cli.desktop.rewrite import Edit, is_wrapped, listings, quoted, settings_of
-from exporter.config import client_keys, jsonc
+from exporter.cli.desktop.rewrite import is_wrapped, listings, settings_of
+from exporter.cli.desktop.syntax import JSON, Edit, Syntax
+from exporter.config import client_keys
 from exporter.config.jsonc import Value
 
 
-def find(text: str, remotes: Mapping[str, tuple[str, str]]) -> list[Edit]:
+def find(text: str, remotes: Mapping[str, tuple[str, str]], syntax: Syntax = JSON) -> list[Edit]:
     """What to exchange; ``remotes`` has the server's URL and the exporter's by name. Raises
-    ``ValueError`` where the text is not JSON."""
-    if jsonc.is_empty(text):
-        return []
+    ``ValueError`` where the text cannot be read."""
     found: list[Edit] = []
-    for listed in listings(jsonc.read(text)):
+    for listed in listings(syntax.read(text)):
         for name, entry in (listed.members or {}).items():
             settings = settings_of(entry)
             is_own = is_wrapped(settings)
-            found += _unwrap(text, settings) if is_own else _direct(name, settings, remotes)
+            if is_own:
+                found += _unwrap(text, settings)
+            elif name in remotes:
+                found += _direct(settings, *remotes[name], syntax)
     return found
 
 
-def urls(text: str) -> dict[str, str]:
+def urls(text: str, syntax: Syntax = JSON) -> dict[str, str]:
     """The URL of each remote server of a file, as it is written. Raises ``ValueError``."""
     found: dict[str, str] = {}
-    for listed in [] if jsonc.is_empty(text) else listings(jsonc.read(text)):
+    for listed in listings(syntax.read(text)):
         for name, entry in (listed.members or {}).items():
             settings = settings_of(entry)
             for url in filter(None, map(settings.text, client_keys.URL_KEYS)):
@@ -55,11 +57,8 @@ def _unwrap(text: str, entry: Value) -> Iterator[Edit]:
         yield Edit(items[0].start, comma.end() if comma else own.end, "")
 
 
-def _direct(name: str, entry: Value, remotes: Mapping[str, tuple[str, str]]) -> Iterator[Edit]:
-    if name not in remotes:
-        return
-    theirs, ours = remotes[name]
+def _direct(entry: Value, theirs: str, ours: str, syntax: Syntax) -> Iterator[Edit]:
     for key in client_keys.URL_KEYS:
         value = entry.get(key)
         if value is not None and value.plain == ours:
-            yield Edit(value.start, value.end, quoted(theirs))
+            yield Edit(value.start, value.end, syntax.quoted(theirs))

@@ -5,13 +5,13 @@ Only the values that must change are exchanged; comments, order, unknown keys an
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.config import client_keys, jsonc
+from exporter.cli.desktop.syntax import JSON, Edit, Syntax, gap_before
+from exporter.config import client_keys
 from exporter.config.jsonc import Value
 
 STDIO = "stdio"
@@ -22,15 +22,6 @@ ALREADY = "already"
 
 _MODULE = ["-m", "exporter", "wrap"]
 _PROGRAM = re.compile(r"mcp-exporter(\.exe)?", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """``text[start:end]`` becomes ``new``."""
-
-    start: int
-    end: int
-    new: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +53,19 @@ class _Entry:
     """A server in a client's file; its ``settings`` may be inside ``whole``."""
 
     text: str
+    syntax: Syntax
     name: str
     settings: Value
     whole: Value
 
 
-def find(text: str, route: ExporterRoute) -> list[Found]:
-    """The servers of a client's file. Raises ``ValueError`` where it is not JSON."""
-    found: list[Found] = []
-    if jsonc.is_empty(text):
-        return found  # as some clients make it
-    root = jsonc.read(text)
-    for listed in listings(root):
-        for name, whole in (listed.members or {}).items():
-            found.append(_look(_Entry(text, name, settings_of(whole), whole), route))
-    return found
+def find(text: str, route: ExporterRoute, syntax: Syntax = JSON) -> list[Found]:
+    """The servers of a client's file. Raises ``ValueError`` where that cannot be read."""
+    return [
+        _look(_Entry(text, syntax, name, settings_of(whole), whole), route)
+        for listed in listings(syntax.read(text))
+        for name, whole in (listed.members or {}).items()
+    ]
 
 
 def apply(text: str, found: Sequence[Found]) -> str:
@@ -91,9 +80,13 @@ def exchange(text: str, edits: Sequence[Edit]) -> str:
     return text
 
 
-def listings(root: Value) -> Iterator[Value]:
-    """Where clients list servers: all of them, VS Code, its settings, projects of Claude Code."""
+def listings(root: Value | None) -> Iterator[Value]:
+    """Where clients list servers: all of them, Codex, VS Code, its settings, projects of Claude
+    Code."""
+    if root is None:
+        return
     places = [root.get("mcpServers"), root.get("servers"), root.get("mcp.servers")]
+    places.append(root.get("mcp_servers"))
     settings = root.get("mcp")
     places.append(settings.get("servers") if settings else None)
     projects = root.get("projects")
@@ -139,8 +132,8 @@ def _look_at_stdio(entry: _Entry, route: ExporterRoute) -> Found:
     program = route.isolated if route.isolated and sets_python else route.program
     own = [*program[1:], "wrap", name, "--", command.plain]
     edits = (
-        Edit(command.start, command.end, quoted(program[0])),
-        _insert_arguments(entry.text, settings, own),
+        Edit(command.start, command.end, entry.syntax.quoted(program[0])),
+        _insert_arguments(entry, own),
     )
     return Found(name, STDIO, WRAPPED, edits)
 
@@ -153,16 +146,15 @@ def _sets_python(entry: Value) -> bool:
     )
 
 
-def _insert_arguments(text: str, entry: Value, own: Sequence[str]) -> Edit:
-    args, command = entry.get("args"), entry.members["command"]  # type: ignore[index]
-    words = [quoted(word) for word in own]
+def _insert_arguments(entry: _Entry, own: Sequence[str]) -> Edit:
+    args = entry.settings.get("args")
+    words = [entry.syntax.quoted(word) for word in own]
     if args is None:
-        gap = _gap(text, entry.start_of("command"))
-        return Edit(command.end, command.end, f',{gap}"args": [{", ".join(words)}]')
+        return entry.syntax.add_arguments(entry.text, entry.settings, words)
     if not args.items:
         return Edit(args.start + 1, args.start + 1, ", ".join(words))
     first = args.items[0].start
-    gap = _gap(text, first) if "\n" in text[args.start : first] else " "
+    gap = gap_before(entry.text, first) if "\n" in entry.text[args.start : first] else " "
     return Edit(first, first, "".join(f"{word},{gap}" for word in words))
 
 
@@ -181,7 +173,8 @@ def _look_at_remote(entry: _Entry, key: str, url: str, route: ExporterRoute) -> 
         )
         return Found(name, transport, f"left alone: {reason}", remote=remote)
     value = settings.members[key]  # type: ignore[index]
-    return Found(name, transport, RELAYED, (Edit(value.start, value.end, quoted(ours)),), remote)
+    edit = Edit(value.start, value.end, entry.syntax.quoted(ours))
+    return Found(name, transport, RELAYED, (edit,), remote)
 
 
 def _type(settings: Value) -> dict[str, Any]:
@@ -194,7 +187,8 @@ def _headers(*places: Value) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for place in reversed(places):
         asked = place.get("requestInit")
-        for headers in (asked.get("headers") if asked else None, place.get("headers")):
+        own = (place.get("http_headers"), place.get("headers"))
+        for headers in (asked.get("headers") if asked else None, *own):
             found |= headers.decoded() if headers is not None and headers.members else {}
     return {"headers": found} if found else {}
 
@@ -215,15 +209,3 @@ def is_wrapped(entry: Value) -> bool:
     if names[1:2] == ["wrap"] and _PROGRAM.fullmatch(names[0]):
         return True
     return names[1:4] == _MODULE or names[3:6] == _MODULE
-
-
-def _gap(text: str, start: int) -> str:
-    """The white space before a place, with its line break, so that what is put there fits in."""
-    found = re.search(r"(\r?\n)?[ \t]*$", text[:start])
-    return found[0] if found and found[1] else " "
-
-
-def quoted(text: str) -> str:
-    """As JSON."""
-    has_halves = any("\ud800" <= letter <= "\udfff" for letter in text)
-    return json.dumps(text, ensure_ascii=has_halves)  # half a character has no UTF-8

@@ -306,9 +306,17 @@ TOML = '# Codex\n\n[mcp_servers.time]\ncommand = "uvx"\nargs = ["mcp-server-time
 
 @pytest.mark.parametrize("source", ["config.toml", "config"])
 def test_toml_is_known_by_its_suffix_or_by_its_beginning(source: str) -> None:
-    assert problem(TOML, source).startswith(f"{source}:3: mcp_servers: unknown key")
-    right = TOML.replace("mcp_servers", "servers")
-    assert list(parse_config(right, source, {}).servers) == ["time"]
+    wrong = TOML.replace("mcp_servers", "server")
+    assert problem(wrong, source).startswith(f"{source}:3: server: unknown key")
+    assert list(parse_config(TOML, source, {}).servers) == ["time"]
+
+
+def test_codex_keeps_more_than_servers_in_its_file() -> None:
+    text = (TESTDATA / "clients" / "codex.toml").read_text()
+    servers = parse_config(text, "config.toml", {}).servers
+    assert list(servers) == ["time", "bare", "inline", "dotted", "python", "docs"]
+    assert servers["docs"].headers == {"X-Region": "eu"}
+    assert servers["inline"].env == {"A B": "x"}
 
 
 def test_a_yaml_list_is_not_taken_for_toml() -> None:

@@ -213,13 +213,31 @@ def test_the_url_is_one_that_a_client_can_reach(
         assert json.loads(path.read_text())["mcpServers"]["d"]["url"] == url
 
 
-def test_toml_is_called_so(
+def test_of_toml_that_changed_since_the_servers_are_brought_back(
+    tmp_path: Path, told: list[str]
+) -> None:
+    path = tmp_path / "config.toml"
+    before = (
+        '# mine\n[mcp_servers.time]\ncommand = "uvx"\nargs = ["mcp-server-time"] # it\n'
+        "[mcp_servers.docs]\nurl = 'https://docs.example/mcp'\nhttp_headers = {A = \"b\"}\n"
+    )
+    path.write_text(before)
+    assert main(["import", str(path), "--write", *told]) == 0
+    servers = load_config(tmp_path / "exporter.yml", {}).servers
+    assert {name: dict(each.headers) for name, each in servers.items()} == {"docs": {"A": "b"}}
+    path.write_text(path.read_text() + '[tui]\ntheme = "dark"\n')
+    assert main(["import", str(path), "--undo", *told]) == 0
+    expected = before.replace("'https://docs.example/mcp'", '"https://docs.example/mcp"')
+    assert path.read_text() == expected + '[tui]\ntheme = "dark"\n'
+
+
+def test_what_is_not_toml_is_left_alone_with_its_line(
     tmp_path: Path, told: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "config.toml"
-    path.write_text('[mcp_servers.time]\ncommand = "uvx"\n')
+    path.write_text('[mcp_servers.time]\ncommand = "uvx\n')
     assert main(["import", str(path), *told]) == 1
-    assert "left alone: it is TOML" in capsys.readouterr().out
+    assert "left alone: line 2: " in capsys.readouterr().out
 
 
 def test_the_exporter_is_told_of_remote_servers_once(tmp_path: Path, told: list[str]) -> None:

@@ -10,6 +10,7 @@ from exporter.cli.desktop import locations
 
 EVERYWHERE = [
     ("Claude Code", ".claude.json"),
+    ("Codex", ".codex/config.toml"),
     ("Cursor", ".cursor/mcp.json"),
     ("Windsurf", ".codeium/windsurf/mcp_config.json"),
 ]
@@ -61,3 +62,11 @@ def test_profiles_packaged_programs_and_settings_of_a_project_are_found(tmp_path
         (tmp_path / name).write_text("{}")
     found = locations.find("win32", {"USERPROFILE": str(tmp_path)}, tmp_path / "work")
     assert {str(each.path.relative_to(tmp_path)) for each in found} == set(names)
+
+
+def test_codex_may_have_another_home(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "config.toml").write_text("")
+    environ = {"HOME": str(tmp_path), "CODEX_HOME": str(tmp_path / "elsewhere")}
+    (found,) = locations.find("linux", environ, tmp_path)
+    assert (found.client, found.path.parent.name) == ("Codex", "elsewhere")

@@ -11,17 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cli.desktop import restore, rewrite
-from exporter.cli.desktop.rewrite import ExporterRoute
-from exporter.config import jsonc
-from tests.unit.cli.desktop.test_rewrite import FILES, REMOTES, ROUTE, entries, text_of
+from exporter.cli.desktop.syntax import JSON, Syntax, syntax_of
+from tests.unit.cli.desktop.test_rewrite import FILES, REMOTES, decoded, entries, rewritten, text_of
 
 
-def rewritten(text: str, route: ExporterRoute = ROUTE) -> str:
-    return rewrite.apply(text, rewrite.find(text, route))
-
-
-def restored(text: str) -> str:
-    return rewrite.exchange(text, restore.find(text, REMOTES))
+def restored(text: str, syntax: Syntax = JSON) -> str:
+    return rewrite.exchange(text, restore.find(text, REMOTES, syntax))
 
 
 def with_arguments(value: Any) -> Any:
@@ -34,13 +29,14 @@ def with_arguments(value: Any) -> Any:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_server_is_again_what_it_was(path: Path) -> None:
-    after = jsonc.read(restored(rewritten(text_of(path)))).decoded()
-    assert after == with_arguments(jsonc.read(text_of(path)).decoded())
+    syntax = syntax_of(path)
+    after = decoded(restored(rewritten(text_of(path), syntax=syntax), syntax), path)
+    assert after == with_arguments(decoded(text_of(path), path))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_what_was_never_rewritten_stays(path: Path) -> None:
-    assert restored(text_of(path)) == text_of(path)
+    assert restored(text_of(path), syntax_of(path)) == text_of(path)
 
 
 @pytest.mark.parametrize(

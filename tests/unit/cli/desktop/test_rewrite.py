@@ -11,7 +11,7 @@ import pytest
 
 from exporter.cli.desktop import rewrite
 from exporter.cli.desktop.rewrite import ExporterRoute
-from exporter.config import jsonc
+from exporter.cli.desktop.syntax import JSON, TOML, Syntax, syntax_of
 from tests.support.paths import TESTDATA
 
 FOLDER = TESTDATA / "clients"
@@ -36,14 +36,20 @@ def text_of(path: Path) -> str:
     return path.read_bytes().decode()
 
 
-def rewritten(text: str, route: ExporterRoute = ROUTE) -> str:
-    return rewrite.apply(text, rewrite.find(text, route))
+def rewritten(text: str, route: ExporterRoute = ROUTE, syntax: Syntax = JSON) -> str:
+    return rewrite.apply(text, rewrite.find(text, route, syntax))
+
+
+def decoded(text: str, path: Path) -> Any:
+    value = syntax_of(path).read(text)
+    return value.decoded() if value is not None else {}
 
 
 def entries(value: Any) -> dict[str, dict[str, Any]]:
     """Every server of a decoded file."""
     projects = [each.get("mcpServers", {}) for each in value.get("projects", {}).values()]
     listed = [value.get("mcpServers", {}), value.get("servers", {}), *projects]
+    listed.append(value.get("mcp_servers", {}))
     listed += [value.get("mcp", {}).get("servers", {}), value.get("mcp.servers", {})]
     return {name: entry for servers in listed for name, entry in servers.items()}
 
@@ -66,8 +72,8 @@ def unwrapped(entry: dict[str, Any], name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_server_runs_as_before_behind_the_exporter(path: Path) -> None:
-    before = jsonc.read(text_of(path)).decoded()
-    after = jsonc.read(rewritten(text_of(path))).decoded()
+    before = decoded(text_of(path), path)
+    after = decoded(rewritten(text_of(path), syntax=syntax_of(path)), path)
     found = {name: unwrapped(entry, name) for name, entry in entries(after).items()}
     expected = {
         name: {**entry, "args": entry.get("args", [])} if "command" in entry else entry
@@ -79,18 +85,19 @@ def test_every_server_runs_as_before_behind_the_exporter(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_second_time_changes_nothing(path: Path) -> None:
-    once = rewritten(text_of(path))
+    syntax = syntax_of(path)
+    once = rewritten(text_of(path), syntax=syntax)
     assert once != text_of(path)
-    assert rewritten(once) == once
-    assert rewritten(once, ExporterRoute(["/elsewhere/mcp-exporter"], REMOTES)) == once
+    assert rewritten(once, syntax=syntax) == once
+    assert rewritten(once, ExporterRoute(["/elsewhere/mcp-exporter"], REMOTES), syntax) == once
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_nothing_but_commands_arguments_and_addresses_is_touched(path: Path) -> None:
-    before, after = text_of(path), rewritten(text_of(path))
+    before, after = text_of(path), rewritten(text_of(path), syntax=syntax_of(path))
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     kept = sum(size for _, _, size in matcher.get_matching_blocks())
-    servers = entries(jsonc.read(before).decoded()).values()
+    servers = entries(decoded(before, path)).values()
     exchanged = [
         entry.get("command") or entry.get("url") or entry["serverUrl"] for entry in servers
     ]
@@ -164,3 +171,40 @@ def test_a_path_with_spaces_is_one_command(command: str) -> None:
 @pytest.mark.parametrize("text", ["", "\n", "\ufeff", "// nothing yet\n", "/* */ \r\n"])
 def test_a_file_that_is_still_empty_has_no_servers(text: str) -> None:
     assert rewrite.find(text, ROUTE) == []
+
+
+TOML_FORMS = {
+    "table": ('[mcp_servers.x]\ncommand = "a" # why\n', '\nargs = ["wrap", "x", "--", "a"]\n'),
+    "end of file": ('[mcp_servers.x]\ncommand="a"', '\nargs = ["wrap", "x", "--", "a"]'),
+    "windows": ('[mcp_servers.x]\r\ncommand = "a"\r\n', '\r\nargs = ["wrap", "x", "--", "a"]\r\n'),
+    "indented": ('[mcp_servers.x]\n\tcommand = "a"\n', '\n\targs = ["wrap", "x", "--", "a"]\n'),
+    "quoted key": ("[mcp_servers.x]\n'command' = 'a'\n", '\nargs = ["wrap", "x", "--", "a"]\n'),
+    "dotted": (
+        'mcp_servers.x.command = "a"\n',
+        '\nmcp_servers.x.args = ["wrap", "x", "--", "a"]\n',
+    ),
+    "inline": ('mcp_servers.x = {command = "a"}\n', ', args = ["wrap", "x", "--", "a"]}\n'),
+    "dotted inline": (
+        'mcp_servers = {x.command = "a"}\n',
+        ', x.args = ["wrap", "x", "--", "a"]}\n',
+    ),
+    "many lines": (
+        '[mcp_servers.x]\ncommand = """\\\n  a"""\n',
+        '\nargs = ["wrap", "x", "--", "a"]\n',
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "end"), TOML_FORMS.values(), ids=TOML_FORMS)
+def test_arguments_are_added_in_the_form_that_the_table_has(text: str, end: str) -> None:
+    after = rewritten(text, syntax=TOML)
+    assert after.endswith(end)
+    assert ("# why" in after) is ("# why" in text)
+    entry = decoded(after, Path("config.toml"))["mcp_servers"]["x"]
+    assert entry == {"command": PROGRAM, "args": ["wrap", "x", "--", "a"]}
+    assert rewritten(after, syntax=TOML) == after
+
+
+def test_a_file_that_is_not_toml_is_left_with_its_line() -> None:
+    with pytest.raises(ValueError, match=r"^line 2: "):
+        rewrite.find('[mcp_servers.x]\ncommand = "', ROUTE, TOML)
