@@ -17,9 +17,10 @@ from exporter.protocol.failures import Fault, UpstreamError
 from exporter.protocol.jsonrpc import ENCODED, Id, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import INITIALIZE, UNTIMED, is_modern
+from exporter.relay.http.awaited import AwaitedReplies
 from exporter.relay.http.reply_reader import EventBudget, ReplyReader, reader_of
 from exporter.relay.http.sessions import HttpSession, HttpSessions
-from exporter.telemetry.exchange import Exchange
+from exporter.telemetry.exchange import Exchange, Pending
 from exporter.telemetry.observer import Observer
 from exporter.transport.deadlines import Deadlines
 from exporter.transport.http.head import ReplyHead, field_lines, status_line
@@ -38,6 +39,7 @@ class HttpServerContext(Protocol):
     observer: Observer
     budget: EventBudget
     deadlines: Deadlines[Relay]
+    awaited: AwaitedReplies
     pool: Pool
     sessions: HttpSessions
     relays: set[Relay]
@@ -374,9 +376,11 @@ class Relay:
             response.abort()
 
     def _waiting_ids(self) -> list[Id]:
+        return [message.reply_id for message, pending in self._asked() if not pending.done]
+
+    def _asked(self) -> Iterator[tuple[Message, Pending]]:
         asked = [message for message in self._messages if message.is_request]
-        pairs = zip(asked, self._pending, strict=False)  # fewer where observation failed
-        return [message.reply_id for message, pending in pairs if not pending.done]
+        return zip(asked, self._pending, strict=False)  # fewer where observation failed
 
     def _open_session(self) -> None:
         session_id = self._named_session()
@@ -413,6 +417,9 @@ class Relay:
             self._session.last_used = monotonic()
         if not self._exchange.is_idle and not self._is_in_session:
             self._observer.abandon(self._exchange, Outcome.CLIENT_GONE, monotonic())
+        elif self._pending and self._upstream.deadlines.is_renewable:
+            for message, pending in self._asked():
+                self._upstream.awaited.add(self._exchange, pending, message.progress_token)
         self._upstream.relays.discard(self)
 
     def client_paused(self, paused: bool) -> None:

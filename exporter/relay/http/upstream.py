@@ -14,6 +14,7 @@ from time import monotonic
 from exporter.config.model import Limits, Server
 from exporter.protocol import jsonrpc
 from exporter.protocol.jsonrpc import ENCODED, Message
+from exporter.relay.http.awaited import AwaitedReplies
 from exporter.relay.http.metadata import MOST_SECONDS, MetadataRelay
 from exporter.relay.http.relay import Relay
 from exporter.relay.http.reply_reader import EventBudget
@@ -53,6 +54,7 @@ class HttpUpstream:
         self.budget = EventBudget()
         self.timeout = server.timeout
         self.deadlines = deadlines_of(server.timeout, Relay.expire, loop)
+        self.awaited = AwaitedReplies(server.timeout, observer, loop)
         self.pool = Pool(server.url or "", loop, connector_of(server))
         self.sessions = HttpSessions(
             observer.recorder,
@@ -136,6 +138,7 @@ class HttpUpstream:
         """Abort every pending request."""
         self._sweeper.cancel()
         self.deadlines.close()
+        self.awaited.close()
         self.metadata_deadlines.close()
         under_way: list[Relay | MetadataRelay] = [*self.relays, *self._metadata]
         for relay in under_way:
@@ -193,5 +196,6 @@ class HttpUpstream:
 
     def _sweep(self) -> None:
         self.sessions.expire(monotonic())
+        self.awaited.sweep()
         self.pool.close_stale()
         self._sweeper = self._loop.call_later(_SWEEP, self._sweep)

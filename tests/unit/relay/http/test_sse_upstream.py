@@ -62,10 +62,15 @@ class Client(Downstream):
 class Setup(Network):
     """A client, the exporter, and an older HTTP server whose part the test plays."""
 
-    def __init__(self, timeout: float = 300.0, url: str = "http://up:8000/sse?k=v") -> None:
+    def __init__(
+        self,
+        timeout: float = 300.0,
+        url: str = "http://up:8000/sse?k=v",
+        total: float | None = None,
+    ) -> None:
         super().__init__()
         self.telemetry = Telemetry()
-        server = Server("files", "sse", url=url, timeout=Timeout(timeout))
+        server = Server("files", "sse", url=url, timeout=Timeout(timeout, total))
         self.upstream = SseUpstream(
             server, self.telemetry.observer, self.loop, Limits(observed_bytes=10_000), OwnUrl(None)
         )
@@ -276,6 +281,24 @@ async def test_a_reply_that_does_not_come_is_overdue() -> None:
     await asyncio.sleep(40)
     assert setup.outcomes == {"timeout": 1}
     assert not stream.reply.is_complete
+    await setup.upstream.close()
+
+
+@pytest.mark.parametrize(("total", "seconds"), [(100.0, 100), (0.0, 130)])
+@on_fake_time
+async def test_progress_keeps_a_request_alive_up_to_the_total(total: float, seconds: int) -> None:
+    setup = Setup(timeout=30, total=total)
+    stream = await setup.open()
+    await setup.call(stream, request(1, _meta={"progressToken": "p"}))
+    await setup.call(stream, request(2))
+    for _ in range(5):
+        await asyncio.sleep(20)
+        setup.say(event(notification("notifications/progress", progressToken="p")), 0)
+    await asyncio.sleep(seconds - 100 + 1)
+    assert setup.outcomes == {"timeout": 2}
+    spent = setup.telemetry.total("mcp_request_duration_seconds_sum")
+    assert spent == seconds + 30
+    assert len(setup.upstream.awaited) == 0
     await setup.upstream.close()
 
 
