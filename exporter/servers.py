@@ -16,6 +16,7 @@ from exporter.relay.http.sse_upstream import SseUpstream
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl
 from exporter.relay.stdio.upstream import StdioUpstream
+from exporter.telemetry.client_streams import ClientStreams
 from exporter.telemetry.health_tracker import HealthTracker
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
@@ -195,25 +196,29 @@ class ServerSet:
 
     def _add(self, server: Server, limits: Limits) -> ServerRuntime:
         recorder = self._recorder_type(self._metrics, server.name, server.transport)
-        prober = self._prober(server, recorder)
+        clients = ClientStreams()
+        prober = self._prober(server, recorder, clients)
         observer = self._observe(recorder, prober, server)
         upstream: HttpUpstream | StdioUpstream
         if server.transport == "stdio":
             upstream = StdioUpstream(server, observer, recorder, self._reaper, self._loop)
+        elif server.transport == "sse":
+            upstream = SseUpstream(server, observer, self._loop, limits, self._own_url, clients)
         else:
-            kind = SseUpstream if server.transport == "sse" else HttpUpstream
-            upstream = kind(server, observer, self._loop, limits, self._own_url)
+            upstream = HttpUpstream(server, observer, self._loop, limits, self._own_url)
         runtime = ServerRuntime(server, recorder, observer, upstream, prober)
         self._runtimes[server.name] = runtime
         self._gateway.add(server.name, upstream)
         return runtime
 
-    def _prober(self, server: Server, recorder: ServerRecorder) -> Prober:
+    def _prober(
+        self, server: Server, recorder: ServerRecorder, clients: ClientStreams | None = None
+    ) -> Prober:
         return Prober(
             server,
             recorder,
             self._history,
-            lambda events: open_target(server, recorder, self._reaper, events),
+            lambda events: open_target(server, recorder, self._reaper, events, clients),
         )
 
     def _observe(self, recorder: ServerRecorder, prober: Prober, server: Server) -> Observer:

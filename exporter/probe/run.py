@@ -17,19 +17,25 @@ from exporter.probe.target import ProbeEvents, ProbeResult, Target
 from exporter.probe.tool_tracker import ToolTracker
 from exporter.probe.transcript import Transcript
 from exporter.protocol.failures import Fault
+from exporter.telemetry.client_streams import ClientStreams
 from exporter.telemetry.health_tracker import HealthTracker
 from exporter.telemetry.recorder import ServerRecorder
 from exporter.transport.process.reaper import Reaper
 
 
 def open_target(
-    server: Server, recorder: ServerRecorder, reaper: Reaper, events: ProbeEvents | None = None
+    server: Server,
+    recorder: ServerRecorder,
+    reaper: Reaper,
+    events: ProbeEvents | None = None,
+    clients: ClientStreams | None = None,
 ) -> Target:
     """The target for a server's transport; nothing is opened before the first probe."""
     if server.transport == "stdio":
         return StdioTarget(server, recorder, reaper, events)
-    kind = SseTarget if server.transport == "sse" else HttpTarget
-    return kind(server, events)
+    if server.transport == "sse":
+        return SseTarget(server, events, clients)
+    return HttpTarget(server, events)
 
 
 async def probe(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from time import monotonic
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from msgspec import UNSET
@@ -17,11 +19,25 @@ from exporter.config.model import Server
 from exporter.probe.duplex import DuplexTarget
 from exporter.probe.http_client import ProbeClient, Reply
 from exporter.probe.identity import read_offer
-from exporter.probe.target import INITIALIZED, Era, ProbeEvents, ReachedError, Replied, error_text
+from exporter.probe.target import (
+    INITIALIZED,
+    Era,
+    ProbeEvents,
+    ProbeResult,
+    ReachedError,
+    Replied,
+    error_text,
+)
+from exporter.probe.transcript import Transcript
 from exporter.protocol.failures import Fault, UpstreamError
+from exporter.protocol.label_values import SUCCESS
 from exporter.protocol.spec import LEGACY
+from exporter.telemetry.client_streams import ClientStreams
 from exporter.transport.http.connector import connector_of
 from exporter.transport.http.pool import Pool
+
+_GATEWAY_ERRORS = (502, 504)
+"""Statuses that say of another server that it does not reply."""
 
 MAX_STREAM_EVENTS = 10_000
 """Events of one stream that are read; it is open for one probe."""
@@ -30,8 +46,14 @@ MAX_STREAM_EVENTS = 10_000
 class SseTarget(DuplexTarget):
     """Opens a session on a stream for each probe, then asks ``ping``."""
 
-    def __init__(self, server: Server, events: ProbeEvents | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        events: ProbeEvents | None = None,
+        clients: ClientStreams | None = None,
+    ) -> None:
         super().__init__(server, events)
+        self._clients = clients or ClientStreams()
         loop = asyncio.get_running_loop()
         self._streams = ProbeClient(server, Pool(server.url or "", loop, connector_of(server)))
         self._posts = ProbeClient(server, Pool(server.url or "", loop, connector_of(server)))
@@ -39,6 +61,24 @@ class SseTarget(DuplexTarget):
         self._endpoint = b""
         self._opening: Stream | None = None
         self._posting: set[asyncio.Task[None]] = set()
+
+    async def check(self, transcript: Transcript, timeout: float, ends_at: float) -> ProbeResult:  # noqa: ASYNC109
+        """Do so; a server that is there for a client, and for nobody else, is alive."""
+        since = monotonic() - self.server.probe.interval
+        result = await super().check(transcript, timeout, ends_at)
+        if result.is_alive or not self._serves_a_client(since):
+            return result
+        transcript.note("note", "a client has a stream that lives, which is as good")
+        return replace(result, value=SUCCESS)
+
+    def _serves_a_client(self, since: float) -> bool:
+        """Whether it turned the prober away while a client's stream showed signs of life."""
+        turned_away = self._opening
+        if turned_away is None or not self._clients.are_open:
+            return False
+        status = turned_away.status
+        has_replied = status >= 400 and status not in _GATEWAY_ERRORS
+        return has_replied or self._clients.heard_since(since)
 
     async def close(self) -> None:
         """End the session: the server forgets it with its stream."""
@@ -86,9 +126,9 @@ class SseTarget(DuplexTarget):
         headers = [(b"Accept", b"text/event-stream")]
         self._opening = stream
         await self._streams.send(self._transcript, request, headers, b"", stream)
-        self._opening = None
         if stream.problem or stream.endpoint is None:
             raise stream.failure()
+        self._opening = None
         self._stream = stream
         self._endpoint = self._resolve(stream.endpoint.decode(errors="replace"))
 

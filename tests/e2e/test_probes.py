@@ -483,3 +483,27 @@ def initialize(client: str) -> dict[str, Any]:
         "clientInfo": {"name": client, "version": "1"},
     }
     return {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+
+
+def test_a_server_for_one_client_is_well_while_it_has_one(tmp_path: Path) -> None:
+    probe = {"enabled": True, "interval": "1s", "timeout": "900ms"}
+    with misbehaving("one_client", module="sse_server") as url:
+        servers = {"one": {"url": url, "type": "sse", "probe": probe}}
+        with exporter(tmp_path, servers) as running, requests.Session() as client:
+            stream = wait_for(lambda: open_stream(client, running.url("one")), 60, "a place")
+            assert stream is not None
+            assert next(stream.iter_lines()) == b"event: endpoint"
+            before = results(running)
+            wait_for(lambda: results(running)["success"] > before["success"] + 2, 60, "probes")
+            after = results(running)
+            assert after == {**before, "success": after["success"]}
+
+
+def open_stream(client: requests.Session, url: str) -> requests.Response | None:
+    stream = client.get(url, stream=True, timeout=60)
+    return stream if stream.status_code == 200 else None
+
+
+def results(running: Exporter) -> dict[str, float]:
+    found = running.scrape().by("result", "mcp_probes_total", server="one")
+    return {"success": 0.0, **found}

@@ -13,7 +13,8 @@ import json
 from tests.misbehaving import messages
 from tests.misbehaving.http_server import FOREVER, Request, announce, read
 
-MODES = ("well", "no_endpoint", "elsewhere", "web_site", "denies_posts", "drops", "mute", "chatty")
+MODES = ("well", "no_endpoint", "elsewhere", "web_site", "denies_posts", "drops", "mute", "chatty",
+         "one_client")  # fmt: skip
 
 OPEN = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\r\n"
 
@@ -31,7 +32,7 @@ class Server:
         try:
             request = await read(reader)
             if request.method == "GET":
-                await self._stream(writer)
+                await self._stream(reader, writer)
             else:
                 self._post(request, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -39,7 +40,10 @@ class Server:
         finally:
             writer.close()
 
-    async def _stream(self, writer: asyncio.StreamWriter) -> None:
+    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._mode == "one_client" and self._streams:
+            writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            return
         if self._mode == "web_site":
             page = b"<html></html>"
             writer.write(
@@ -55,7 +59,8 @@ class Server:
         before = before if self._mode == "chatty" else ""
         name = "hello" if self._mode == "no_endpoint" else "endpoint"
         writer.write(OPEN + f"{before}event: {name}\r\ndata: {where}\r\n\r\n".encode())
-        await asyncio.sleep(FOREVER)
+        await reader.read()  # until the client closes it
+        del self._streams[str(number)]
 
     def _post(self, request: Request, writer: asyncio.StreamWriter) -> None:
         status = b"401 Unauthorized" if self._mode == "denies_posts" else b"202 Accepted"

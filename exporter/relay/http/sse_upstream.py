@@ -24,6 +24,7 @@ from exporter.relay.http.reply_reader import MOST_INFLATED
 from exporter.relay.http.sessions import HttpSession
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl, origin_of
+from exporter.telemetry.client_streams import ClientStreams
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
 from exporter.transport.http.head import ReplyHead
@@ -56,8 +57,10 @@ class SseUpstream(HttpUpstream):
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
         own_url: OwnUrl,
+        streams: ClientStreams | None = None,
     ) -> None:
         super().__init__(server, observer, loop, limits, own_url)
+        self.streams = streams or ClientStreams()
         self._url = server.url or ""
         self._mailboxes: dict[str, Mailbox] = {}
 
@@ -147,6 +150,7 @@ class StreamRelay(Relay):
         unwanted = {b"content-length"}
         if head.kind == b"text/event-stream" and head.status == 200:
             self._rewriter = EndpointRewriter(self._own_address)
+            self._sse_upstream.streams.opened()
             if head.encoding in CODINGS:  # unasked, for it cannot be rewritten so
                 self._inflater = Inflater(head.encoding)
                 unwanted.add(b"content-encoding")
@@ -161,6 +165,8 @@ class StreamRelay(Relay):
     def _pass_on(self) -> bytes:
         data = b"".join(self._unread)
         self._unread.clear()
+        if data:
+            self._sse_upstream.streams.heard(monotonic())
         if self._inflater is not None:
             data = self._inflated(data, self._inflater)
         if self._rewriter is not None:
@@ -207,6 +213,8 @@ class StreamRelay(Relay):
         super().client_gone()
 
     def _finish(self) -> None:
+        if self._rewriter is not None and not self._is_over:
+            self._sse_upstream.streams.closed()
         self._is_over = True
         self._rewriter = None  # it knows this object: no circle is left behind
         self._sse_upstream.close_mailbox(self._token, self._ending, self._fault)

@@ -13,6 +13,7 @@ from exporter.probe.identity import Identity
 from exporter.probe.sse import MAX_STREAM_EVENTS, SseTarget
 from exporter.probe.target import ProbeResult
 from exporter.probe.transcript import Transcript
+from exporter.telemetry.client_streams import ClientStreams
 from tests.support.fake_server import Answer, Asked, FakeServer
 from tests.support.fakes import error, notification, on_fake_time, result, settle, virtual_loop
 from tests.support.probe_fakes import ProbeLog, refusal_of_version
@@ -43,10 +44,14 @@ class Probed:
         self.server = FakeServer(self.answer)
         self.streams: list[Any] = []
         self.events = ProbeLog()
-        self.target = SseTarget(Server(**{**_settings(), "url": url}), self.events)
+        self.clients = ClientStreams()
+        self.stream_status: int | None = 200
+        self.target = SseTarget(Server(**{**_settings(), "url": url}), self.events, self.clients)
         self.transcript = Transcript(self.target.redact)
 
     def answer(self, asked: Asked) -> Answer:
+        if self.stream_status != 200:
+            return None if self.stream_status is None else (self.stream_status, b"", {})
         if asked.method == b"GET":
             self.streams.append(self.server.wires[-1])
             return 200, f"{self.before}event: endpoint\ndata: {self.endpoint}\n\n".encode(), OPEN
@@ -298,3 +303,43 @@ async def test_what_was_said_is_shown_once_and_without_secrets() -> None:
     assert probed.said.count('"method":"ping"') == 1
     assert "sent: GET /sse\n" in probed.said
     assert "hush" not in probed.said
+
+
+@pytest.mark.parametrize(
+    ("status", "is_open", "heard_ago", "expected"),
+    [
+        (503, True, 1000, "success"),
+        (409, True, 1000, "success"),
+        (503, False, 1000, "protocol_error"),
+        (502, True, 1000, "protocol_error"),
+        (504, True, 1000, "protocol_error"),
+        (307, True, 1000, "protocol_error"),
+        (504, True, 20, "success"),
+        (None, True, 20, "success"),
+        (None, True, 1000, "timeout"),
+        (None, False, 20, "timeout"),
+    ],
+)
+@on_fake_time
+async def test_a_clients_stream_stands_for_a_probe_that_is_turned_away(
+    status: int | None, is_open: bool, heard_ago: float, expected: str
+) -> None:
+    probed = Probed()
+    probed.stream_status = status
+    await asyncio.sleep(2000)
+    probed.clients.heard(virtual_loop().time() - heard_ago)
+    if is_open:
+        probed.clients.opened()
+    ended = await probed.run()
+    assert ended.value == expected
+    assert ended.reason
+    assert ("which is as good" in probed.said) is (expected == "success")
+
+
+@on_fake_time
+async def test_a_clients_stream_does_not_stand_for_one_that_got_in() -> None:
+    probed = Probed()
+    probed.clients.opened()
+    probed.clients.heard(virtual_loop().time())
+    probed.is_mute = True
+    assert (await probed.run()).value == "timeout"

@@ -400,3 +400,28 @@ async def test_a_span_says_that_the_stream_was_lost() -> None:
     await settle()
     (record,) = kept.records
     assert (record.series.outcome, record.series.fault) == ("upstream_error", "connect_error")
+
+
+@on_fake_time
+async def test_it_is_known_which_streams_live() -> None:
+    setup = Setup()
+    streams = setup.upstream.streams
+    stream = await setup.open()
+    assert streams.are_open
+    opened = setup.loop.time()
+    await asyncio.sleep(10)
+    assert not streams.heard_since(opened + 5)
+    setup.say(chunk(b": ping\n\n"), 0)
+    assert streams.heard_since(opened + 5)
+    stream.lose(None)
+    await settle()
+    assert not streams.are_open
+
+
+@on_fake_time
+async def test_a_stream_that_is_refused_does_not_live() -> None:
+    setup = Setup()
+    await setup.send(b"GET /files/sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    setup.say(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+    await settle()
+    assert not setup.upstream.streams.are_open
