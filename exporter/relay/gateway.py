@@ -169,7 +169,7 @@ class Gateway:
             slots,
             request.headers,
             request.response.extra_headers,
-            is_encoded=request.header(b"content-encoding") is not None,
+            is_encoded=_is_encoded(request),
         )
         if is_metadata(request.path):
             self._describe(request, upstream, slots.requests)
@@ -272,3 +272,9 @@ class Gateway:
 def _looks_around(request: Request, rejected: Rejection) -> bool:
     """Whether a client was told that there is nothing for it where it looked first."""
     return rejected.status in (401, 404) and is_discovery(request.path)
+
+
+def _is_encoded(request: Request) -> bool:
+    """Whether the body is compressed, or in another way not what it says."""
+    coding = request.header(b"content-encoding") or b""
+    return coding.strip().lower() not in (b"", b"identity")

@@ -49,9 +49,14 @@ class Routes(Generic[Server]):
         return server if server is not None and place in server.places else None
 
 
+_DEFAULTS = frozenset({b"/authorize", b"/register", b"/token"})
+"""Where a client of 2025-03-26 asks whom no metadata tells where to sign in."""
+
+
 def is_discovery(path: bytes) -> bool:
-    """Whether a client looks for what it may find: at its start it asks for several such paths."""
-    return path.startswith(b"/.well-known/")
+    """Whether a client looks for what it may find: at its start it asks for several such paths,
+    some of them below its server's."""
+    return b"/.well-known/" in path or path in _DEFAULTS
 
 
 def is_metadata(path: bytes) -> bool:

@@ -165,6 +165,15 @@ async def test_a_compressed_body_is_passed_on_unread() -> None:
     assert messages == ()
 
 
+@pytest.mark.parametrize("coding", [b"identity", b" Identity", b""])
+@on_fake_time
+async def test_a_body_that_says_that_it_is_not_compressed_is_read(coding: bytes) -> None:
+    setup = Setup()
+    setup.say(post(request(1), b"/files/mcp", (b"Content-Encoding", coding)))
+    ((_, messages),) = setup.upstreams["files"].handled
+    assert [message.method for message in messages] == ["ping"]
+
+
 @on_fake_time
 async def test_the_oauth_metadata_of_a_server_is_beside_its_path() -> None:
     setup = Setup()
@@ -215,6 +224,8 @@ async def test_any_other_path_is_told_where_servers_are(path: bytes) -> None:
         b"/.well-known/oauth-protected-resource/nobody/mcp",
         b"/.well-known/oauth-authorization-server",
         b"/.well-known/openid-configuration/files/mcp",
+        b"/files/mcp/.well-known/openid-configuration",
+        b"/register",
     ],
 )
 @on_fake_time
