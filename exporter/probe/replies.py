@@ -27,10 +27,7 @@ def messages(data: bytes) -> Iterator[tuple[Message, bytes]]:
 
 def replied_to(message: Message) -> int | None:
     """The number of the request that a reply is for; some servers send ids back as text."""
-    for found in (message.id, jsonrpc.retyped(message.id)):
-        if isinstance(found, int):
-            return found
-    return None
+    return jsonrpc.number_of(message.id)
 
 
 def has_no_id(message: Message) -> bool:

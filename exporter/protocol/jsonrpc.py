@@ -323,6 +323,15 @@ def retyped(request_id: Id | UnsetType) -> Id | UnsetType:
     return int(request_id) if is_number and str(int(request_id)) == request_id else UNSET
 
 
+def number_of(given: Id | UnsetType) -> int | None:
+    """Return the whole number that an id or token is, be it written ``1``, ``1.0`` or ``"1"``."""
+    if isinstance(given, str):
+        given = retyped(given)
+    if isinstance(given, float) and given.is_integer():
+        return int(given)
+    return given if isinstance(given, int) else None
+
+
 def members(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
     """Return the members of an object, each as its own bytes.
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from exporter.config.limits import Timeout
 from exporter.protocol import errors, jsonrpc
-from exporter.protocol.jsonrpc import SUBSCRIPTION_KEY, Message
+from exporter.protocol.jsonrpc import SUBSCRIPTION_KEY, Id, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import DISCOVER, LISTEN
 from exporter.relay.stdio.envelope import STATUS_OF_CODE, ModernRequest
@@ -133,12 +133,10 @@ class SharedChild(ChildHost):
 
     def _number(self, reply: Message) -> int:
         """The number of the request that a reply is to; 0 where it is to none."""
-        given = reply.id
-        if isinstance(given, str):
-            given = jsonrpc.retyped(given)  # as the official SDKs allow
-        if isinstance(given, int):
+        given = jsonrpc.number_of(reply.id)  # as the official SDKs allow
+        if given is not None:
             return given
-        is_only = given is None and reply.error is not UNSET and len(self._requests) == 1
+        is_only = reply.id is None and reply.error is not UNSET and len(self._requests) == 1
         return next(iter(self._requests)) if is_only else 0
 
     def _take(self, number: int) -> SharedRequest | None:
@@ -232,8 +230,8 @@ class SharedChild(ChildHost):
         while self._given_up and next(iter(self._given_up.values())) < oldest:
             del self._given_up[next(iter(self._given_up))]
 
-    def _find(self, number: object) -> SharedRequest | None:
-        return self._requests.get(number) if isinstance(number, int) else None
+    def _find(self, token: Id | UnsetType) -> SharedRequest | None:
+        return self._requests.get(jsonrpc.number_of(token) or 0)
 
 
 def _replace(data: bytes | msgspec.Raw, path: tuple[str, ...], value: msgspec.Raw) -> bytes:

@@ -381,3 +381,12 @@ def test_the_mark_of_an_encoding_hides_no_message() -> None:
     messages = read_all(b"\xef\xbb\xbf[" + text[3:] + b"]")
     assert messages is not None
     assert messages[0].method == "ping"
+
+
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [(1, 1), (1.0, 1), ("1", 1), ("-2", -2), ("01", None), (1.5, None), ("x", None), (None, None)],
+)
+def test_a_number_may_be_written_in_three_ways(given: jsonrpc.Id, number: int | None) -> None:
+    assert jsonrpc.number_of(given) == number
+    assert jsonrpc.number_of(UNSET) is None

@@ -74,12 +74,15 @@ async def test_the_end_of_a_child_is_told_with_its_reason(
     assert "the server closed its input" in client.reply.json["error"]["message"]
 
 
+@pytest.mark.parametrize("kind", [str, float])
 @pytest.mark.parametrize("era", ["legacy", "modern"])
 @on_fake_time
-async def test_an_id_may_come_back_as_text(children: list[FakeChild], era: str) -> None:
+async def test_an_id_may_come_back_as_another_type(
+    children: list[FakeChild], era: str, kind: type
+) -> None:
     setup = StdioSetup(children)
     client, child = ask(setup, era)
-    child.say(result(str(child.heard[-1]["id"]), x=1))
+    child.say(result(kind(child.heard[-1]["id"]), x=1))
     assert client.reply.json["result"] == {"x": 1}
     assert setup.outcomes["ok"] == 1 + (era == "legacy")
 
