@@ -42,6 +42,7 @@ class HttpTarget(Target):
         self._client = ProbeClient(server, self._pool)
         self._session: bytes | None = None
         self._ignores_discover = False
+        self._is_fresh = True
 
     async def close(self) -> None:
         """End the session at the server, so that none is leaked."""
@@ -106,7 +107,7 @@ class HttpTarget(Target):
             message = _message_of(reply)
         if message.error is not UNSET:
             raise ReachedError(error_text("initialize", message))
-        self._session = reply.session
+        self._session, self._is_fresh = reply.session, True
         self._initialized(reply.data)
         await self._post(INITIALIZED, None, self._legacy_headers())
 
@@ -119,9 +120,12 @@ class HttpTarget(Target):
         reply = await self._post(body, number, self._legacy_headers())
         message = reply.message
         if message is not None and message.error is UNSET:
-            return
-        if message is not None and _lacks_method(message):
+            self._is_fresh = False
+        elif message is not None and _lacks_method(message):
             await self._do_without_ping(message)
+        elif message is not None and self._is_fresh and reply.status < 300:
+            # It never liked any: the session is not why, and another one would be no better.
+            raise ReachedError(error_text("ping", message))
         elif message is not None or 400 <= reply.status < 500:
             self._transcript.note("note", "the session is lost: starting over")
             if reply.status != 404:  # then it may still be there

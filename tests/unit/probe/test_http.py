@@ -237,6 +237,28 @@ def test_a_server_without_ping_lives_in_one_session(status: int) -> None:
 
 
 @on_fake_time
+async def test_a_server_that_never_liked_a_ping_keeps_its_session() -> None:
+    server = Legacy()
+    server.ping_error = (200, -32600)
+    probed = Probed(server)
+    for _ in range(3):
+        assert (await probed.run()).value == "success"
+    assert probed.server.methods == [*GREETING, "ping", "ping"]
+    assert server.live == {"s1"}
+
+
+@on_fake_time
+async def test_a_server_that_liked_pings_has_lost_the_session_with_an_error() -> None:
+    server = Legacy()
+    probed = Probed(server)
+    for _ in range(2):
+        await probed.run()
+    server.ping_error = (200, -32600)
+    assert (await probed.run()).value == "success"
+    assert server.live == {"s2"}
+
+
+@on_fake_time
 async def test_a_server_without_ping_that_ignores_discover_is_not_waited_for_again() -> None:
     server = Legacy()
     server.ping_error = (200, -32601)
