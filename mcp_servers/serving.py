@@ -75,19 +75,30 @@ async def _serve_http(server: MCPServer[Any], address: Address) -> None:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=_DRAIN_SECONDS
     )
+
+    class Announced(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if not (sockets and self.started):
+                return
+            port = sockets[0].getsockname()[1]
+            # Said no earlier: whoever reads it may send a signal, which a start cannot take well.
+            print(f"listening on {_url(address.host, port)}", file=sys.stderr, flush=True)  # noqa: T201
+
     with _listener(address) as listener:
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await Announced(config).serve(sockets=[listener])
 
 
 def _listener(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        listener = socket.create_server((address.host, address.port), family=family)
+        return socket.create_server((address.host, address.port), family=family)
     except OSError as error:
         where = f"{address.host}:{address.port}"
         reason = os.strerror(error.errno or 0)
         sys.exit(f"cannot listen on {where}: {reason}; choose another")
-    host = f"[{address.host}]" if family == socket.AF_INET6 else address.host
-    url = f"http://{host}:{listener.getsockname()[1]}{PATH}"
-    print(f"listening on {url}", file=sys.stderr, flush=True)  # noqa: T201 - what to connect to
-    return listener
+
+
+def _url(host: str, port: int) -> str:
+    """What to connect to."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
