@@ -199,7 +199,7 @@ class Exchange:
     def find(self, request_id: Id | UnsetType, to_server: bool = True) -> Pending | None:
         """The newest request in flight with this id."""
         waiting = self._requests if to_server else self._questions
-        return waiting.get(key_of(request_id))
+        return waiting.get(request_id) or waiting.get(key_of(request_id))
 
     def only(self) -> Pending | None:
         """The client's request in flight, where there is but one."""

@@ -35,7 +35,7 @@ class LegacyEndpoint:
         if request.method == b"POST":
             self._post(request, messages)
             return
-        session = self._session(request, None)
+        session = self._session(request, request.header(b"mcp-session-id"), None)
         if session is None:
             return
         if request.method == b"GET":
@@ -93,7 +93,7 @@ class LegacyEndpoint:
         if session_id is None and first.is_request and first.method == INITIALIZE:
             self._open(request, messages)
             return
-        session = self._session(request, first)
+        session = self._session(request, session_id, first)
         if session is None:
             return
         if session.child.is_clogged:
@@ -101,8 +101,9 @@ class LegacyEndpoint:
         else:
             session.post(request, messages)
 
-    def _session(self, request: Request, message: Message | None) -> StdioSession | None:
-        session_id = request.header(b"mcp-session-id")
+    def _session(
+        self, request: Request, session_id: bytes | None, message: Message | None
+    ) -> StdioSession | None:
         if session_id is None:
             reject(self._recorder, request, rejections.NO_SESSION_ID, message)
             return None
