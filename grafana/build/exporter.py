@@ -23,6 +23,7 @@ from grafana.build.tables import NAME, Column, listing
 
 WELL = "none"
 UNSEEN = "not scraped"
+TOO_NEW = "not scraped for long enough"
 
 
 def board() -> dashboard.Dashboard:
@@ -94,7 +95,7 @@ def _overhead() -> list[Panel]:
         ),
         density(
             About("Spread of overhead", "How many requests paid how much?", idle),
-            q.buckets("increase", q.OVERHEAD, q.TARGET),
+            q.spread(q.OVERHEAD, q.TARGET),
             "s",
             THIRD,
         ),
@@ -107,13 +108,19 @@ def _process() -> list[Panel]:
             About(
                 "Event loop lag",
                 "How late does the relaying loop wake, and so every call?",
-                UNSEEN,
+                TOO_NEW,
             ),
             q.LOOP_LAG,
             q.TARGET,
             HALF,
         ),
-        _line("CPU", "What share of a core does the exporter use?", q.CPU, "percentunit", HALF),
+        line_each(
+            About("CPU", "What share of a core does the exporter use?", TOO_NEW),
+            q.CPU,
+            "instance",
+            "percentunit",
+            HALF,
+        ),
         _line("Memory", "How much memory does the exporter hold?", q.MEMORY, "bytes", HALF),
         _line(
             "Open files",
@@ -151,19 +158,29 @@ def _tracing() -> list[Panel]:
             About("Spans sent", "How many spans did the collector take?", off),
             q.SPANS_SENT,
             "{{instance}}",
-            THIRD,
+            HALF,
         ),
         events(
             About("Spans dropped", "Which spans were not sent, and why?", WELL),
             q.SPANS_DROPPED,
             "{{reason}}",
-            THIRD,
+            HALF,
         ),
         events(
             About("Trace contexts", "Do clients say which trace a request is of, and where?", off),
             q.TRACE_CONTEXTS,
             "{{source}}",
-            THIRD,
+            HALF,
+        ),
+        events(
+            About(
+                "Trace joins",
+                "Are servers told which span called them, so that theirs are below it?",
+                "no server is told: propagate is off, or nothing was asked",
+            ),
+            q.TRACE_JOINS,
+            "{{result}}",
+            HALF,
         ),
     ]
 
@@ -213,7 +230,7 @@ def _discovery() -> list[Panel]:
 def _trouble() -> list[Panel]:
     return [
         _events(
-            "Refused requests",
+            "Rejected requests",
             "Which requests does the exporter itself reject, and why?",
             q.REJECTED,
             "{{reason}}",

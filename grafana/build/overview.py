@@ -47,7 +47,7 @@ def board() -> dashboard.Dashboard:
     frame.add(
         found,
         shared.health((6, 7), TO_SERVER),
-        shared.calls_by_outcome((7, 7), TO_TOOLS),
+        shared.calls_by_outcome((6, 7), TO_TOOLS),
         _alerts(),
     )
     frame.section(found, "Traffic", *_traffic())
@@ -157,15 +157,15 @@ def _alerts() -> table.Panel:
         [rows(q.firing_since(), "A")],
         [
             Column("severity", "Severity", words=SEVERITIES, width=85),
-            Column("alertname", "Alert", least=200, link=ROW_ALERT),
+            Column("alertname", "Alert", least=220, link=ROW_ALERT),
             Column("server", "Server", width=110),
             Column("tool", "Tool", width=90),
-            Column("Value", "Since", "dateTimeFromNow", width=125),
+            Column("Value", "Since", "dateTimeFromNow", width=140),
             Column("board", "Board", is_hidden=True),
             Column("of_server", "Of server", is_hidden=True),
             Column("of_tool", "Of tool", is_hidden=True),
         ],
-        (11, 7),
+        (12, 7),
         sort=("Severity", False),
     )
 

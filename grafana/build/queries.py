@@ -107,11 +107,21 @@ def mean_in_range(metric: str, selector: str, by: str = "") -> str:
 
 
 def buckets(function: str, metric: str, selector: str, by: str = "") -> str:
-    """Observations by bucket; with ``increase``, what a heatmap draws."""
+    """Observations by bucket."""
     labels = f"{by}, le" if by else "le"
     return (
         f"sum by ({labels}) ({_once(function, f'{metric}_bucket', selector, '$__rate_interval')})"
     )
+
+
+def spread(metric: str, selector: str) -> str:
+    """What a heatmap draws; absent where nothing was observed in the whole time range.
+
+    Buckets of zeros would be an axis without cells, and not say why. With gaps in between Grafana
+    would take the first of them for the width of every cell.
+    """
+    observed = _once("increase", f"{metric}_count", selector, "$__range", " @ end()")
+    return f"{buckets('increase', metric, selector)} and on () (sum({observed}) > 0)"
 
 
 def recorded(metric: str, selector: str, by: str = "") -> str:
@@ -468,7 +478,7 @@ def slowest_over_time(number: int) -> str:
 
 
 SECONDS_MEAN_IN_RANGE = mean_in_range(_CALL_SECONDS, TOOL, EACH)
-SECONDS_BUCKETS = buckets("increase", _CALL_SECONDS, TOOL)
+SECONDS_SPREAD = spread(_CALL_SECONDS, TOOL)
 RESULT_BYTES_MEAN = mean_in_range(_RESULT_BYTES, TOOL, EACH)
 RESULT_TOKENS_MEAN = tokens(RESULT_BYTES_MEAN)
 LAST_CALL = latest("mcp_tool_call_last_timestamp_seconds", TOOL, EACH)
@@ -526,6 +536,7 @@ INTERNAL_ERRORS = per_step("mcp_exporter_internal_errors_total", TARGET, "where"
 SPANS_SENT = per_step("mcp_exporter_spans_sent_total", TARGET, "instance")
 SPANS_DROPPED = per_step("mcp_exporter_spans_dropped_total", TARGET, "reason")
 TRACE_CONTEXTS = per_step("mcp_exporter_trace_contexts_total", TARGET, "source")
+TRACE_JOINS = per_step("mcp_exporter_trace_joins_total", TARGET, "result")
 
 # The discovery -----------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from grafana.build.panels import (
 from grafana.build.tables import NAME, Column, listing
 
 NO_PROCESS = "no server runs as a process here"
+NO_PROBE = "no probe, or not scraped for long enough"
 QUARTER = (6, 8)
 
 
@@ -85,7 +86,7 @@ def _health() -> list[Panel]:
             HALF,
         ),
         events(
-            About("Probes by result", "How did the probes end?", "no probe"),
+            About("Probes by result", "How did the probes end?", NO_PROBE),
             q.PROBES,
             "{{result}}",
             HALF,
@@ -93,7 +94,7 @@ def _health() -> list[Panel]:
         ),
         shared.quantiles(
             About(
-                "Probe duration", "How long does it take the server to answer a probe?", "no probe"
+                "Probe duration", "How long does it take the server to answer a probe?", NO_PROBE
             ),
             q.PROBE_SECONDS,
             q.SERVER,
@@ -269,7 +270,11 @@ def _processes() -> list[Panel]:
             HALF,
         ),
         line_each(
-            About("Process CPU", "What share of a core do the processes use?", NO_PROCESS),
+            About(
+                "Process CPU",
+                "What share of a core do the processes use?",
+                f"{NO_PROCESS}, or not scraped for long enough",
+            ),
             q.PROCESS_CPU,
             "server",
             "percentunit",

@@ -41,7 +41,7 @@ STATE_COLUMNS = [
         "Value #B",
         "Since",
         "dateTimeFromNow",
-        width=125,
+        width=140,
         words={str(q.UNCHANGED): ("all this time", "text")},
     ),
 ]

@@ -113,7 +113,7 @@ def _calls() -> list[Panel]:
                 "How many calls took how long? A dot is one call, and opens its trace.",
                 "no calls",
             ),
-            q.SECONDS_BUCKETS,
+            q.SECONDS_SPREAD,
             "s",
             HALF,
             exemplar=True,

@@ -115,7 +115,7 @@ ATTAINED = [
     for uid in ("mcp-overview", "mcp-objectives")
     for name in ("Availability", "Latency")
 ]
-TROUBLE = ("Refused requests", "Label overflow", "Unread messages", "Internal errors")
+TROUBLE = ("Rejected requests", "Label overflow", "Unread messages", "Internal errors")
 
 RIGHTLY_EMPTY = {
     **{f"{uid}: annotation Critical alerts": "no alert fires" for uid in BOARDS},
@@ -247,7 +247,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         collector = rest.enter_context(receiving())
         discovery = DiscoveryMetrics()
         finding = rest.enter_context(_served(discovery))
-        tracing = {"tracing": {"endpoint": collector.url}}
+        tracing = {"tracing": {"endpoint": collector.url, "propagate": True}}
         config = _written(folder / "exporter.yml", _exporter_config(scripted) | tracing)
         command = [sys.executable, "-m", "tests.support.failing_exporter", "serve"]
         command += [f"--config.file={config}"]

@@ -28,6 +28,7 @@ from tests.support.dashboards import (
 from tests.support.paths import ROOT
 
 BOARDS = load()
+RULES = ROOT / "prometheus" / "rules"
 EVERY_BOARD = pytest.mark.parametrize("uid", BOARDS)
 
 WINDOW_PIXELS = 1440
@@ -47,9 +48,11 @@ BESIDE_TITLE = 62
 BAR_GAP = 10
 HEADER = 48
 """The title of a panel, and the padding below it."""
-FROM_NOW = 125
-"""Pixels for "25 minutes ago": less cuts its first digits off, and says "5 minutes ago"."""
+FROM_NOW = 140
+"""Pixels for "a few seconds ago", the longest: with less, "25 minutes ago" said "5 minutes ago"."""
 
+RATE = re.compile(r"\b(rate|increase)\(")
+OBSERVED_AT_ALL = re.compile(r" and on \(\) \(sum\(.*_count\{.*\[\$__range\] @ end\(\).* > 0\)$")
 OF_EVERY_TARGET = re.compile(r"up|process_.*|scrape_.*|python_.*")
 
 
@@ -221,6 +224,14 @@ def test_what_every_target_has_is_read_of_the_exporters_alone(uid: str) -> None:
             assert "and on (job, instance) last_over_time(mcp_exporter_build_info" in query.expr
 
 
+def test_the_name_of_an_alert_is_whole() -> None:
+    rules = [yaml.safe_load(path.read_text()) for path in RULES.glob("*.alerts.yml")]
+    names = [rule["alert"] for file in rules for group in file["groups"] for rule in group["rules"]]
+    alerts = next(table for table in each("table", "mcp-overview") if table["title"] == "Alerts")
+    width = columns(alerts)["Alert"]["custom.minWidth"]
+    assert max(letters(name) for name in names) + BESIDE_HEADING <= width
+
+
 @EVERY_BOARD
 def test_alerts_of_other_rules_stay_out(uid: str) -> None:
     board = BOARDS[uid]
@@ -345,6 +356,27 @@ def test_a_quantile_of_nothing_is_nothing(uid: str) -> None:
     for query in panel_queries(BOARDS[uid]):
         if "histogram_quantile" in query.expr:
             assert ") >= 0" in query.expr, str(query)
+
+
+def test_what_one_scrape_shows_is_not_denied_for_want_of_a_second() -> None:
+    """A rate needs two: until then its panel must not say what others say of what is not there."""
+    by_rates, by_one_scrape = set(), set()
+    for panel in (panel for board in BOARDS.values() for panel in panels(board)):
+        said = panel["fieldConfig"]["defaults"]["noValue"]
+        rates = [RATE.search(expr) for expr in expressions(panel)]
+        if all(rates):
+            by_rates.add(said)
+        elif not any(rates) and not any(":" in expr for expr in expressions(panel)):
+            by_one_scrape.add(said)
+    assert by_rates & by_one_scrape == {"no data"}
+
+
+@EVERY_BOARD
+def test_a_heatmap_without_observations_says_so(uid: str) -> None:
+    """Buckets of zeros are an axis without cells."""
+    for panel in each("heatmap", uid):
+        for expr in expressions(panel):
+            assert OBSERVED_AT_ALL.search(expr), expr
 
 
 def test_a_fresh_install_is_no_sliver_at_the_edge() -> None:
