@@ -281,7 +281,7 @@ def _redirect(program: Path, folder: bytes) -> None:
 
 
 def _below_bin(path: Path) -> str:
-    return f"$bin/{os.path.relpath(path, BIN)}"
+    return f"$bin/{os.path.relpath(path.resolve(), BIN.resolve())}"
 
 
 if __name__ == "__main__":

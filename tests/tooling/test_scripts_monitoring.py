@@ -157,6 +157,16 @@ def test_the_folder_may_be_moved(package: Callable[[str], None], tmp_path: Path)
 
 
 @pytest.mark.usefixtures("path")
+def test_the_folder_may_be_a_link(package: Callable[[str], None], tmp_path: Path) -> None:
+    (tmp_path / "deep/down/elsewhere").mkdir(parents=True)
+    (tmp_path / "tools").symlink_to(tmp_path / "deep/down/elsewhere")
+    package("2.42.0+ds")
+    monitoring.provide(PROMETHEUS)
+    assert "version 2.42.0" in _runs(monitoring.BIN / "prometheus", "--version")
+    assert "version 2.42.0" in _runs(monitoring.BIN / "promtool", "--version")
+
+
+@pytest.mark.usefixtures("path")
 def test_debians_alertmanager_opens_the_unpacked_folder_in_place_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
