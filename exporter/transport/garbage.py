@@ -4,16 +4,16 @@ A full collection visits every object that may be in a cycle while all threads w
 them began it: with a thousand servers no call is relayed for 40 to 90 ms. What a configuration
 made lives long; it is frozen, which means that it is not visited again. Reference counts free it
 as before, and replaced servers leave no cycles. Other cycles that were frozen and then dropped,
-such as a child's that ran at a reload, stay until the frozen objects have doubled: then everything
-is collected once.
+such as a child's that ran at a reload, stay until there are a fifth more frozen objects: then
+everything is collected once.
 """
 
 from __future__ import annotations
 
 import gc
 
-GROWTH = 2
-"""How many times as many frozen objects as after the last full collection lead to the next."""
+GROWTH = 0.2
+"""What share more frozen objects than after the last full collection leads to the next."""
 
 
 class FrozenObjects:
@@ -27,12 +27,12 @@ class FrozenObjects:
         """Freeze what is there; call it on the relay's loop after each configuration."""
         self._new += len(gc.get_objects())  # without those that are frozen
         gc.freeze()
-        if self._new >= self._kept:  # fewer cannot have doubled them, and to count them takes long
+        if self._new >= GROWTH * self._kept:  # fewer are not enough, and to count them takes long
             self._new = 0
             self._look()
 
     def _look(self) -> None:
-        if gc.get_freeze_count() > GROWTH * self._kept:
+        if gc.get_freeze_count() > (1 + GROWTH) * self._kept:
             gc.unfreeze()
             gc.collect()
             gc.freeze()
