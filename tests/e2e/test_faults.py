@@ -170,6 +170,7 @@ FIELD = b"X: " + 9000 * b"y" + b"\r\n"
 NOT_UTF_8 = b'{"jsonrpc":"2.0","id":"p","result":{"text":"caf\xe9"}}'
 BOMB = gzip.compress(bytes(512 * MEBIBYTE), compresslevel=9)
 
+CLOSED_WHILE_KEPT = "half-closed after the reply"
 # name: what is sent, what the client sees, the error code in it, the outcome
 FAULTS: dict[str, tuple[Pieces, Seen, int | None, str]] = {
     "reset without a word": (lambda _: [RESET], 502, LOST, "upstream_error"),
@@ -190,7 +191,7 @@ FAULTS: dict[str, tuple[Pieces, Seen, int | None, str]] = {
     "half-closed at the end of a body without a length": (
         lambda _: chain([head(200, IS_JSON) + PONG, HALF_CLOSE], stall()), 200, None, "ok",
     ),
-    "half-closed after the reply": (
+    CLOSED_WHILE_KEPT: (
         lambda _: [*whole(200, PONG, IS_JSON), HALF_CLOSE], 200, None, "ok",
     ),
     "slow, but in time": (
@@ -290,6 +291,8 @@ def test_what_an_http_server_does_wrong_is_told_and_counted(
     assert status == seen, body
     found = [m["error"]["code"] for m in errors(body)]
     assert found == ([] if code is None else [code])
+    if fault == CLOSED_WHILE_KEPT:  # a request that crosses such an end is lost, with every proxy
+        wait_for(lambda: not raw.connections, 60, "the exporter left the connection")
     # Whatever it did to that connection, the next reply is the next request's.
     assert ask(running.url("raw"), PING, ACCEPTED).body == PONG
     expected = {**before, outcome: before.get(outcome, 0) + 1}
