@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tests.support.rollout import Clients, Pair, Scraper
@@ -68,18 +69,32 @@ class Balancer:
         self._turn += 1
         ready = sorted(self._ready)
         host, _, port = ready[self._turn % len(ready)].partition(":")
-        with contextlib.suppress(OSError):
-            there = await asyncio.open_connection(host, int(port))
-            await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+        try:
+            async with _connected(host, int(port)) as there:
+                await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def _connected(
+    host: str, port: int
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection that is closed however the block ends, the end of its task included."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        yield reader, writer
+    finally:
         writer.close()
 
 
 async def _is_ready(host: str, port: int) -> bool:
     try:
-        reader, writer = await asyncio.open_connection(host, port)
-        writer.write(b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        line = await reader.readline()
-        writer.close()
+        async with _connected(host, port) as (reader, writer):
+            writer.write(b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            line = await reader.readline()
     except OSError:
         return False
     return b" 200 " in line
