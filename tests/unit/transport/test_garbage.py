@@ -34,7 +34,7 @@ def _thawed() -> Iterator[None]:
 
 @pytest.fixture
 def frozen() -> FrozenObjects:
-    found = FrozenObjects()
+    found = FrozenObjects(large=10**9)
     found.settle()
     return found
 
@@ -80,3 +80,19 @@ def test_what_comes_and_goes_is_no_growth(frozen: FrozenObjects) -> None:
         frozen.settle()
         many.clear()
     assert dropped() is not None, "a full collection, though little has stayed"
+
+
+def test_where_a_look_at_all_takes_long_it_waits_until_they_have_doubled() -> None:
+    frozen = FrozenObjects(large=0)
+    frozen.settle()
+    kept = pair()
+    frozen.settle()
+    dropped = weakref.ref(kept)
+    del kept
+    size = gc.get_freeze_count()
+    more: list[list[None]] = [[] for _ in range(size // 2)]
+    frozen.settle()
+    assert dropped() is not None
+    more += [[] for _ in range(size)]
+    frozen.settle()
+    assert dropped() is None
