@@ -10,9 +10,10 @@ from __future__ import annotations
 import gzip
 import sys
 from collections.abc import Callable
+from functools import partial
 from time import thread_time
 
-from exporter.protocol import jsonrpc
+from exporter.protocol import jsonrpc, trace_context
 from exporter.relay.http.endpoint import EndpointRewriter
 from exporter.relay.http.reply_reader import EventBudget, reader_of
 from exporter.telemetry.exchange import Exchange
@@ -114,6 +115,11 @@ def rows() -> dict[str, tuple[float, float]]:
     halves = b'{"id":1,"result":{"x":"' + filled(rb"\ud800", 8 * MEBIBYTE) + b'"}}'
     found["halves of characters"] = whole(halves, jsonrpc.read)
     found["halves, members"] = whole(halves, jsonrpc.members)
+    contexts = [f"00-{1:032x}-{number:016x}-01" for number in range(1, jsonrpc.BATCH + 1)]
+    for unit in (b"0", b"00-", contexts[0].encode()):
+        parents = dict.fromkeys(contexts, "f" * 16)
+        read = partial(trace_context.exchange, parents=parents)
+        found[f"contexts in {unit!r}"] = whole(filled(unit, 4 * MEBIBYTE), read)
     for unit in EVENTS:
         found[f"events {unit!r}"] = stream(unit)
         found[f"packed events {unit!r}"] = stream(unit, packed=True)

@@ -91,22 +91,22 @@ class Joiner:
             self._settle([(pending, join)])
 
     def _exchange_body(self, request: TracedRequest, asked: Sequence[Pending]) -> None:
-        body, joined = request.body, []
-        for pending in asked:
-            context = pending.traceparent
-            if context is None or not _is_in_message(pending):
-                self._joins["absent"].inc()
-                continue
-            join = self._join(pending)
-            if join is None:
-                continue
-            parent = trace_context.parent_id(join.context)
-            changed = trace_context.exchange(body, context, parent)
-            if changed is None:
-                self._joins["ambiguous" if context.encode() in body else "absent"].inc()
-            else:
-                body = changed
-                joined.append((pending, join))
+        told = [(pending, self._join(pending)) for pending in asked if _is_in_message(pending)]
+        joins = [(pending, join) for pending, join in told if join is not None]
+        self._joins["absent"].inc(len(asked) - len(told))
+        parents = {
+            pending.traceparent: trace_context.parent_id(join.context)
+            for pending, join in joins
+            if pending.traceparent is not None
+        }
+        if not parents:
+            return
+        body, times = trace_context.exchange(request.body, parents)
+        joined = [each for each in joins if times[each[0].traceparent or ""] == 1]
+        for pending, _ in joins:
+            found = times[pending.traceparent or ""]
+            if found != 1:
+                self._joins["ambiguous" if found else "absent"].inc()
         if not _says(body, [join for _, join in joined]):
             self._joins["ambiguous"].inc(len(joined))
             return
