@@ -16,8 +16,7 @@ import pytest
 import requests
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests import foreign
-from tests.conformance.toolchain import ToolchainError
+from tests.foreign import Foreign
 from tests.support.exporting import Exporter, exporter, scripted_stdio
 from tests.support.paths import ROOT
 from tests.support.raw_client import ask, legacy, open_session, request
@@ -200,37 +199,26 @@ def test_over_sse_they_are_one_trace(receiver: TraceReceiver, tmp_path: Path) ->
 
 
 def test_a_client_and_a_server_that_nobody_here_wrote_are_joined(
-    receiver: TraceReceiver, tmp_path: Path
+    receiver: TraceReceiver, tmp_path: Path, npm: Foreign
 ) -> None:
-    inspector, path = inspector_of_npm()
     server = {**stdio_server(receiver, "foreign"), "propagate": True}
     call = ["--method", "tools/call", "--tool-name", "get_current_time", "--tool-arg=timezone=UTC"]
     with exporter(tmp_path, {"time": server}, **tracing(receiver)) as running:
         subprocess.run(
             [
-                *inspector,
+                *npm.inspector,
                 "--cli",
                 running.url("time"),
                 "--protocol-era=modern",
                 *call,
                 *("--tool-metadata", f"traceparent={TRACE}"),
             ],
-            env={**os.environ, "HOME": str(tmp_path), "PATH": path},
+            env={**os.environ, "HOME": str(tmp_path), "PATH": npm.path},
             stdin=subprocess.DEVNULL,
             check=True,
             timeout=240,
         )
         check_strangers_call(receiver)
-
-
-def inspector_of_npm() -> tuple[list[str], str]:
-    try:
-        npm = foreign.install()
-    except ToolchainError as reason:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"what is needed from npm cannot be installed: {reason}")
-    return npm.inspector, npm.path
 
 
 @pytest.mark.parametrize("mode", ERAS)

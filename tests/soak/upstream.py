@@ -13,30 +13,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tests.support.scripted_stdio_server import GREETINGS
+
 Json = dict[str, Any]
 
 JSON, EVENTS = "application/json", "text/event-stream"
 LARGE = "x" * 200_000
 FOREVER = 3600.0
-INFO = {"name": "soaked", "version": "1"}
-GREETINGS: Json = {
-    "initialize": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {"tools": {}},
-        "serverInfo": INFO,
-    },
-    "server/discover": {
-        "supportedVersions": ["2026-07-28"],
-        "capabilities": {"tools": {}},
-        "ttlMs": 0,
-        "cacheScope": "private",
-    },
-    "tools/list": {
-        "tools": [{"name": "act", "inputSchema": {"type": "object"}}],
-        "ttlMs": 0,
-        "cacheScope": "private",
-    },
-}
 
 
 def whole(status: int, body: bytes = b"", kind: str = "", session: str = "") -> bytes:
