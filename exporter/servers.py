@@ -15,6 +15,7 @@ from exporter.relay.gateway import Gateway
 from exporter.relay.http.sse_upstream import SseUpstream
 from exporter.relay.http.upstream import HttpUpstream
 from exporter.relay.oauth import OwnUrl
+from exporter.relay.stdio.param_headers import ParamHeaders
 from exporter.relay.stdio.upstream import StdioUpstream
 from exporter.telemetry.client_streams import ClientStreams
 from exporter.telemetry.health_tracker import HealthTracker
@@ -195,13 +196,16 @@ class ServerSet:
         await asyncio.gather(*closing, *self._closing, return_exceptions=True)
 
     def _add(self, server: Server, limits: Limits) -> ServerRuntime:
-        recorder = self._recorder_type(self._metrics, server.name, server.transport)
+        param_headers = ParamHeaders() if server.transport == "stdio" else None
+        recorder = self._recorder_type(self._metrics, server.name, server.transport, param_headers)
         clients = ClientStreams()
         prober = self._prober(server, recorder, clients)
         observer = self._observe(recorder, prober, server)
         upstream: HttpUpstream | StdioUpstream
-        if server.transport == "stdio":
-            upstream = StdioUpstream(server, observer, recorder, self._reaper, self._loop)
+        if param_headers is not None:
+            upstream = StdioUpstream(
+                server, observer, recorder, self._reaper, self._loop, param_headers
+            )
         elif server.transport == "sse":
             upstream = SseUpstream(server, observer, self._loop, limits, self._own_url, clients)
         else:

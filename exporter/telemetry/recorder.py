@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from exporter.protocol import trace_context
 from exporter.protocol.label_values import (
@@ -44,12 +44,22 @@ tool's; when the last one was; the results' sizes."""
 log = logging.getLogger(__name__)
 
 
+class ToolListener(Protocol):
+    """Whoever must know what the tools of a server are like."""
+
+    def learn(self, tools: Mapping[str, bytes]) -> None:
+        """Take the definitions of a listing, by their names, which are no labels yet."""
+
+
 class ServerRecorder:
     """The samples of one server. All methods are synchronous and take microseconds."""
 
     names_clients = False
 
-    def __init__(self, metrics: Metrics, name: str, transport: str) -> None:
+    def __init__(
+        self, metrics: Metrics, name: str, transport: str, listener: ToolListener | None = None
+    ) -> None:
+        self._listener = listener
         self.name = name
         self.transport = transport
         self.metrics = metrics
@@ -72,8 +82,6 @@ class ServerRecorder:
         self._requests: dict[tuple[str, Outcome], tuple[Count, Distribution]] = {}
         self._calls: dict[tuple[str, Outcome], ToolSeries] = {}
         self._notifications: dict[tuple[str, bool], Count] = {}
-        self.on_listed: Callable[[Mapping[str, bytes]], None] | None = None
-        """Called with each listing, before its names become labels."""
         self._info: tuple[str, ...] | None = None
         self._start_at_zero()
 
@@ -182,8 +190,8 @@ class ServerRecorder:
 
     def listed(self, tools: Mapping[str, bytes]) -> None:
         """The server lists these tools: their names may be labels from now on."""
-        if self.on_listed is not None:
-            self.on_listed(tools)
+        if self._listener is not None:
+            self._listener.learn(tools)
         for tool in self.tools.admit(tools):
             for outcome in TOOL_OUTCOMES:
                 self.metrics.tool_calls.labels(self.name, tool, outcome)

@@ -29,7 +29,7 @@ from exporter.protocol.tool_page import read_tools
 from exporter.telemetry.exchange import Exchange, Pending
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
-from exporter.telemetry.recorder import ServerRecorder
+from exporter.telemetry.recorder import ServerRecorder, ToolListener
 from exporter.telemetry.spans.details import Peer
 from exporter.telemetry.spans.joiner import Joiner
 from exporter.transport.http.connection import Application, Connection
@@ -422,11 +422,16 @@ class FakeEvents:
 class Telemetry:
     """The metrics of one server, with the recorder and the observer that write them."""
 
-    def __init__(self, server: str = "files", transport: str = "http") -> None:
+    def __init__(
+        self,
+        server: str = "files",
+        transport: str = "http",
+        listener: ToolListener | None = None,
+    ) -> None:
         self.server = server
         self.clock = FakeClock()
         self.metrics = Metrics(CollectorRegistry(), clock=self.clock)
-        self.recorder = ServerRecorder(self.metrics, server, transport)
+        self.recorder = ServerRecorder(self.metrics, server, transport, listener)
         self.events = FakeEvents(self.recorder)
         peer = Peer("up", 8000) if transport == "http" else Peer()
         joiner = Joiner(self.metrics.tracing, self.metrics.spans, None, peer)

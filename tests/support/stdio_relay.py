@@ -11,6 +11,7 @@ from exporter.config.model import Server
 from exporter.protocol import jsonrpc
 from exporter.protocol.jsonrpc import CAPABILITIES_KEY, VERSION_KEY
 from exporter.relay.stdio import children as stdio_children
+from exporter.relay.stdio.param_headers import ParamHeaders
 from exporter.relay.stdio.upstream import StdioUpstream
 from exporter.transport.http.request import Request
 from exporter.transport.process.child import ChildOwner
@@ -60,10 +61,16 @@ class StdioSetup(OpenApplication):
 
     def __init__(self, started: list[FakeChild], **settings: float | Timeout) -> None:
         self.children = started
-        self.telemetry = Telemetry(transport="stdio")
+        param_headers = ParamHeaders()
+        self.telemetry = Telemetry(transport="stdio", listener=param_headers)
         server = Server("files", "stdio", command="x", **cast("dict[str, Any]", settings))
         self.upstream = StdioUpstream(
-            server, self.telemetry.observer, self.telemetry.recorder, Reaper(), virtual_loop()
+            server,
+            self.telemetry.observer,
+            self.telemetry.recorder,
+            Reaper(),
+            virtual_loop(),
+            param_headers,
         )
 
     def handle(self, request: Request) -> None:

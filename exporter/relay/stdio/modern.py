@@ -30,13 +30,14 @@ log = logging.getLogger(__name__)
 class ModernEndpoint:
     """The shared child of one stdio server."""
 
-    def __init__(self, server: Server, observer: Observer, children: Children) -> None:
+    def __init__(
+        self, server: Server, observer: Observer, children: Children, param_headers: ParamHeaders
+    ) -> None:
         self._server = server
         self._observer = observer
         self._recorder = observer.recorder
         self._children = children
-        self._param_headers = ParamHeaders()
-        observer.recorder.on_listed = self._param_headers.learn
+        self._param_headers = param_headers
         self._refused_discover: tuple[float, int] | None = None
         self.shared: SharedChild | None = None
 

@@ -19,6 +19,7 @@ from exporter.relay.stdio.children import Children
 from exporter.relay.stdio.host import ChildHost
 from exporter.relay.stdio.legacy import LegacyEndpoint
 from exporter.relay.stdio.modern import ModernEndpoint
+from exporter.relay.stdio.param_headers import ParamHeaders
 from exporter.telemetry.observer import Observer
 from exporter.transport.http.request import Request
 from exporter.transport.process.child import ProcessObserver
@@ -40,12 +41,14 @@ class StdioUpstream:
         processes: ProcessObserver,
         reaper: Reaper,
         loop: asyncio.AbstractEventLoop,
+        param_headers: ParamHeaders,
     ) -> None:
+        """``param_headers`` learns what the server lists."""
         self.recorder = observer.recorder
         self._server = server
         self._children = Children(server, observer, processes, reaper)
         self._legacy = LegacyEndpoint(server, observer, self._children)
-        self._modern = ModernEndpoint(server, observer, self._children)
+        self._modern = ModernEndpoint(server, observer, self._children, param_headers)
         self._loop = loop
         self._sweeper = loop.call_later(_SWEEP, self._sweep)
 
