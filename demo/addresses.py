@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -18,9 +19,13 @@ USUAL_PORTS = {
     "traces": 4318,
 }
 
+FREE_PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to outgoing connections: one of them could take a port between its
+choice and the start of its program."""
+
 
 def choose(usual: Mapping[str, int]) -> dict[str, str]:
-    """Return an address "host:port" for each name; a usual port of 0 asks for any free one."""
+    """Return an address "host:port" for each name; a usual port of 0 asks for a free one."""
     with ExitStack() as held:
         # All are held until all are chosen, so that no free port is given twice.
         sockets = {name: held.enter_context(_bound(port)) for name, port in usual.items()}
@@ -39,8 +44,8 @@ def accepts(address: str) -> bool:
 
 
 def _bound(usual: int) -> socket.socket:
-    taken = usual and accepts(f"{HOST}:{usual}")
-    for wanted in (0,) if taken else (usual, 0):
+    is_asked = usual and not accepts(f"{HOST}:{usual}")
+    for wanted in [*[usual] * bool(is_asked), *random.sample(FREE_PORTS, 100)]:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -249,7 +249,10 @@ def test_when_its_terminal_is_closed_every_process_is_gone(start: Start, tmp_pat
 def _read_until(screen: IO[bytes], words: bytes) -> None:
     seen = b""
     while words not in seen:
-        seen += screen.read(1024)
+        try:
+            seen += screen.read(1024)
+        except OSError as ended:  # nobody has the terminal open any more
+            raise AssertionError(seen.decode()) from ended
 
 
 def test_a_part_that_cannot_start_is_told_and_nothing_stays(start: Start, tmp_path: Path) -> None:

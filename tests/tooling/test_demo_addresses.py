@@ -32,6 +32,7 @@ def test_a_port_taken_on_every_interface_gives_way_too() -> None:
 def test_no_free_port_is_given_twice() -> None:
     chosen = addresses.choose({f"part {number}": 0 for number in range(50)})
     assert len(set(chosen.values())) == 50
+    assert all(addresses.port(each) in addresses.FREE_PORTS for each in chosen.values())
 
 
 def test_an_address_accepts_only_while_something_listens() -> None:
