@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from time import monotonic
 
 from exporter.config.model import Server
@@ -11,12 +12,15 @@ from exporter.protocol.failures import Fault
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.label_values import Outcome
 from exporter.relay.stdio.host import ChildHost, StartChild
+from exporter.relay.stdio.trial import Trial
 from exporter.telemetry.exchange import Exchange
 from exporter.telemetry.observer import Observer
 from exporter.transport.http.request import Request
 from exporter.transport.process.child import Child, ChildOwner, ProcessObserver
 from exporter.transport.process.reaper import Reaper
 from exporter.transport.process.stderr import StderrLog
+
+log = logging.getLogger(__name__)
 
 
 class Children:
@@ -31,9 +35,11 @@ class Children:
         self._reaper = reaper
         self._stderr_log = StderrLog(server)
         self._backoff = Backoff()
+        self._trial: Trial | None = None
+        self._is_closed = False
         self._stopping: set[asyncio.Task[None]] = set()
         self._replaced: set[asyncio.Task[None]] = set()
-        """Those of the stopping ones whose places are given to others."""
+        """Those of the stopping ones that leave no place: it is given to another, or a trial's."""
 
     @property
     def stopping_count(self) -> int:
@@ -61,12 +67,14 @@ class Children:
         """Stop the child of a host, and learn from how it fared."""
         if host.is_useful or host.has_failed:  # else its client left before anything could be said
             self._backoff.ended(host.is_useful, monotonic())
-        task = host.child.stop()
-        self._stopping.add(task)
-        task.add_done_callback(self._stopped)
+            self._try_start()
+        self._wait_for(host.child.stop())
 
-    async def wait(self) -> None:
-        """Wait until all that are stopping have ended."""
+    async def close(self) -> None:
+        """Wait until all that are stopping have ended; none is started any more."""
+        self._is_closed = True
+        if self._trial is not None:
+            self._trial.cancel()
         if self._stopping:
             await asyncio.wait(self._stopping)
 
@@ -86,6 +94,31 @@ class Children:
         request.respond(503, reply, errors.JSON, [(b"Retry-After", b"%d" % (wait + 1))])
         return True
 
+    def _try_start(self) -> None:
+        """Find out whether the server fails, or whether clients make it fail."""
+        is_open = self._trial is None and not self._is_closed
+        if is_open and self._backoff.is_in_doubt(monotonic()):
+            self._trial = Trial(self.starter("trial"), self._tried)
+
+    def _tried(self, child: Child, works: bool | None) -> None:
+        """A trial is over; ``None`` says that it was given up."""
+        self._trial = None
+        task = child.stop()
+        self._replaced.add(task)
+        self._wait_for(task)
+        if works is None:
+            return
+        self._backoff.tried(works, monotonic())
+        extra = {"server": self._server.name}
+        if works:
+            log.info("children were lost, but the server starts as it should", extra=extra)
+        else:
+            log.warning("the server keeps failing at start", extra=extra)
+
+    def _wait_for(self, task: asyncio.Task[None]) -> None:
+        self._stopping.add(task)
+        task.add_done_callback(self._stopped)
+
     def _place(self) -> asyncio.Task[None] | None:
         for task in self._stopping - self._replaced:
             self._replaced.add(task)
@@ -98,23 +131,43 @@ class Children:
 
 
 class Backoff:
-    """When a child may be started again that keeps failing before it was of any use."""
+    """When a child may be started again that keeps failing before it was of any use.
+
+    A client may be what makes its own child fail, and must not keep the others out with it: a
+    trial, in which no client has a part, decides whether there is anything to wait for.
+    """
 
     FIRST = 1.0
     LONGEST = 30.0
+    TRUST = 5.0
+    """Seconds after a trial that went well in which failures are none of the server's."""
 
     def __init__(self) -> None:
         self._failures = 0
+        self._failed_trials = 0
         self._until = 0.0
+        self._trusted_until = 0.0
 
     def ended(self, was_useful: bool, now: float) -> None:
-        """A child is gone."""
+        """A child of a client is gone."""
         if was_useful:
-            self._failures = 0
+            self._failures = self._failed_trials = 0
+        elif now >= self._trusted_until:
+            self._failures += 1
+
+    def is_in_doubt(self, now: float) -> bool:
+        """Whether a trial has to tell whose fault it is: once may be chance."""
+        return self._failures > 1 and self.remaining(now) <= 0
+
+    def tried(self, works: bool, now: float) -> None:
+        """A trial is over."""
+        if works:
+            self._failures = self._failed_trials = 0
+            self._trusted_until = now + self.TRUST
             return
-        self._failures += 1
-        if self._failures > 1:  # once may be chance: the next request tries at once
-            self._until = now + min(self.LONGEST, self.FIRST * 2 ** min(self._failures - 2, 10))
+        self._failures = 1  # with the next one that fails there is doubt again
+        self._until = now + min(self.LONGEST, self.FIRST * 2 ** min(self._failed_trials, 10))
+        self._failed_trials += 1
 
     def remaining(self, now: float) -> float:
         """Seconds until the next start."""

@@ -8,6 +8,7 @@ revision 2026-07-28: the headers must say what the body says.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 import msgspec
 
@@ -28,6 +29,7 @@ _NAMED_BY = {
 _ROUTING = _VERSION, _METHOD, _NAME = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
 _ENVELOPE = ((VERSION_KEY, b'"'), (CAPABILITIES_KEY, b"{"))
 _NULL = msgspec.Raw(b"null")
+_OF_ONE_REQUEST = frozenset({"progressToken", "traceparent", "tracestate", "baggage"})
 
 STATUS_OF_CODE = {
     errors.PARSE_ERROR: 400,
@@ -97,6 +99,12 @@ class ModernRequest:
             meta = _raw({**self._meta, **own})
             members["params"] = _raw({**self._params, "_meta": meta})
         return msgspec.json.encode(members)
+
+    def digest(self) -> bytes:
+        """What requests have in common that ask for the same in the same words."""
+        meta = {name: raw for name, raw in self._meta.items() if name not in _OF_ONE_REQUEST}
+        params = {**self._params, "_meta": _raw(meta)}
+        return sha256(msgspec.json.encode((self.message.method, params))).digest()
 
     def check(self) -> Violation | None:
         """The first thing that is wrong with it, or ``None``."""

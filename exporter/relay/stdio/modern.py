@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from math import inf
 from time import monotonic
 
 from exporter.config.model import Server
@@ -23,6 +24,7 @@ from exporter.telemetry.observer import Observer
 from exporter.transport.http.request import Request
 
 _DISCOVER_MEMORY = 60.0
+_MOST_REFUSED = 64
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,9 @@ class ModernEndpoint:
         self._recorder = observer.recorder
         self._children = children
         self._param_headers = param_headers
-        self._refused_discover: tuple[float, int] | None = None
+        self._refused: dict[bytes, tuple[float, int]] = {}
+        """When, and with which code, the server refused a ``server/discover`` of this digest: how
+        a client words its own must not decide what the others are told."""
         self.shared: SharedChild | None = None
 
     def handle(self, request: Request, messages: Sequence[Message]) -> None:
@@ -77,7 +81,11 @@ class ModernEndpoint:
         if self.shared is host:
             self.shared = None
         if isinstance(host, SharedChild) and host.refused_discover is not None:
-            self._refused_discover = monotonic(), host.refused_discover
+            digest, code = host.refused_discover
+            self._refused.pop(digest, None)
+            self._refused[digest] = monotonic(), code
+            if len(self._refused) > _MOST_REFUSED:
+                del self._refused[next(iter(self._refused))]
         self._children.stop(host)
 
     # Inside
@@ -89,7 +97,7 @@ class ModernEndpoint:
 
     def _post(self, modern: ModernRequest) -> None:
         request, message = modern.http, modern.message
-        if message.method == DISCOVER and self._is_legacy_only(request, message):
+        if message.method == DISCOVER and self._is_legacy_only(modern):
             return
         if self.shared is None:
             if self._children.is_backing_off(request, message):
@@ -101,14 +109,12 @@ class ModernEndpoint:
         else:
             self.shared.post(modern)
 
-    def _is_legacy_only(self, request: Request, message: Message) -> bool:
+    def _is_legacy_only(self, modern: ModernRequest) -> bool:
         """Reply to ``server/discover`` as the server did, without a child started just for that."""
-        if self._refused_discover is None:
-            return False
-        when, code = self._refused_discover
+        when, code = self._refused.get(modern.digest(), (-inf, 0))
         if monotonic() - when > _DISCOVER_MEMORY:
-            self._refused_discover = None
             return False
+        request, message = modern.http, modern.message
         exchange = Exchange(self._recorder)
         size = len(request.body)
         begun = self._observer.client_sent(

@@ -37,7 +37,16 @@ _OLDER_ERA = frozenset({errors.METHOD_NOT_FOUND, errors.INVALID_REQUEST, errors.
 class SharedRequest:
     """One request on its way through the shared child."""
 
-    __slots__ = ("client_id", "method", "number", "pending", "request_id", "response", "token")
+    __slots__ = (
+        "client_id",
+        "digest",
+        "method",
+        "number",
+        "pending",
+        "request_id",
+        "response",
+        "token",
+    )
 
     def __init__(
         self,
@@ -49,6 +58,7 @@ class SharedRequest:
         self.number = number
         """Its id and progress token towards the child."""
         self.method = request.message.method
+        self.digest = request.digest() if self.method == DISCOVER else b""
         self.request_id = request.message.reply_id
         self.client_id = request.request_id
         """The client's id, as it was written."""
@@ -64,8 +74,9 @@ class SharedChild(ChildHost):
     def __init__(
         self, observer: Observer, timeout: Timeout, start: StartChild, events: HostEvents
     ) -> None:
-        self.refused_discover: int | None = None
-        """The error code with which the server showed that it is of an older era."""
+        self.refused_discover: tuple[bytes, int] | None = None
+        """The digest of a request, and the error code with which the server showed by its reply
+        that it is of an older era."""
         self._requests: dict[int, SharedRequest] = {}
         self._by_response: dict[StdioResponse, SharedRequest] = {}
         self._calls: dict[int, SharedRequest] = {}
@@ -178,13 +189,14 @@ class SharedChild(ChildHost):
         status = 200 if code is None else STATUS_OF_CODE.get(code, 200)
         shared.response.reply(shared.request_id, data, status)
         self._observer.recorder.spent(shared.response.inside + monotonic() - arrived)
-        if shared.method == DISCOVER and code in _OLDER_ERA and not self.is_useful:
-            self._give_way(code)
+        is_discover = shared.method == DISCOVER
+        if is_discover and code is not None and code in _OLDER_ERA and not self.is_useful:
+            self._give_way(shared, code)
         self.is_useful = True
 
-    def _give_way(self, code: int | None) -> None:
+    def _give_way(self, shared: SharedRequest, code: int) -> None:
         """The server is of an older era: its clients will open sessions, this child is useless."""
-        self.refused_discover = code
+        self.refused_discover = shared.digest, code
         if not self._requests:
             self._loop.call_soon(self.end, Outcome.CLIENT_GONE, "it is older")
 
@@ -196,7 +208,7 @@ class SharedChild(ChildHost):
         self._give_up(shared.response, Outcome.PROTOCOL_ERROR)
         text = f"the server did not reply to {DISCOVER} within {DISCOVER_TIMEOUT:g} s"
         shared.response.fail(404, errors.METHOD_NOT_FOUND, text)
-        self._give_way(errors.METHOD_NOT_FOUND)
+        self._give_way(shared, errors.METHOD_NOT_FOUND)
         self.is_useful = True  # silent it may be, but it did not fail
 
     def _notify(self, message: Message, line: bytes) -> None:

@@ -100,7 +100,7 @@ class StdioUpstream:
         self._sweeper.cancel()
         for host in self._hosts():
             host.end(Outcome.UPSTREAM_ERROR, "the exporter is stopping")
-        await self._children.wait()
+        await self._children.close()
 
     def _hosts(self) -> Iterable[ChildHost]:
         shared = self._modern.shared

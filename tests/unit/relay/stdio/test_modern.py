@@ -119,6 +119,46 @@ async def test_a_server_that_refuses_discover_is_not_asked_again_for_a_while(
 
 
 @on_fake_time
+async def test_how_one_client_words_discover_is_not_held_against_the_others(
+    children: list[FakeChild],
+) -> None:
+    setup = Setup(children)
+    for attempt in range(70):
+        odd = setup.modern(1, "server/discover", odd=attempt)
+        children[-1].say(error(1, -32602))
+        await settle()
+        assert odd.reply.status == 400
+    first = setup.modern(2, "server/discover")
+    children[-1].say(result(1, supportedVersions=["2026-07-28"]))
+    assert first.reply.status == 200
+    await setup.upstream.close()
+
+
+@on_fake_time
+async def test_a_refused_discover_is_known_again_by_what_it_asks(
+    children: list[FakeChild],
+) -> None:
+    setup = Setup(children)
+    context = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    for number, meta in enumerate(({}, {"progressToken": 5, "traceparent": context})):
+        headers = [(b"MCP-Protocol-Version", b"2026-07-28"), (b"Mcp-Method", b"server/discover")]
+        body = request(number, "server/discover", _meta={**META, **meta})
+        client = setup.say(post(body, b"/files/mcp", *headers))
+        if number == 0:
+            children[-1].say(error(1, -32601))
+            await settle()
+        assert client.reply.status == 404
+    assert len(children) == 1
+    for number in range(100, 200):
+        setup.modern(1, "server/discover", odd=number)
+        children[-1].say(error(1, -32601))
+        await settle()
+    setup.modern(1, "server/discover")
+    assert len(children) == 102
+    await setup.upstream.close()
+
+
+@on_fake_time
 async def test_a_silent_older_server_still_gets_its_sessions(children: list[FakeChild]) -> None:
     setup = Setup(children)
     for _ in range(4):
