@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -23,6 +24,7 @@ import pytest
 from exporter.protocol.label_values import REJECTIONS
 from tests.support import raw_client, raw_server
 from tests.support.exporting import Exporter, Scrape, exporter, scripted_stdio
+from tests.support.paths import ROOT
 from tests.support.raw_client import PATIENCE, legacy, modern, modern_call, request
 from tests.support.raw_server import Received
 from tests.support.running import wait_for
@@ -495,9 +497,19 @@ def test_pages_can_be_rated(wide: Exporter) -> None:
     assert Setup(wide).counted()["web_rate_limited"] == statuses.count(429)
 
 
+CUT = {"write_timeout", "pipeline_too_large"}
+
+
 def test_every_reason_is_shown_here() -> None:
-    elsewhere = {
-        *("server_not_reading", "write_timeout", "pipeline_too_large"),
-        *("web_unauthorized", "web_busy", "web_rate_limited", "web_bad_origin"),
-    }
+    web = {"web_unauthorized", "web_busy", "web_rate_limited", "web_bad_origin"}
+    elsewhere = {"server_not_reading"} | CUT | web
     assert {row.reason for row in ROWS.values()} | elsewhere == set(REJECTIONS)
+
+
+def test_the_documented_limits_say_the_same() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    table = page.partition("| limit | HTTP status | reason |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| .+ \| (?:(\d+)|the connection is cut).* \| `(\w+)` \|$", table, re.M)
+    assert len(rows) == len(table.strip().splitlines()) - 1
+    shown = {(str(row.status), row.reason) for row in ROWS.values()} | {("", cut) for cut in CUT}
+    assert set(rows) <= shown

@@ -25,8 +25,8 @@ RECORD = 2 * KIB
 READ, BUFFER = 256 * KIB, 64 * KIB
 """What one read of the loop brings, and what a transport takes before it says that it is full."""
 SCRAPE = 2 * MIB
-PROCESSES_BESIDE = 2
-"""The one that is shared, and the one that is probed."""
+PROCESSES_BESIDE = 3
+"""The one that is shared, the one that is probed, and the one that is tried."""
 
 
 def stores(limits: Limits) -> dict[str, int]:

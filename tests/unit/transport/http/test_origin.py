@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from exporter.transport.http.origin import (
@@ -73,6 +75,7 @@ def test_an_origin_has_a_host_or_none(origin: bytes, host: str | None) -> None:
         (OPEN, "evil.example:6279", False),
         (OPEN, "localhost.evil.example", False),
         (GUARDED, "evil.example", True),
+        (replace(GUARDED, is_loopback=True), "evil.example", False),
     ],
 )
 def test_a_listener_that_nothing_guards_is_addressed_by_names_it_knows(
