@@ -117,9 +117,10 @@ def rows() -> dict[str, tuple[float, float]]:
     found["halves, members"] = whole(halves, jsonrpc.members)
     contexts = [f"00-{1:032x}-{number:016x}-01" for number in range(1, jsonrpc.BATCH + 1)]
     for unit in (b"0", b"00-", contexts[0].encode()):
-        parents = dict.fromkeys(contexts, "f" * 16)
-        read = partial(trace_context.exchange, parents=parents)
-        found[f"contexts in {unit!r}"] = whole(filled(unit, 4 * MEBIBYTE), read)
+        for count in (1, len(contexts)):
+            parents = dict.fromkeys(contexts[-count:], "f" * 16)
+            read = partial(trace_context.exchange, parents=parents)
+            found[f"{count} contexts in {unit!r}"] = whole(filled(unit, 4 * MEBIBYTE), read)
     for unit in EVENTS:
         found[f"events {unit!r}"] = stream(unit)
         found[f"packed events {unit!r}"] = stream(unit, packed=True)

@@ -80,8 +80,9 @@ def test_sixteen_bytes_are_exchanged_and_no_other(
         (b"{}", 0),
         (GOOD.replace("-", "\\u002d").encode(), 0),
         (f'{{"arguments": "{GOOD}", "traceparent": "{GOOD}"}}'.encode(), 2),
+        (f'{{"arguments": "{GOOD * 2}", "traceparent": "{GOOD}"}}'.encode(), 2),
     ],
-    ids=["absent", "escaped", "twice"],
+    ids=["absent", "escaped", "twice", "thrice"],
 )
 def test_what_is_not_there_exactly_once_is_left_alone(body: bytes, times: int) -> None:
     assert trace_context.exchange(body, {GOOD: OURS}) == (body, {GOOD: times})
