@@ -28,7 +28,7 @@ from bench.report.bars import tracing_verdicts, verdicts
 from bench.report.machine import describe, nginx_version
 from bench.report.tables import Book, tables
 from bench.rounds import Rounds
-from bench.scenarios import figures, slopes, tracing
+from bench.scenarios import figures, lost_collector, slopes, tracing
 from bench.scenarios.figures import MILLION, Figures
 from bench.testbed import Testbed, TestbedError
 from scripts.debian import UnavailableError
@@ -96,6 +96,7 @@ class Bench:
             self._slopes()
         if "tracing" in self._given.parts:
             self._try("tracing", self._tracing)
+            self._try("a lost collector", self._lost_collector)
 
     def _rounds(self) -> None:
         given = self._given
@@ -180,11 +181,21 @@ class Bench:
         self.run.slopes[name] = measure(testbed, self._given.rounds, self._given.seconds)
 
     def _tracing(self, testbed: Testbed) -> None:
-        given = self._given
-        settling = 0.0 if given.smoke else figures.SETTLING
-        rounds = given.rounds if given.smoke else given.rounds + 2
         self.run.machine["nginx"] = nginx_version(nginx.provide())
-        self.run.tracing = tracing.measure(testbed, rounds, given.seconds, settling)
+        self.run.tracing = tracing.measure(testbed, *self._turns())
+
+    def _lost_collector(self, testbed: Testbed) -> None:
+        calls = 0 if self._given.smoke else self._given.calls
+        self.run.lost_collector = lost_collector.measure(
+            testbed, *self._turns(), calls, SECONDS_FOR_A_MILLION
+        )
+
+    def _turns(self) -> tuple[int, float, float]:
+        """How many turns there are for tracing, how long each is, and the rest before them."""
+        given = self._given
+        if given.smoke:
+            return given.rounds, given.seconds, 0.0
+        return given.rounds + 2, given.seconds, figures.SETTLING
 
     def _try(self, name: str, step: Callable[[Testbed], None]) -> None:
         say(f"measuring {name}")
@@ -216,7 +227,13 @@ def told(run: Run) -> str:
     """The tables of a run in Markdown."""
     book = Book(run.rows)
     return "\n".join(
-        [*verdicts(book, run.figures), "", *tracing_verdicts(run.tracing), "", tables(book)]
+        [
+            *verdicts(book, run.figures),
+            "",
+            *tracing_verdicts(run.tracing, run.lost_collector),
+            "",
+            tables(book),
+        ]
     )
 
 

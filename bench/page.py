@@ -17,6 +17,7 @@ from bench.report.bars import tracing_verdicts, verdicts
 from bench.report.machine import load
 from bench.report.tables import TIMES, Book, cpu, micro, other, rate, table, tables, times, whole
 from bench.scenarios.figures import Figures
+from bench.scenarios.lost_collector import LostCollectorCost
 from bench.scenarios.slopes import Held, Slope
 from bench.scenarios.tracing import TracingCost
 from bench.servers.answers import LEGACY
@@ -54,6 +55,7 @@ class Run(msgspec.Struct):
     skipped: dict[str, str]
     failures: list[str]
     tracing: TracingCost | None = None
+    lost_collector: LostCollectorCost | None = None
 
 
 def parts(run: Run) -> Mapping[str, str]:
@@ -73,9 +75,10 @@ def parts(run: Run) -> Mapping[str, str]:
 
 def traced(run: Run) -> Mapping[str, str]:
     """The same for what tracing costs, from a run of its own."""
-    found = run.tracing
-    meanwhile = "" if found is None else f"Meanwhile: {load(found.busy)}.\n\n"
-    return {"tracing": meanwhile + "\n".join(tracing_verdicts(found))}
+    found, lost = run.tracing, run.lost_collector
+    busy = [share for part in (found, lost) if part is not None for share in part.busy]
+    meanwhile = f"Meanwhile: {load(busy)}.\n\n" if busy else ""
+    return {"tracing": meanwhile + "\n".join(tracing_verdicts(found, lost))}
 
 
 def machine(run: Run) -> str:

@@ -77,10 +77,10 @@ class Testbed:
         command = [sys.executable, "-m", "bench.servers.http_server", f"--tools={tools}"]
         return self._listening("backend", command, processor)
 
-    def collector(self) -> str:
-        """Start what takes spans, beside what is measured; its address."""
+    def collector(self) -> tuple[str, int]:
+        """Start what takes spans, beside what is measured; its address and its process."""
         command = [sys.executable, "-m", "bench.servers.collector"]
-        return self._listening("collector", command, self.rest)[0]
+        return self._listening("collector", command, self.rest)
 
     def _listening(
         self, name: str, command: Sequence[str], processor: int | None

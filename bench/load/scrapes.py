@@ -12,6 +12,24 @@ import requests
 HEADERS = {"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encoding": "gzip"}
 
 
+def samples(address: str) -> dict[str, float]:
+    """What an exporter says now, by the name of each series with its labels.
+
+    Raises ``OSError`` where it says nothing.
+    """
+    reply = requests.get(f"http://{address}/metrics", headers=HEADERS, timeout=10)
+    reply.raise_for_status()
+    return samples_of(reply.text)
+
+
+def samples_of(text: str) -> dict[str, float]:
+    """Likewise, from the text that it says."""
+    lines = (line for line in text.splitlines() if not line.startswith("#"))
+    # What follows the value is an exemplar.
+    found = (line.partition(" # ")[0].rpartition(" ") for line in lines)
+    return {series: float(value) for series, _, value in found}
+
+
 class Scraper:
     """Scrapes some addresses again and again, in a thread."""
 

@@ -8,10 +8,20 @@ import msgspec
 
 from bench.report.tables import TIMES, Book, cpu, table
 from bench.scenarios.figures import MILLION, Figures
+from bench.scenarios.lost_collector import LOST, LostCollectorCost
 from bench.scenarios.tracing import EVERYTHING, HEADER, NOTHING, UNSAMPLED, TracingCost
 from bench.servers.answers import LEGACY
 
 HEADINGS = ("figure", "measured", "bar", "stretch", "verdict")
+BESIDE_OFF = f"{TIMES} tracing off"
+RELAYING = (
+    ("no context", 0.2, 0.0),
+    ("unsampled", 1, 0.3),
+    ("sampled", 8, 5),
+    ("joined in the message", 10, 7),
+    ("joined in the header", 10, 7),
+)
+"""Microseconds on the relaying thread: what is called, its bar and its stretch."""
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -88,20 +98,32 @@ def bars(book: Book, figures: Figures) -> Iterator[Bar]:
 
 def tracing_bars(found: TracingCost) -> Iterator[Bar]:
     """What tracing costs. The relaying thread's own time is what it takes more than with it off."""
-    off = f"{TIMES} tracing off"
-    for name, bar, stretch in (("no context", 0.2, 0.0), ("unsampled", 1, 0.3), ("sampled", 8, 5)):
-        value = scaled(found.relaying[name], 1e6)
+    for name, bar, stretch in RELAYING:
+        value = scaled(found.relaying.get(name), 1e6)
         yield Bar(f"relaying thread, a call: {name}", value, bar, stretch, "µs more")
     sampled = scaled(found.sampled, 1e6)
     yield Bar("whole process, every call kept and sent", sampled, 20, 12, "µs more")
-    yield Bar("p99, 16 sessions, every call kept", found.p99[EVERYTHING], 2, 1.3, off)
-    yield Bar("CPU, each call with a header `traceparent`", found.cpu[HEADER], 1.1, None, off)
+    yield Bar("p99, 16 sessions, every call kept", found.p99[EVERYTHING], 2, 1.3, BESIDE_OFF)
+    yield Bar(
+        "CPU, each call with a header `traceparent`", found.cpu[HEADER], 1.1, None, BESIDE_OFF
+    )
     yield Bar("CPU, 16 sessions, nothing kept", found.of_nginx, 2.0, 1.5)
     yield Bar("memory idle", found.memory, 6, None, "MiB more")
     yield Bar("spans that were sent, of those recorded", found.sent, 1, None, "", is_least=True)
     # No bars: what whoever switches it on wants to know.
     for name in (NOTHING, UNSAMPLED, EVERYTHING):
-        yield Bar(f"CPU, 16 sessions, {name}", found.cpu[name], None, None, off)
+        yield Bar(f"CPU, 16 sessions, {name}", found.cpu[name], None, None, BESIDE_OFF)
+
+
+def lost_collector_bars(found: LostCollectorCost) -> Iterator[Bar]:
+    """What a collector costs that is not there, every call kept."""
+    for name in LOST:
+        yield Bar(f"{name}: p99, 16 sessions", found.p99[name], 1.2, None, BESIDE_OFF)
+        full = found.full_queue[name]
+        yield Bar(f"{name}: memory, the queue full", full, 2, None, "MiB more than idle")
+        growth = f"{name}: memory growth over {found.calls:,} calls after that"
+        # Half a byte a call, of a million.
+        yield Bar(growth, found.growth[name], 0.5, None, "MiB")
 
 
 def against(book: Book, payload: str, sessions: int) -> float | None:
@@ -135,8 +157,8 @@ def verdicts(book: Book, figures: Figures) -> list[str]:
     return table(HEADINGS, [bar.line() for bar in bars(book, figures)])
 
 
-def tracing_verdicts(found: TracingCost | None) -> list[str]:
+def tracing_verdicts(found: TracingCost | None, lost: LostCollectorCost | None) -> list[str]:
     """The table of what tracing costs; nothing where that was not measured."""
-    if found is None:
-        return []
-    return table(HEADINGS, [bar.line() for bar in tracing_bars(found)])
+    lines = [] if found is None else [bar.line() for bar in tracing_bars(found)]
+    lines += [] if lost is None else [bar.line() for bar in lost_collector_bars(lost)]
+    return table(HEADINGS, lines) if lines else []

@@ -9,13 +9,12 @@ import time
 from statistics import median
 
 import msgspec
-import requests
 
 from bench.contenders import Direct, Exporter, Nginx
 from bench.load.client import Caller
 from bench.load.generator import Job, Measured
 from bench.load.messages import Talk
-from bench.load.scrapes import HEADERS, Scraper
+from bench.load.scrapes import Scraper, samples
 from bench.load.usage import cpu_of, memory_of
 from bench.rounds import execute
 from bench.servers.answers import MODERN
@@ -183,11 +182,9 @@ def overhead(testbed: Testbed, figures: Figures, rounds: int, seconds: float) ->
 
 def spent(web: str) -> tuple[float, float]:
     """Sum and count of what the exporter says it took, so far."""
-    text = requests.get(f"http://{web}/metrics", headers=HEADERS, timeout=10).text
-    name = "mcp_exporter_relay_overhead_seconds"
-    lines = [line.split() for line in text.splitlines() if line.startswith(name)]
-    sums = [float(line[1]) for line in lines if line[0].startswith(f"{name}_sum")]
-    counts = [float(line[1]) for line in lines if line[0].startswith(f"{name}_count")]
+    name, found = "mcp_exporter_relay_overhead_seconds", samples(web)
+    sums = [value for series, value in found.items() if series.startswith(f"{name}_sum")]
+    counts = [value for series, value in found.items() if series.startswith(f"{name}_count")]
     return sum(sums), sum(counts)
 
 

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 from statistics import median
 
 import msgspec
-import requests
 
 from bench.contenders import Exporter, Nginx
 from bench.load.generator import Job, Measured
 from bench.load.messages import Talk
-from bench.load.scrapes import HEADERS
+from bench.load.scrapes import samples
 from bench.load.usage import memory_of
 from bench.rounds import execute
 from bench.scenarios.figures import proxy_cpu
@@ -65,7 +64,7 @@ class Traced(Exporter):
 
 def measure(testbed: Testbed, rounds: int, seconds: float, settling: float) -> TracingCost:
     """Measure all of it."""
-    backend, collector = testbed.backend(testbed.rest), testbed.collector()
+    backend, collector = testbed.backend(testbed.rest), testbed.collector()[0]
     off, nginx = Exporter(), Nginx()
     nothing = Traced("nothing kept", collector, sample=0, always=[])
     everything = Traced("every call kept", collector, per_second=0)
@@ -73,40 +72,35 @@ def measure(testbed: Testbed, rounds: int, seconds: float, settling: float) -> T
         contender.start(testbed, backend)
     time.sleep(settling)
     memory = memory_of(nothing.process.pid) - memory_of(off.process.pid)
-    plain = Job(
-        sessions=SESSIONS,
-        seconds=seconds,
-        warm_up=min(0.4, seconds / 3),
-        processor=testbed.rest,
-    )
+    asked = plain(testbed, seconds)
     jobs = {
-        OFF: off.job(plain),
-        HEADER: off.job(_with(plain, Talk(has_trace_header=True))),
-        NOTHING: nothing.job(plain),
-        UNSAMPLED: nothing.job(_with(plain, Talk(trace_flags="00"))),
-        EVERYTHING: everything.job(plain),
-        NGINX: nginx.job(plain),
+        OFF: off.job(asked),
+        HEADER: off.job(_with(asked, Talk(has_trace_header=True))),
+        NOTHING: nothing.job(asked),
+        UNSAMPLED: nothing.job(_with(asked, Talk(trace_flags="00"))),
+        EVERYTHING: everything.job(asked),
+        NGINX: nginx.job(asked),
     }
-    turns = [_turn(jobs, number) for number in range(rounds)]
+    turns = [turn(jobs, number) for number in range(rounds)]
     wanted = (HEADER, NOTHING, UNSAMPLED, EVERYTHING)
     return TracingCost(
-        cpu={name: _ratio(turns, name, OFF, proxy_cpu) for name in wanted},
-        p99={name: _ratio(turns, name, OFF, _p99) for name in wanted},
-        sampled=median(proxy_cpu(turn[EVERYTHING]) - proxy_cpu(turn[OFF]) for turn in turns),
-        of_nginx=_ratio(turns, NOTHING, NGINX, proxy_cpu),
+        cpu={name: ratio(turns, name, OFF, proxy_cpu) for name in wanted},
+        p99={name: ratio(turns, name, OFF, p99) for name in wanted},
+        sampled=median(proxy_cpu(each[EVERYTHING]) - proxy_cpu(each[OFF]) for each in turns),
+        of_nginx=ratio(turns, NOTHING, NGINX, proxy_cpu),
         memory=memory,
         relaying=relaying(),
         sent=_sent(everything.web),
-        busy=[measured.other for turn in turns for measured in turn.values()],
+        busy=[measured.other for each in turns for measured in each.values()],
     )
 
 
 def relaying() -> dict[str, float]:
-    """What the relaying thread takes more, in a process of its own."""
-    command = [sys.executable, "-m", "bench.scenarios.recording_spans"]
-    found: dict[str, float] = json.loads(
-        subprocess.run(command, capture_output=True, check=True).stdout
-    )
+    """What the relaying thread takes more, in processes of their own."""
+    found: dict[str, float] = {}
+    for module in ("recording_spans", "joining"):
+        command = [sys.executable, "-m", f"bench.scenarios.{module}"]
+        found |= json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return found
 
 
@@ -114,24 +108,32 @@ def _with(job: Job, talk: Talk) -> Job:
     return msgspec.structs.replace(job, talk=talk)
 
 
-def _turn(jobs: Mapping[str, Job], number: int) -> dict[str, Measured]:
+def plain(testbed: Testbed, seconds: float) -> Job:
+    """Small calls without a trace context."""
+    return Job(
+        sessions=SESSIONS,
+        seconds=seconds,
+        warm_up=min(0.4, seconds / 3),
+        processor=testbed.rest,
+    )
+
+
+def turn(jobs: Mapping[str, Job], number: int) -> dict[str, Measured]:
     """Each job once; each second turn backwards, so that nobody is always first."""
     names = list(jobs) if number % 2 == 0 else list(jobs)[::-1]
     return {name: execute(jobs[name]) for name in names}
 
 
-def _ratio(
+def ratio(
     turns: list[dict[str, Measured]], name: str, other: str, figure: Callable[[Measured], float]
 ) -> float:
-    return median(figure(turn[name]) / figure(turn[other]) for turn in turns)
+    return median(figure(each[name]) / figure(each[other]) for each in turns)
 
 
-def _p99(measured: Measured) -> float:
+def p99(measured: Measured) -> float:
     return measured.p99
 
 
 def _sent(web: str) -> float:
-    text = requests.get(f"http://{web}/metrics", headers=HEADERS, timeout=10).text
-    lines = [line.split() for line in text.splitlines()]
-    found = {line[0]: float(line[1]) for line in lines if line[:1] in ([SENT], [RECORDED])}
+    found = samples(web)
     return found[SENT] / found[RECORDED]

@@ -13,17 +13,27 @@ import pytest
 from bench import nginx
 from bench.load.generator import Measured, last_event, quantile
 from bench.load.messages import FIRST_ID, TOKEN, Http, Talk, WrongReplyError
+from bench.load.scrapes import samples_of
 from bench.load.usage import Cpu, difference
 from bench.page import PAGE, RESULTS, parts, traced, written
 from bench.page import read as load_run
 from bench.peers import LOCKS, RENEWAL, version
 from bench.plan import Cell, Row, Traits, plan, takes_part, turns
-from bench.report.bars import Bar, bars, tracing_bars, tracing_verdicts, verdicts
+from bench.report.bars import (
+    Bar,
+    bars,
+    lost_collector_bars,
+    tracing_bars,
+    tracing_verdicts,
+    verdicts,
+)
 from bench.report.plots import plot
 from bench.report.tables import TIMES, Book, cpu, micro, p50, table, tables
+from bench.scenarios import joining
 from bench.scenarios.figures import Figures
+from bench.scenarios.lost_collector import HANGS, REFUSES, LostCollectorCost, middle, more
 from bench.scenarios.slopes import Slope
-from bench.scenarios.tracing import EVERYTHING, HEADER, NOTHING, UNSAMPLED, TracingCost
+from bench.scenarios.tracing import EVERYTHING, HEADER, NOTHING, OFF, UNSAMPLED, TracingCost
 from bench.servers.answers import EVENTS, LARGE, LEGACY, MODERN, answer
 from exporter.protocol import trace_context
 from exporter.protocol.jsonrpc import read
@@ -241,16 +251,60 @@ def test_the_bars_of_tracing_are_held_against_what_was_measured() -> None:
         sampled=13e-6,
         of_nginx=1.9,
         memory=7.0,
-        relaying={"no context": 0.1e-6, "unsampled": 0.2e-6, "sampled": 9e-6},
+        relaying={
+            "no context": 0.1e-6,
+            "unsampled": 0.2e-6,
+            "sampled": 9e-6,
+            "joined in the message": 9e-6,
+        },
         sent=1.0,
         busy=[0.0],
     )
     assert [bar.verdict for bar in tracing_bars(found)] == [
-        "met", "stretch", "**missed**", "met", "stretch", "**missed**", "met", "**missed**", "met",
-        "", "", "",
+        "met", "stretch", "**missed**", "met", "not measured",
+        "met", "stretch", "**missed**", "met", "**missed**", "met", "", "", "",
     ]  # fmt: skip
-    assert len(tracing_verdicts(found)) == 2 + 12
-    assert tracing_verdicts(None) == []
+    assert len(tracing_verdicts(found, None)) == 2 + 14
+    assert tracing_verdicts(None, None) == []
+
+
+def test_the_bars_of_a_lost_collector_are_held_for_each_way_to_lose_it() -> None:
+    found = LostCollectorCost(
+        p99={HANGS: 1.1, REFUSES: 1.3},
+        full_queue={HANGS: 2.1, REFUSES: 1.9},
+        growth={HANGS: -0.1, REFUSES: 0.6},
+        calls=1234,
+        seconds=60.0,
+        busy=[0.0],
+    )
+    assert [bar.verdict for bar in lost_collector_bars(found)] == [
+        "met", "**missed**", "met", "**missed**", "met", "**missed**",
+    ]  # fmt: skip
+    assert sum("1,234 calls" in line for line in tracing_verdicts(None, found)) == 2
+
+
+def test_what_a_lost_collector_takes_is_beside_what_calls_take_untraced() -> None:
+    looks = [{OFF: 41.0, HANGS: mine, REFUSES: 44.0} for mine in (46.0, 90.0, 45.0)]
+    before = {OFF: 40.0, HANGS: 43.0, REFUSES: 43.0}
+    assert more(before, middle(looks)) == {HANGS: 2.0, REFUSES: 0.0}
+
+
+def test_samples_are_read_without_what_follows_their_value() -> None:
+    text = (
+        "# TYPE a histogram\n"
+        'a_bucket{server="x y",le="1.0"} 3 # {trace_id="4b"} 0.067 1.5e+09\n'
+        "b_total 2.0\n# EOF\n"
+    )
+    assert samples_of(text) == {'a_bucket{server="x y",le="1.0"}': 3.0, "b_total": 2.0}
+
+
+@pytest.mark.parametrize("talk", [talk for talk, _ in joining.KINDS.values()])
+def test_a_joined_call_has_its_length(talk: Talk) -> None:
+    body = joining.call(talk)
+    assert len(body) == joining.LENGTH
+    message = read(body)
+    assert message is not None
+    assert message.tool in talk.names
 
 
 def test_each_request_has_a_trace_header_of_its_own_where_that_is_wanted() -> None:
