@@ -7,7 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from exporter.protocol.label_values import Outcome
-from exporter.telemetry.spans.details import Join, Peer, TraceDetails
+from exporter.telemetry.spans.details import Join, Peer, TraceDetails, TraceNotes
 
 
 class Call(Struct, frozen=True, gc=False):
@@ -30,7 +30,7 @@ class Call(Struct, frozen=True, gc=False):
     client: str | None = None
     """The client's own name, where it is logged or traced."""
     details: TraceDetails | None = None
-    """What only a span says; ``None`` where none is made."""
+    """What only a span says; ``None`` where it leaves none."""
 
 
 class SpanTracer(Protocol):
@@ -42,8 +42,15 @@ class SpanTracer(Protocol):
     def join(self, context: str | None, peer: Peer) -> Join | None:
         """What a server is to be told of a request with this context, or ``None`` for nothing."""
 
-    def keeps(self, call: Call) -> bool:
-        """Whether a finished request is to leave a span."""
+    def keeps(
+        self,
+        method: str,
+        outcome: Outcome,
+        seconds: float,
+        context: str | None,
+        notes: TraceNotes | None,
+    ) -> bool:
+        """Whether a finished request is to leave a span. Asked once for each."""
 
     def record(
         self, server: str, method: str, tool: str | None, client: str | None, call: Call

@@ -13,14 +13,20 @@ from hashlib import blake2b
 from typing import Protocol
 
 from msgspec import UNSET, Struct, UnsetType
-from msgspec.structs import replace
 
 from exporter.protocol import trace_context
 from exporter.protocol.jsonrpc import Id, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import CALL_TOOL, INITIALIZE, UNTIMED
 from exporter.telemetry.call import Call, Tracing
-from exporter.telemetry.spans.details import TraceDetails, details_of, fit
+from exporter.telemetry.spans.details import (
+    GET_PROMPT,
+    TraceDetails,
+    TraceNotes,
+    fit,
+    notes_of,
+    shown_id,
+)
 
 MOST_REQUESTS = 10_000
 MOST_QUESTIONS = 1000
@@ -48,6 +54,9 @@ class Recorder(Protocol):
     def notified(self, method: str | None, to_server: bool) -> None:
         """A notification passed by."""
 
+    def failed(self, where: str) -> None:
+        """Observation failed; the traffic went on."""
+
 
 class ProgressWatcher(Protocol):
     """What waits longer for a request that makes progress."""
@@ -73,13 +82,19 @@ class Pending(Struct, eq=False, gc=False):
     done: bool = False
     older: Pending | None = None
     newer: Pending | None = None
-    details: TraceDetails | None = None
+    notes: TraceNotes | None = None
+
+    def noted(self) -> TraceNotes:
+        """Where to note what only a span says."""
+        if self.notes is None:
+            self.notes = TraceNotes()
+        return self.notes
 
 
 def blame(pending: Pending, fault: str) -> None:
     """Note why a request that waits gets no reply."""
-    if pending.details is not None and not pending.done:
-        pending.details = replace(pending.details, fault=fault)
+    if not pending.done:
+        pending.noted().fault = fault
 
 
 def key_of(request_id: Id | UnsetType) -> object:
@@ -173,27 +188,25 @@ class Exchange:
 
         ``traceparent`` counts where the message has none of its own.
         """
-        is_traced = self._recorder.tracing.tracer is not None and to_server
-        if self._recorder.names_clients or is_traced:
-            params = message.params
-            if params is not None and (params.meta is not None or params.client_info is not None):
-                client = message.client
-                self._client = _clipped(client) if client else self._client
+        recorder, params, says_more = self._recorder, message.params, False
+        is_traced = recorder.tracing.tracer is not None and to_server
+        if (is_traced or recorder.names_clients) and params is not None:
+            says_more = params.meta is not None or params.client_info is not None
+            if says_more and (client := message.client):
+                self._client = _clipped(client)
         waiting = self._requests if to_server else self._questions
         if self._counts[to_server] >= (MOST_REQUESTS if to_server else MOST_QUESTIONS):
             self.settle(next(iter(waiting.values())), Outcome.TIMEOUT, now)
         self._counts[to_server] += 1
         pending = _pending(message, now, to_server, traceparent)
-        if is_traced:
-            pending.details = details_of(
-                message, pending.traceparent, traceparent, self._version, now, self.session
-            )
+        if is_traced and (says_more or traceparent is not None or pending.method == GET_PROMPT):
+            pending.notes = notes_of(message, pending.traceparent, traceparent)
         known = waiting.setdefault(pending.key, pending)
         if known is not pending:
             pending.older, known.newer = known, pending
             waiting[pending.key] = pending
         if pending.method not in UNTIMED:
-            self._recorder.began(to_server)
+            recorder.began(to_server)
         return pending
 
     def find(self, request_id: Id | UnsetType, to_server: bool = True) -> Pending | None:
@@ -309,6 +322,7 @@ class Exchange:
             (self._requests if to_server else self._questions).pop(pending.key, None)
         else:
             self._unlink(pending)
+        is_traced = to_server and self._recorder.tracing.tracer is not None
         call = Call(
             pending.method,
             outcome,
@@ -319,9 +333,27 @@ class Exchange:
             size,
             pending.traceparent,
             self._client,
-            pending.details,
+            self._details(pending, outcome, seconds) if is_traced else None,
         )
         self._recorder.finished(call)
+
+    def _details(self, pending: Pending, outcome: Outcome, seconds: float) -> TraceDetails | None:
+        """What a span says of a request, where it is to leave one."""
+        recorder, notes = self._recorder, pending.notes
+        tracer = recorder.tracing.tracer
+        try:  # what fails here must not keep the request from being counted
+            if tracer is None or not tracer.keeps(
+                pending.method, outcome, seconds, pending.traceparent, notes
+            ):
+                return None
+            notes = notes or TraceNotes()
+            version = notes.version or self._version
+            return TraceDetails(
+                pending.started, shown_id(pending.key), version, self.session, notes
+            )
+        except Exception:  # noqa: BLE001
+            recorder.failed("tracing")
+            return None
 
     def _unlink(self, pending: Pending) -> None:
         """Take one out of those with the same id."""

@@ -309,7 +309,7 @@ class ServerRecorder:
         series = self._calls.get(key) or self._call(*key)
         requests, request_durations, calls, durations, last, sizes = series
         seconds, exemplar = call.seconds, None
-        if call.traceparent is not None or self.tracing.tracer is not None:
+        if call.traceparent is not None or call.details is not None:
             exemplar = self._exemplar(call, tool)
         requests.value += 1
         request_durations.observe(seconds, exemplar)
@@ -320,15 +320,14 @@ class ServerRecorder:
             sizes.observe(call.result_bytes)
 
     def _exemplar(self, call: Call, tool: str | None) -> str | None:
-        """The trace of a request, where a tracer keeps it: others would lead nowhere."""
-        tracer = self.tracing.tracer
+        """The trace of a request, where it is kept: others would lead nowhere."""
+        tracer, context = self.tracing.tracer, call.traceparent
         if tracer is None:
-            trace = call.traceparent
-            is_kept = trace is not None and trace_context.is_sampled(trace)
-            return trace_context.trace_id(trace) if trace is not None and is_kept else None
+            is_kept = context is not None and trace_context.is_sampled(context)
+            return trace_context.trace_id(context) if context is not None and is_kept else None
+        if call.details is None:
+            return None
         try:  # what fails here must not keep the request from being counted
-            if not tracer.keeps(call):
-                return None
             client = self.metrics.clients.known(call.client)
             method = method_label(call.method)
             return tracer.record(self.name, method, None if tool == OTHER else tool, client, call)

@@ -37,9 +37,9 @@ class _SpansElsewhere:
         """Nothing: the server gets what its client sent."""
         return None
 
-    def keeps(self, call: Call) -> bool:  # noqa: ARG002
-        """No span is made here."""
-        return False
+    def keeps(self, *call: object) -> bool:  # noqa: ARG002
+        """It may be kept."""
+        return True
 
     def record(self, *call: object) -> str | None:  # noqa: ARG002
         """No span is made here."""
@@ -234,7 +234,7 @@ def _finished(call: Call) -> Finished:
 def _noted(details: TraceDetails | None) -> tuple[str | None, ...]:
     if details is None:
         return ()
-    return details.shown_id, details.prompt, details.version, details.state
+    return details.request_id, details.notes.prompt, details.version, details.notes.state
 
 
 def _clipped(text: str | None) -> str | None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic, time
 
+from exporter.protocol import trace_context
 from exporter.protocol.failures import Fault
 from exporter.protocol.label_values import EXIT_REASONS, OTHER, REPLIED, UNPARSED, Outcome
 from exporter.telemetry.call import Call
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
-from exporter.telemetry.spans.details import TraceDetails, fit, state_of
+from exporter.telemetry.spans.details import TraceDetails, TraceNotes, fit, state_of
 from exporter.telemetry.spans.session_digits import session_digits
 from exporter.wrap.report import Finished, Report, Session
 
@@ -159,20 +160,34 @@ class WrappedServer:
         self._waiting = report.waiting
 
     def _call(self, finished: Finished, recorder: ServerRecorder) -> Call:
-        if recorder.tracing.tracer is None:
+        tracer, session = recorder.tracing.tracer, self._session
+        if tracer is None or not finished.to_server:
             return finished.call()
-        session = self._session
-        ago = min(max(0.0, time() - finished.ended), _LONGEST_AGO)
-        details = TraceDetails(
-            monotonic() - ago - max(0.0, finished.seconds),
+        notes = TraceNotes(
             "none" if finished.traceparent is None else "meta",
-            request_id=fit(finished.request_id),
             prompt=fit(finished.prompt),
-            version=fit(finished.version) or (fit(session.version) if session else None),
-            is_piped=True,
-            session=self._session_digits,
+            version=fit(finished.version),
             state=state_of(finished.state),
             fault=Fault.EXIT.value if finished.outcome is Outcome.UPSTREAM_ERROR else None,
+        )
+        seconds = max(0.0, finished.seconds)
+        kept = tracer.keeps(
+            finished.method,
+            finished.outcome,
+            seconds,
+            trace_context.valid(finished.traceparent),
+            notes,
+        )
+        if not kept:
+            return finished.call()
+        ago = min(max(0.0, time() - finished.ended), _LONGEST_AGO)
+        details = TraceDetails(
+            monotonic() - ago - seconds,
+            fit(finished.request_id),
+            notes.version or (fit(session.version) if session else None),
+            self._session_digits,
+            notes,
+            is_piped=True,
         )
         return finished.call(session.client if session is not None else None, details)
 

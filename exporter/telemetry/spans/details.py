@@ -1,15 +1,15 @@
-"""What a span says of a request beside what is counted, noted when the request comes.
+"""What a span says of a request beside what is counted.
 
-Nothing of it is noted where no spans are made.
+As little as can be is noted when a request comes: most leave no span.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct, field
 
-from exporter.protocol.jsonrpc import Id, Message
+from exporter.protocol.jsonrpc import Message
 
 Source = Literal["meta", "header", "both", "none", "invalid"]
 """Where a request's trace context came from."""
@@ -49,58 +49,46 @@ class Join(Struct, frozen=True, gc=False):
     """Whether the trace begins here."""
 
 
-class TraceDetails(Struct, frozen=True, gc=False):
-    """What only a span says. ``started`` is on the monotonic clock."""
+class TraceNotes(Struct, gc=False):
+    """What a request that waits has beside the usual; few have any of it."""
 
-    started: float
     source: Source = "none"
-    request_id: int | str | None = None
     link: str | None = None
     """The context of the HTTP header, where the message's own is another one."""
     prompt: str | None = None
     version: str | None = None
-    is_piped: bool = False
-    """Whether the client speaks over a pipe, for its server is wrapped."""
-    session: str | None = None
-    """What tells its session from others; not its id."""
+    """That of the message itself."""
     state: str | None = None
     """The ``tracestate`` that came with the context."""
     fault: str | None = None
     """Why there was no reply: an HTTP status, or a word."""
     join: Join | None = None
 
-    @property
-    def shown_id(self) -> str | None:
-        """The request's id as a text."""
-        return None if self.request_id is None else str(self.request_id)
+
+class TraceDetails(Struct, frozen=True, gc=False):
+    """What only a span says. ``started`` is on the monotonic clock."""
+
+    started: float
+    request_id: str | None = None
+    version: str | None = None
+    session: str | None = None
+    """What tells its session from others; not its id."""
+    notes: TraceNotes = field(default_factory=TraceNotes)
+    is_piped: bool = False
+    """Whether the client speaks over a pipe, for its server is wrapped."""
 
 
-def details_of(
-    message: Message,
-    context: str | None,
-    header: str | None,
-    version: str | None,
-    now: float,
-    session: str | None = None,
-) -> TraceDetails:
-    """What is noted of a request whose ``context`` counts; ``header`` is that of HTTP, and
-    ``version`` that of the conversation, where the message does not say its own."""
-    params, request_id = message.params, message.id
-    # Every request passes here: what is as usual is noted without a call.
-    known_id = request_id if type(request_id) is int else _fit_id(request_id)
+def notes_of(message: Message, context: str | None, header: str | None) -> TraceNotes:
+    """What is noted of a request whose ``context`` counts; ``header`` is that of HTTP."""
+    params = message.params
     meta = None if params is None else params.meta
-    if meta is None and header is None and message.method != GET_PROMPT:
-        return TraceDetails(now, "none", known_id, None, None, version, False, session)
     source = _source(None if meta is None else meta.traceparent, context, header)
-    return TraceDetails(
-        now,
+    return TraceNotes(
         source,
-        known_id,
         header if source == "both" and header != context else None,
         fit(params.name) if params is not None and message.method == GET_PROMPT else None,
-        fit(message.protocol_version) or version,
-        session=session,
-        state=state_of(meta.tracestate) if meta is not None and source in IN_MESSAGE else None,
+        fit(message.protocol_version),
+        state_of(meta.tracestate) if meta is not None and source in IN_MESSAGE else None,
     )
 
 
@@ -123,7 +111,8 @@ def state_of(text: str | None) -> str | None:
     return text if is_fit else None
 
 
-def _fit_id(request_id: Id | UnsetType) -> str | None:
+def shown_id(request_id: object) -> str | None:
+    """A request's id as a text, where it is short and printable."""
     if isinstance(request_id, str):
         return fit(request_id)
-    return None if request_id is None or request_id is UNSET else str(request_id)
+    return str(request_id) if isinstance(request_id, int | float) else None

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from msgspec.structs import replace
-
 from exporter.protocol import jsonrpc, trace_context
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.spec import UNTIMED
@@ -119,24 +117,23 @@ class Joiner:
 
     def _settle(self, joined: Sequence[tuple[Pending, Join]]) -> None:
         for pending, join in joined:
-            if pending.details is not None:
-                pending.details = replace(pending.details, join=join)
+            pending.noted().join = join
         self._joins["joined"].inc(len(joined))
 
     def _note_state(self, request: TracedRequest, pendings: Sequence[Pending]) -> None:
         given = request.header(b"tracestate") if request.traceparent is not None else None
         state = state_of(given.decode("latin-1")) if given is not None else None
         for pending in pendings if state is not None else ():
-            if pending.details is not None and not _is_in_message(pending):
-                pending.details = replace(pending.details, state=state)
+            if not _is_in_message(pending):
+                pending.noted().state = state
 
 
 def _is_traced(pending: Pending) -> bool:
-    return pending.details is not None and pending.method not in _UNTRACED
+    return pending.method not in _UNTRACED
 
 
 def _is_in_message(pending: Pending) -> bool:
-    return pending.details is not None and pending.details.source in IN_MESSAGE
+    return pending.notes is not None and pending.notes.source in IN_MESSAGE
 
 
 def _says(body: bytes, joined: Sequence[Join]) -> bool:

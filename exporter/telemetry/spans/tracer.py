@@ -17,8 +17,9 @@ from msgspec.structs import replace
 
 from exporter.config.model import TracingSettings
 from exporter.protocol import trace_context
+from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
-from exporter.telemetry.spans.details import PING, Join, Peer, TraceDetails, fit
+from exporter.telemetry.spans.details import PING, Join, Peer, TraceDetails, TraceNotes, fit
 from exporter.telemetry.spans.metrics import SpanMetrics
 
 BATCH = 32
@@ -103,6 +104,7 @@ class Tracer:
         self._queue = queue
         self._metrics = metrics
         self._contexts = metrics.contexts
+        self._no_context = metrics.contexts["none"]
         self._always = settings.always
         self._slowest = settings.slower_than or inf
         self._share = settings.sample
@@ -128,20 +130,30 @@ class Tracer:
             return None
         return Join(context, self._new_span(), monotonic(), peer, is_begun)
 
-    def keeps(self, call: Call) -> bool:
+    def keeps(
+        self,
+        method: str,
+        outcome: Outcome,
+        seconds: float,
+        context: str | None,
+        notes: TraceNotes | None,
+    ) -> bool:
         """Whether a finished request is to leave a span; counts where its context came from."""
-        details = call.details
-        if details is None or call.method == PING:
+        if method == PING:
             return False
-        self._contexts[details.source].value += 1
-        context = call.traceparent
-        if context is not None and self._is_parent:
-            return trace_context.is_sampled(context)
+        if notes is None:
+            if context is not None:  # it came before spans were wanted
+                return False
+            self._no_context.value += 1
+        else:
+            self._contexts[notes.source].value += 1
+            if context is not None and self._is_parent:
+                return trace_context.is_sampled(context)
         # What is kept whatever the share of the others.
-        if call.outcome in self._always or call.seconds > self._slowest:
+        if outcome in self._always or seconds > self._slowest:
             return True
-        if details.join is not None:
-            return trace_context.is_sampled(details.join.context)
+        if notes is not None and notes.join is not None:
+            return trace_context.is_sampled(notes.join.context)
         return self._share > 0 and self._is_in_sample()
 
     def record(
@@ -154,15 +166,17 @@ class Tracer:
         details = call.details
         if details is None:
             return None
-        count = 1 if details.join is None else 2
+        join = details.notes.join
+        count = 1 if join is None else 2
         self._metrics.recorded.inc(count)
         if not self._has_room(details.started + call.seconds, count):
             return None
         context = None if self._settings.context == "ignore" else call.traceparent
-        record = self._record(_series(server, method, tool, client, call), call, details, context)
+        series = _series(server, method, tool, client, call, details)
+        record = self._record(series, call, details, context)
         self._records.append(record)
-        if details.join is not None:
-            self._records.append(_asked(record, details.join))
+        if join is not None:
+            self._records.append(_asked(record, join))
         if len(self._records) >= BATCH:
             self.flush()
         return f"{record.trace_id}-{record.span_id}"
@@ -206,8 +220,9 @@ class Tracer:
     def _record(
         self, series: SpanSeries, call: Call, details: TraceDetails, context: str | None
     ) -> SpanRecord:
-        join = details.join
-        links = [details.link] if details.link is not None and context is not None else []
+        notes = details.notes
+        join = notes.join
+        links = [notes.link] if notes.link is not None and context is not None else []
         if context is not None and self._is_parent:
             trace_id = trace_context.trace_id(context)
             parent_id = trace_context.parent_id(context)
@@ -226,11 +241,11 @@ class Tracer:
             flags,
             details.started,
             call.seconds,
-            details.shown_id,
+            details.request_id,
             call.result_bytes,
             links,
             details.session,
-            details.state if parent_id else None,
+            notes.state if parent_id else None,
         )
 
 
@@ -249,19 +264,24 @@ def _asked(record: SpanRecord, join: Join) -> SpanRecord:
 
 
 def _series(
-    server: str, method: str, tool: str | None, client: str | None, call: Call
+    server: str,
+    method: str,
+    tool: str | None,
+    client: str | None,
+    call: Call,
+    details: TraceDetails,
 ) -> SpanSeries:
-    details = call.details
+    notes = details.notes
     return SpanSeries(
         server,
         method,
         fit(call.tool),
         tool is not None,
-        None if details is None else details.prompt,
+        notes.prompt,
         call.outcome.value,
         call.code,
-        None if details is None else details.version,
+        details.version,
         client,
-        details is not None and details.is_piped,
-        None if details is None else details.fault,
+        details.is_piped,
+        notes.fault,
     )

@@ -54,6 +54,9 @@ class FakeRecorder:
     def notified(self, method: str | None, to_server: bool) -> None:
         raise AssertionError(f"an exchange notes requests alone: {method} {to_server}")
 
+    def failed(self, where: str) -> None:
+        raise AssertionError(f"nothing fails here: {where}")
+
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -1093,6 +1093,5 @@ async def test_spans_of_one_session_have_its_digits() -> None:
         await setup.post(request(number, "tools/list"), (b"Mcp-Session-Id", b"s1"))
         setup.say(http(result(number)))
         await settle()
-    first, *later = (each.session for each in kept.records)
-    assert later == [session_digits(b"s1")] * 2
-    assert first is None, "its id was not known yet"
+    # That of initialize too: its reply says the id.
+    assert [each.session for each in kept.records] == [session_digits(b"s1")] * 3

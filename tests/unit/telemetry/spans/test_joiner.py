@@ -61,7 +61,7 @@ class Setup:
     @property
     def given(self) -> list[str]:
         """The spans that servers were told of."""
-        joins = [each.details.join for each in self.begun if each.details is not None]
+        joins = [each.notes.join for each in self.begun if each.notes is not None]
         return [trace_context.parent_id(join.context) for join in joins if join is not None]
 
 
@@ -257,9 +257,9 @@ def test_the_state_of_a_header_is_noted_where_its_context_counts(
         setup = Setup(propagates)
         headers = {"tracestate": state.encode()}
         setup.post(call(context), OTHER, **headers)  # type: ignore[arg-type]
-        details = setup.begun[0].details
-        assert details is not None
-        assert details.state == noted
+        notes = setup.begun[0].notes
+        assert notes is not None
+        assert notes.state == noted
 
 
 def test_where_it_fails_a_request_goes_on_as_it_came_and_is_counted() -> None:

@@ -17,8 +17,8 @@ from exporter.config.model import TracingSettings
 from exporter.protocol import trace_context
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
-from exporter.telemetry.exchange import Exchange, Pending, outcome_of
-from exporter.telemetry.spans.details import Peer, TraceDetails
+from exporter.telemetry.exchange import Exchange, outcome_of
+from exporter.telemetry.spans.details import Peer, TraceDetails, TraceNotes
 from exporter.telemetry.spans.tracer import BATCH, SpanRecord, Tracer
 from tests.support.fakes import Telemetry, parsed, request
 
@@ -63,14 +63,16 @@ class Setup:
         outcome: Outcome = Outcome.OK,
         seconds: float = 0.5,
         started: float = 100.0,
-        **details: Any,
+        session: str | None = None,
+        **noted: Any,
     ) -> str | None:
-        told = TraceDetails(started, **details)
+        notes = TraceNotes(**{"source": "none" if context is None else "meta"} | noted)
+        if not self.tracer.keeps("tools/call", outcome, seconds, context, notes):
+            return None
+        told = TraceDetails(started, session=session, notes=notes)
         call = Call(
             *("tools/call", outcome, seconds, True, "act", None, 10, context, "inspector"), told
         )
-        if not self.tracer.keeps(call):
-            return None
         return self.tracer.record("files", "tools/call", "act", "inspector", call)
 
     @property
@@ -205,13 +207,12 @@ def test_contexts_are_counted_by_where_they_came_from() -> None:
     assert counts == {"meta": 2, "header": 0, "both": 0, "none": 0, "invalid": 1}
 
 
-def test_pings_and_what_began_before_leave_none() -> None:
+def test_pings_leave_none_nor_does_what_came_with_a_context_before_it_was_switched_on() -> None:
     setup = Setup()
-    ping = Call("ping", Outcome.OK, 0.1, details=TraceDetails(1.0))
-    before = Call("tools/call", Outcome.OK, 0.1)
-    assert not setup.tracer.keeps(ping)
-    assert not setup.tracer.keeps(before)
-    assert setup.tracer.record("files", "tools/call", None, None, before) is None
+    assert not setup.tracer.keeps("ping", Outcome.OK, 0.1, None, None)
+    assert not setup.tracer.keeps("tools/call", Outcome.OK, 0.1, CONTEXT, None)
+    bare = Call("tools/call", Outcome.OK, 0.1)
+    assert setup.tracer.record("files", "tools/call", None, None, bare) is None
     assert setup.spans.recorded.value == 0
     assert sum(series.value for series in setup.spans.contexts.values()) == 0
 
@@ -233,15 +234,13 @@ def test_each_request_that_is_counted_leaves_one_span_with_its_outcome(
     setup = Setup()
     tracing, exchange = setup.telemetry.metrics.tracing, Exchange(setup.telemetry.recorder)
     tracing.tracer = setup.tracer
-    traced: list[Pending] = []
     expected: Counter[str] = Counter()
     for number, (step, what) in steps:
         pending = exchange.find(number)
         if step == "switch":
             tracing.tracer = setup.tracer if what else None
         elif step == "begin":
-            begun = exchange.begin(parsed(request(number, what)), 0.0)
-            traced += [begun] if tracing.tracer is not None else []
+            exchange.begin(parsed(request(number, what)), 0.0)
         elif pending is not None:
             outcome = what
             if step == "lose":
@@ -250,8 +249,7 @@ def test_each_request_that_is_counted_leaves_one_span_with_its_outcome(
                 reply = parsed({"jsonrpc": "2.0", "id": number, **what})
                 outcome = outcome_of(reply)
                 exchange.finish(pending, reply, 1, 1.0)
-            is_kept = tracing.tracer is not None and any(each is pending for each in traced)
-            expected += Counter({outcome.value: int(is_kept)})
+            expected += Counter({outcome.value: int(tracing.tracer is not None)})
     setup.tracer.flush()
     assert Counter(record.series.outcome for record in setup.written) == expected
     assert setup.spans.recorded.value == sum(expected.values())
