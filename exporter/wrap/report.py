@@ -12,12 +12,17 @@ from msgspec import Raw, Struct
 from exporter.protocol import trace_context
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
-from exporter.telemetry.spans.details import TraceDetails
 
 ACKNOWLEDGED = b"\n"
 
 MAX_REPORT = 4 * 1024 * 1024
 """Bytes; a longer line is no report."""
+
+
+_LONGEST = 30 * 86_400.0
+"""Seconds that a call may have taken; what is beyond that is no measurement."""
+_LARGEST = 2**53
+"""Likewise, bytes of a result."""
 
 
 class Finished(Struct, array_like=True):
@@ -38,20 +43,19 @@ class Finished(Struct, array_like=True):
     version: str | None = None
     state: str | None = None
 
-    def call(self, client: str | None = None, details: TraceDetails | None = None) -> Call:
+    def call(self, client: str | None = None) -> Call:
         """The Call again, with what is known of its conversation."""
         size = self.result_bytes
         return Call(
             self.method,
             self.outcome,
-            max(0.0, self.seconds),
+            min(max(0.0, self.seconds), _LONGEST),
             self.to_server,
             self.tool,
             self.code,
-            None if size is None else max(0, size),
+            None if size is None else min(max(0, size), _LARGEST),
             trace_context.valid(self.traceparent),
             client,
-            details,
         )
 
 

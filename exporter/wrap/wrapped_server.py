@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic, time
 
-from exporter.protocol import trace_context
+from msgspec.structs import replace
+
 from exporter.protocol.failures import Fault
 from exporter.protocol.label_values import EXIT_REASONS, OTHER, REPLIED, UNPARSED, Outcome
 from exporter.telemetry.call import Call
@@ -161,35 +162,32 @@ class WrappedServer:
 
     def _call(self, finished: Finished, recorder: ServerRecorder) -> Call:
         tracer, session = recorder.tracing.tracer, self._session
-        if tracer is None or not finished.to_server:
+        if tracer is None:
             return finished.call()
+        call = finished.call(session.client if session is not None else None)
         notes = TraceNotes(
-            "none" if finished.traceparent is None else "meta",
+            "none" if call.traceparent is None else "meta",
             prompt=fit(finished.prompt),
             version=fit(finished.version),
             state=state_of(finished.state),
-            fault=Fault.EXIT.value if finished.outcome is Outcome.UPSTREAM_ERROR else None,
+            fault=Fault.EXIT.value if call.outcome is Outcome.UPSTREAM_ERROR else None,
         )
-        seconds = max(0.0, finished.seconds)
-        kept = tracer.keeps(
-            finished.method,
-            finished.outcome,
-            seconds,
-            trace_context.valid(finished.traceparent),
-            notes,
+        is_kept = call.to_server and tracer.keeps(
+            call.method, call.outcome, call.seconds, call.traceparent, notes
         )
-        if not kept:
-            return finished.call()
+        return replace(call, details=self._details(finished, call, notes)) if is_kept else call
+
+    def _details(self, finished: Finished, call: Call, notes: TraceNotes) -> TraceDetails:
+        session = self._session
         ago = min(max(0.0, time() - finished.ended), _LONGEST_AGO)
-        details = TraceDetails(
-            monotonic() - ago - seconds,
+        return TraceDetails(
+            monotonic() - ago - call.seconds,
             fit(finished.request_id),
             notes.version or (fit(session.version) if session else None),
             self._session_digits,
             notes,
             is_piped=True,
         )
-        return finished.call(session.client if session is not None else None, details)
 
     def _count_rest(self, report: Report, observer: Observer) -> None:
         recorder = observer.recorder

@@ -92,6 +92,7 @@ PURE = {
     "telemetry.observer",
     "telemetry.spans.otlp",
     "telemetry.spans.details",
+    "telemetry.spans.wire",
     "transport.http.head",
     "transport.http.origin",
     "transport.http.request",
@@ -105,6 +106,7 @@ IMPURE = {"asyncio", "logging", "os", "signal", "socket", "subprocess", "threadi
 GUARDS = {
     "cli.call",
     "probe.prober",
+    "telemetry.exchange",
     "telemetry.guard",
     "telemetry.observer",
     "telemetry.recorder",

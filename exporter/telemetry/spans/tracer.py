@@ -278,7 +278,7 @@ def _series(
         fit(call.tool),
         tool is not None,
         notes.prompt,
-        call.outcome.value,
+        call.outcome,
         call.code,
         details.version,
         client,

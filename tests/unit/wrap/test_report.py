@@ -43,6 +43,20 @@ def test_a_call_comes_back_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "size", "kept"),
+    [(1e300, 10**30, (30 * 86_400.0, 2**53)), (-1.0, -1, (0.0, 0)), (0.5, 7, (0.5, 7))],
+)
+def test_no_measurement_is_beyond_what_can_be_written(
+    seconds: float, size: int, kept: tuple[float, int]
+) -> None:
+    line = report.encode(
+        Report("files", calls=[Finished("ping", Outcome.OK, seconds, result_bytes=size)])
+    )
+    (call,) = (each.call() for each in report.decode(line).calls)
+    assert (call.seconds, call.result_bytes) == kept
+
+
+@pytest.mark.parametrize(
     "line", [b"", b"[]", b'{"server":1}', b'{"server":"x","calls":[["a","no"]]}']
 )
 def test_what_is_no_report_is_refused(line: bytes) -> None:
