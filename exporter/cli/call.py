@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,6 +27,7 @@ from exporter.cli.flags import is_local
 from exporter.cli.load import NO_TEXT, Load, LoadResult, RecordedRequest
 from exporter.cli.terminal import table
 from exporter.config.errors import ConfigError
+from exporter.config.upstream_tls import client_context
 from exporter.protocol.printable import printable
 from exporter.relay import tokens
 
@@ -187,7 +187,7 @@ async def _client(
             headers=headers,
             timeout=_TIMEOUT,
             event_hooks={"request": [on_request] if on_request else []},
-            verify=ssl.create_default_context(),  # SSL_CERT_FILE counts for this machine too
+            verify=client_context(),  # SSL_CERT_FILE counts for this machine too
             trust_env=not is_local(url),  # no proxy stands between this machine's own processes
         ) as http_client:
             transport = streamable_http_client(url, http_client=http_client)

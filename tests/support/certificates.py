@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +25,14 @@ class Pair:
 
 
 class Authority:
-    """Signs certificates, and keeps them in a folder."""
+    """Signs certificates, and keeps them in a folder.
 
-    def __init__(self, folder: Path, name: str = "authority") -> None:
+    Not ``strict``: without what RFC 5280 asks for and most clients do not miss, as many are in use.
+    """
+
+    def __init__(self, folder: Path, name: str = "authority", strict: bool = True) -> None:
         self._folder = folder
+        self._strict = strict
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         signed = self._sign(self._name, self._key, x509.BasicConstraints(True, None))
@@ -57,7 +62,7 @@ class Authority:
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
-        return (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
@@ -65,11 +70,30 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _DAY)
             .not_valid_after(now + _DAY)
-            .add_extension(extension, critical=False)
-            .sign(self._key, hashes.SHA256())
+            .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
         )
+        for each in self._strict_extensions(key) if self._strict else ():
+            builder = builder.add_extension(each, critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+    def _strict_extensions(self, key: ec.EllipticCurvePrivateKey) -> Iterator[x509.ExtensionType]:
+        yield x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        yield x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        if key is self._key:
+            yield _SIGNS
 
 
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 _LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
+
+from exporter.config.upstream_tls import client_context
 
 _PAGE = 500
 WATCH_SECONDS = 240
@@ -38,7 +39,7 @@ class ApiServer:
 
     def client(self) -> httpx2.AsyncClient:
         """Connections to it. Raises ``OSError`` for a certificate that cannot be read."""
-        context = ssl.create_default_context(cafile=self.ca_file) if self.ca_file else True
+        context = client_context(self.ca_file) if self.ca_file else True
         timeout = httpx2.Timeout(10, read=30)
         return httpx2.AsyncClient(
             base_url=self.url, verify=context, timeout=timeout, trust_env=False

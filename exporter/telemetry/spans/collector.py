@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from time import monotonic
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
 
 from exporter.config.model import TracingSettings
+from exporter.config.upstream_tls import client_context
 from exporter.telemetry.spans.sender import CollectorLostError, CollectorReply, gzipped
 
 _LONGEST_REPLY = 64 * 1024
@@ -40,7 +42,7 @@ class HttpCollector:
         until = self._clock() + timeout
         try:
             if self._pool is None:  # here, for what is wrong with a proxy is the collector's loss
-                self._pool = _pool(self._proxy)
+                self._pool = _pool(self._proxy, self._url)
             response = self._pool.request(
                 "POST",
                 self._url,
@@ -76,12 +78,14 @@ class HttpCollector:
         return text
 
 
-def _pool(proxy: str | None) -> urllib3.PoolManager:
+def _pool(proxy: str | None, url: str) -> urllib3.PoolManager:
+    trust = client_context() if url.startswith("https:") else None
+    settings: Any = {"num_pools": 1, "maxsize": 1, "retries": False, "ssl_context": trust}
     if proxy is None:
-        return urllib3.PoolManager(num_pools=1, maxsize=1, retries=False)
+        return urllib3.PoolManager(**settings)
     user = urlsplit(proxy).netloc.rpartition("@")[0]
     headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else None
-    return urllib3.ProxyManager(proxy, num_pools=1, maxsize=1, proxy_headers=headers, retries=False)
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
 
 
 def _headers(settings: TracingSettings, agent: str) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from exporter.config.model import Server
+from exporter.config.upstream_tls import client_context
 from exporter.transport.descriptors import keep_reserve
 from exporter.transport.http.origin import is_loopback_name
 
@@ -224,4 +225,4 @@ def _authorization(proxy: SplitResult) -> bytes:
 @functools.cache
 def _trust() -> ssl.SSLContext:
     # One for all servers: each costs a megabyte of certificates, and a server has two pools.
-    return ssl.create_default_context()
+    return client_context()
