@@ -59,6 +59,13 @@ def test_every_link_leads_to_something_that_is_there(path: Path) -> None:
     assert list(_broken(path)) == []
 
 
+def test_the_site_has_every_document_of_ours() -> None:
+    named = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text())
+    top = {path.relative_to(ROOT).as_posix() for path in DOCUMENTS if ".github" not in path.parts}
+    assert len(named) == len(set(named))
+    assert {name for name in top if not name.startswith("deploy/")} == set(named)
+
+
 def _commands() -> Iterator[tuple[str, str]]:
     """Each command with the document that it is in; of a block of ``console`` those after ``$``."""
     for path in DOCUMENTS:
