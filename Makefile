@@ -2,6 +2,8 @@
 # needs is there: .venv (from requirements-dev.lock) and .tools (Prometheus and Alertmanager).
 
 PYTHON := .venv/bin/python
+# The Python that .venv is made from, such as BASE_PYTHON=python3.13; it stays until another is asked for.
+export BASE_PYTHON
 TOOLS := .tools/bin
 MAKEFLAGS += --no-print-directory
 # Words for pytest, such as PYTEST="-k demo".

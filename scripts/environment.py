@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.util
+import os
 import subprocess
 import sys
 import venv
@@ -48,7 +49,7 @@ def alone(name: str) -> Iterator[None]:
 def main() -> int:
     wanted = _fingerprint()
     with alone("environment"):
-        if _stamped() == wanted and _works():
+        if _stamped() == wanted and _works() and _is_of(os.environ.get("BASE_PYTHON")):
             return 0
         try:
             _make(wanted)
@@ -74,10 +75,19 @@ def _works() -> bool:
     return _succeeds(PYTHON, "-I", "-c", "import exporter")
 
 
+def _is_of(asked: str | None) -> bool:
+    """Whether `.venv` has the Python that was asked for, which is the one that runs this."""
+    if not asked:
+        return True
+    here = f"raise SystemExit(__import__('sys').version != {sys.version!r})"
+    return _succeeds(PYTHON, "-I", "-c", here)
+
+
 def _make(wanted: str) -> None:
     # The programs in .venv/bin name their folder, so a copied or moved one is of no use.
     moved = STAMP.exists() and _stamped().splitlines()[:1] != [str(ROOT)]
-    if moved or not _succeeds(PYTHON, "-m", "pip", "--version"):
+    other = not _is_of(os.environ.get("BASE_PYTHON"))
+    if moved or other or not _succeeds(PYTHON, "-m", "pip", "--version"):
         say(f"Making .venv with Python {sys.version.split()[0]}")
         _create()
     STAMP.unlink(missing_ok=True)
