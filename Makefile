@@ -176,7 +176,7 @@ lock: environment ## Renew the lock files after a change of dependencies; UPGRAD
 	@set -e; for lock in requirements.lock "requirements-dev.lock --group dev --constraint requirements.lock"; do \
 	    $(COMPILE) --extra all $(if $(UPGRADE),--upgrade) pyproject.toml --output-file $$lock; \
 	done; \
-	for lock in build release docs; do \
+	for lock in build release docs installers; do \
 	    $(COMPILE) --constraint requirements-dev.lock $(if $(UPGRADE),--upgrade) \
 	        deploy/$$lock.in --output-file deploy/$$lock.lock; \
 	done

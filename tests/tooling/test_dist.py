@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import yaml
 
 from exporter import __version__
 from scripts import dist
-from scripts.environment import PreparationError
+from scripts.environment import PreparationError, tool_environment
 from tests.support import alert_rules, chart
 from tests.support.exporting import Scrape, scripted_stdio
 from tests.support.paths import ROOT
@@ -121,28 +122,42 @@ def test_every_licence_in_the_image_lets_us_pass_it_on(made: Path) -> None:
 
 
 @contextmanager
-def _served(python: Path, folder: Path) -> Iterator[tuple[str, str]]:
+def _served(program: Path, folder: Path) -> Iterator[tuple[str, str]]:
     """``mcp-exporter serve`` with a desktop client's own file; where it serves, and is scraped."""
     config = folder / "claude_desktop_config.json"
     config.write_text(json.dumps({"mcpServers": {"files": scripted_stdio()}}))
     mcp, web = free_address(), free_address()
-    command = [_program(python), "serve", f"--config.file={config}"]
+    command = [str(program), "serve", f"--config.file={config}"]
     command += [f"--mcp.listen-address={mcp}", f"--web.listen-address={web}"]
     with running(command, f"http://{web}/-/ready", folder / "log"):
         yield f"http://{mcp}", f"http://{web}"
 
 
-def _program(python: Path) -> str:
-    return str(python.parent / "mcp-exporter")
-
-
-def _stranger(folder: Path, *wanted: str) -> Path:
-    """The Python of an empty environment into which pip installed this, with what it asks for."""
+def _by_pip(folder: Path, wanted: str) -> Path:
+    """The program in an empty environment into which this was installed, with what it asks for."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
-    subprocess.run(pip, check=True, stdin=subprocess.DEVNULL)
-    return python
+    pip = (folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install")
+    _run(*pip, "--quiet", wanted)
+    return folder / "bin" / "mcp-exporter"
+
+
+def _by_uv(folder: Path, wanted: str) -> Path:
+    uv = tool_environment("installers").parent / "uv"
+    install = (uv, "tool", "install", "--quiet", "--python", sys.executable, wanted)
+    folders = {"UV_TOOL_DIR": "tools", "UV_TOOL_BIN_DIR": "bin", "UV_CACHE_DIR": "cache"}
+    _run(*install, **{name: str(folder / below) for name, below in folders.items()})
+    return folder / "bin" / "mcp-exporter"
+
+
+def _by_pipx(folder: Path, wanted: str) -> Path:
+    pipx = (tool_environment("installers"), "-m", "pipx", "install", "--quiet", wanted)
+    _run(*pipx, PIPX_HOME=str(folder / "home"), PIPX_BIN_DIR=str(folder / "bin"))
+    return folder / "bin" / "mcp-exporter"
+
+
+def _run(*command: str | Path, **environ: str) -> None:
+    environment = {**os.environ, **environ}
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env=environment)
 
 
 def _initialize() -> dict[str, Any]:
@@ -151,24 +166,27 @@ def _initialize() -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
 
 
-def test_a_stranger_installs_the_wheel_calls_and_scrapes(made: Path, tmp_path: Path) -> None:
-    python = _stranger(tmp_path / "empty", str(made / WHEEL))
-    with _served(python, tmp_path) as (mcp, web):
+@pytest.mark.parametrize("install", [_by_pip, _by_uv, _by_pipx], ids=["pip", "uv", "pipx"])
+def test_a_stranger_installs_the_wheel_calls_and_scrapes(
+    made: Path, tmp_path: Path, install: Callable[[Path, str], Path]
+) -> None:
+    program = install(tmp_path / "empty", str(made / WHEEL))
+    with _served(program, tmp_path) as (mcp, web):
         fields = {"Accept": "application/json, text/event-stream"}
         reply = requests.post(f"{mcp}/files/mcp", json=_initialize(), headers=fields, timeout=60)
         assert reply.json()["result"]["serverInfo"]["name"] == "scripted_stdio"
         scrape = Scrape(requests.get(f"{web}/metrics", timeout=60).text)
         assert scrape.outcomes("files", method="initialize") == {"ok": 1}
-        tools = [_program(python), "tools", "files", f"--mcp.url={mcp}"]
+        tools = [str(program), "tools", "files", f"--mcp.url={mcp}"]
         lacking = subprocess.run(tools, capture_output=True, text=True, check=False)
         assert lacking.returncode == 2
         assert "pip install 'mcp-exporter[client]'" in lacking.stderr
 
 
 def test_the_sources_install_too_with_an_extra(made: Path, tmp_path: Path) -> None:
-    python = _stranger(tmp_path / "empty", f"mcp-exporter[client] @ {(made / SOURCES).as_uri()}")
-    with _served(python, tmp_path) as (mcp, _):
-        tools = [_program(python), "tools", "files", f"--mcp.url={mcp}"]
+    program = _by_pip(tmp_path / "empty", f"mcp-exporter[client] @ {(made / SOURCES).as_uri()}")
+    with _served(program, tmp_path) as (mcp, _):
+        tools = [str(program), "tools", "files", f"--mcp.url={mcp}"]
         listed = subprocess.run(tools, capture_output=True, text=True, check=False)
         assert listed.returncode == 0, listed.stderr
         assert "act" in listed.stdout

@@ -24,7 +24,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OF_THE_MACHINE = frozenset(
     {
         *("curl", "docker", "echo", "eval", "export", "install", "python3", "systemctl"),
-        *("$EDITOR", "helm", "kubectl", "pip", "git", "uv", "cosign", "sha256sum", "gh"),
+        *("$EDITOR", "helm", "kubectl", "pip", "pipx", "git", "uv", "cosign", "sha256sum", "gh"),
     }
 )
 """Programs that are not ours: what is said to them is tested where it is used, if at all."""

@@ -14,7 +14,13 @@ from packaging.version import Version
 from tests.support.paths import ROOT
 
 PROJECT = ("requirements.lock", "requirements-dev.lock")
-LOCKS = (*PROJECT, "deploy/build.lock", "deploy/release.lock", "deploy/docs.lock")
+LOCKS = (
+    *PROJECT,
+    "deploy/build.lock",
+    "deploy/release.lock",
+    "deploy/docs.lock",
+    "deploy/installers.lock",
+)
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
