@@ -125,10 +125,9 @@ def check_chain(
     assert told["jsonrpc.request.id"]
     has_session = version == ERAS["legacy"] or transport == "pipe"
     assert ("mcp_exporter.session" in told) is has_session
-    # The clock is the same for all. A wrapped server's traffic is read from a copy, later.
-    if transport == "tcp":
-        assert all(ours.begins_before(each) for each in (*asked, servers))
-        assert servers.span.end_time_unix_nano <= ours.span.end_time_unix_nano + CLOCK_ERROR
+    # The clock is the same for all; a wrapped server's traffic is read from a copy, later.
+    assert all(ours.begins_before(each) for each in (*asked, servers))
+    assert servers.span.end_time_unix_nano <= ours.span.end_time_unix_nano + CLOCK_ERROR
     return ours
 
 

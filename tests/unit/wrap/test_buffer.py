@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import pytest
+
 from exporter.protocol.jsonrpc import VERSION_KEY
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
@@ -114,3 +116,17 @@ def test_what_the_exporter_s_spans_say_is_told() -> None:
     (told,) = (call for each in collect_all(buffer) for call in each.calls)
     assert (told.request_id, told.prompt, told.version) == ("seven", "greet", "2026-07-28")
     assert (told.traceparent, told.state) == (CONTEXT, "a=1")
+
+
+def test_a_call_ended_when_its_reply_passed_by_not_when_that_was_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("exporter.wrap.buffer.time", lambda: 1_800_000_000.0)
+    monkeypatch.setattr("exporter.wrap.buffer.monotonic", lambda: 10.0)
+    buffer = ReportBuffer("files", 7)
+    observer = Observer(cast("ServerRecorder", buffer), buffer)
+    exchange = Exchange(buffer)
+    observer.client_sent(exchange, [parsed(request(1, "tools/list"))], 1, 8.5)
+    observer.server_sent(exchange, encoded(result(1)), (), 9.25)
+    (told,) = (call for each in collect_all(buffer) for call in each.calls)
+    assert (told.ended, told.seconds) == (1_800_000_000.0 - 0.75, 0.75)
