@@ -11,9 +11,9 @@ from collections.abc import Mapping
 LENGTH = 55
 """Characters of a ``traceparent`` of version 00, and of the part that every later version has."""
 
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-)
+_PATTERN = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_IN_TEXT = re.compile(_PATTERN)
+_IN_BYTES = re.compile(_PATTERN.encode())
 _LIKE_ONE = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PARENT = slice(36, 52)
 _ODD = frozenset("13579bdf")
@@ -29,7 +29,13 @@ def valid(text: str | None) -> str | None:
     known = text[:LENGTH]
     if len(text) > LENGTH and (text.startswith("00") or text[LENGTH] != "-"):
         return None
-    return known if _TRACEPARENT.fullmatch(known) else None
+    return known if _IN_TEXT.fullmatch(known) else None
+
+
+def valid_at(data: bytes, start: int) -> str | None:
+    """The valid context of 55 characters that stands there, or ``None``."""
+    found = _IN_BYTES.fullmatch(data, start, start + LENGTH)
+    return None if found is None else found[0].decode()
 
 
 def trace_id(traceparent: str) -> str:

@@ -152,8 +152,7 @@ class RequestHead:
 
     def traceparent_of(self, data: bytes) -> str | None:
         """The trace context in a message that begins with this head, where it is valid."""
-        place = slice(len(self._start), self._rest_at)
-        return trace_context.valid(data[place].decode("latin-1"))
+        return trace_context.valid_at(data, len(self._start))
 
 
 class ReplyHead:
@@ -254,7 +253,7 @@ def without_traceparent(text: bytes) -> tuple[bytes, str] | None:
         at = text.find(field) + len(field)
         if at >= len(field):
             end = at + trace_context.LENGTH
-            value = trace_context.valid(text[at:end].decode("latin-1"))
+            value = trace_context.valid_at(text, at)
             if value is None or text[end : end + 2] != b"\r\n":
                 return None
             return text[:at] + _CUT + text[end:], value

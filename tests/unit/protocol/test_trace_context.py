@@ -41,6 +41,8 @@ OURS = "0123456789abcdef"
 )
 def test_a_context_is_what_the_recommendation_says(text: str | None, expected: str | None) -> None:
     assert trace_context.valid(text) == expected
+    if len(text or "") <= trace_context.LENGTH:
+        assert trace_context.valid_at(b"a: %b" % (text or "").encode(), 3) == expected
 
 
 @given(st.text(max_size=80))
