@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.environment import alone
 from tests.conformance import toolchain
 from tests.conformance.toolchain import INSTALL_SECONDS, REPOSITORY, Toolchain, ToolchainError
 
@@ -47,17 +48,21 @@ class Foreign:
 def install(directory: Path = TOOLS) -> Foreign:
     """Install what is missing. Raises ToolchainError."""
     found = Foreign(toolchain.install(), directory)
-    stamp = directory / "installed"
     fingerprint = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in LOCKS)).hexdigest()
-    if stamp.exists() and stamp.read_text() == fingerprint:
-        return found
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    for name in LOCKS:
-        shutil.copy(HERE / name, directory)
-    _run_npm(found, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-    stamp.write_text(fingerprint)
+    with alone("foreign"):  # files of tests run side by side
+        stamp = directory / "installed"
+        if not stamp.exists() or stamp.read_text() != fingerprint:
+            _install(found)
+            stamp.write_text(fingerprint)
     return found
+
+
+def _install(found: Foreign) -> None:
+    shutil.rmtree(found.directory, ignore_errors=True)
+    found.directory.mkdir(parents=True)
+    for name in LOCKS:
+        shutil.copy(HERE / name, found.directory)
+    _run_npm(found, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 
 
 def _run_npm(found: Foreign, *arguments: str) -> None:
