@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 
 def calls(work: Callable[[], object]) -> int:
@@ -27,4 +28,22 @@ def calls(work: Callable[[], object]) -> int:
     finally:
         sys.setprofile(before)
         gc.enable()
+    return count
+
+
+def lines(work: Callable[[], object]) -> int:
+    """Return how many lines of Python were run: it sees walks that call nothing, too."""
+    count = 0
+
+    def note(frame: FrameType, event: str, argument: object) -> Any:  # noqa: ARG001
+        nonlocal count
+        count += event == "line"
+        return note
+
+    before = sys.gettrace()
+    sys.settrace(note)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
     return count

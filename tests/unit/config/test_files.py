@@ -66,6 +66,28 @@ def test_a_link_is_replaced_and_not_followed(folder: Path, victim: Path) -> None
     assert not (folder / "old").is_symlink()
 
 
+def test_a_link_where_the_new_content_was_written_before_is_not_followed(
+    folder: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "old"
+    path.write_text("old")
+    opened: list[Path] = []
+    real = os.open
+
+    def note(name: str, *rest: int) -> int:
+        opened.append(Path(name))
+        return real(name, *rest)
+
+    monkeypatch.setattr(os, "open", note)
+    files.replace(path, b"first")
+    beside = [each for each in opened if each.parent == folder]
+    assert beside
+    for each in beside:
+        each.symlink_to(victim)
+    files.replace(path, b"second")
+    assert (path.read_bytes(), victim.read_text()) == (b"second", "owner")
+
+
 @pytest.mark.parametrize("write", [files.create, files.replace])
 def test_what_cannot_be_written_whole_is_not_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, write: object

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.server import HttpServer
+from exporter.transport.http.tls import ServerTls
+from tests.support.certificates import Authority
 from tests.support.fakes import Reply, Scribe, parse_replies
 from tests.unit.transport.http.test_connection import GET, Echo
 
@@ -90,5 +94,24 @@ def test_an_address_that_is_taken_is_an_error() -> None:
         with pytest.raises(OSError, match="ddress already in use"):
             await second.open(host, port)
         await first.close(0)
+
+    asyncio.run(run())
+
+
+def test_new_certificates_are_shown_from_the_next_connection_on(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue("own")
+    client = ssl.create_default_context(cafile=str(authority.file))
+
+    async def run() -> None:
+        listener = HttpServer(Echo(), asyncio.get_running_loop())
+        host, port = await listener.open("127.0.0.1", 0)
+        listener.renew(ServerTls(own.cert, own.key).context())
+        async with asyncio.timeout(60):
+            _, writer = await asyncio.open_connection(
+                host, port, ssl=client, server_hostname="localhost"
+            )
+        writer.transport.abort()
+        await listener.close(0)
 
     asyncio.run(run())
