@@ -55,6 +55,15 @@ def test_many_changes_are_cut() -> None:
     assert lines[-1].startswith("… ")
 
 
+def test_many_changed_lines_are_compared_as_one_block() -> None:
+    few, many = (
+        diff(tool("1", e=[*range(n)]), tool("1", e=[n if n % 2 else str(n) for n in range(n)]))
+        for n in (20, 90)
+    )
+    assert [line for line in few[1:-1] if line.startswith(" ")]
+    assert [line[:1] for line in many[1:-1]] == ["-"] * 90 + ["+"] * 90
+
+
 def test_what_is_equal_as_far_as_it_is_kept_says_so() -> None:
     same = b'{"name":"a","d":"' + b"x" * KEPT
     assert diff(same + b"1", same + b"2") == [f"(they differ after their first {KEPT} bytes)"]

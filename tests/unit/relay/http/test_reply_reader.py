@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import zlib
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.relay.http.reply_reader import (
     BURST,
+    MOST_INFLATED,
     RATE,
     CompressedReader,
     EventBudget,
@@ -20,7 +22,7 @@ from exporter.relay.http.reply_reader import (
     ReplyReader,
     reader_of,
 )
-from exporter.transport.http.inflate import SLACK
+from exporter.transport.http.inflate import RATIO, SLACK
 
 
 class Consumer:
@@ -169,6 +171,20 @@ def test_a_body_over_the_limit_is_inflated_no_further() -> None:
     feed(CompressedReader(b"gzip", reader, consumer), gzip.compress(bytes(50_000_000)))
     assert consumer.reasons == ["too_large"]
     assert reader._data == b""
+
+
+@pytest.mark.parametrize(("step", "reasons"), [(1 << 30, ["too_large"]), (20_000, [])])
+def test_what_comes_at_once_is_inflated_up_to_a_bound(step: int, reasons: list[str]) -> None:
+    digits = random.Random(1)
+    event = b"data: %b" + b"x" * 20_000 + b"\n\n"
+    text = b"".join(event % digits.randbytes(200).hex().encode() for _ in range(1000))
+    packed = gzip.compress(text)
+    assert 30 * len(packed) < len(text) < RATIO * len(packed)
+    consumer = Consumer(limit=100_000)
+    feed(CompressedReader(b"gzip", events(consumer), consumer), packed, step)
+    assert consumer.reasons == reasons
+    size = sum(map(len, consumer.messages))
+    assert size < MOST_INFLATED + 2**20 if reasons else len(consumer.messages) == 1000
 
 
 def test_of_more_events_than_may_be_read_the_rest_is_counted() -> None:
