@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.transport.http import server, sockets
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.server import HttpServer
 from exporter.transport.http.tls import ServerTls
@@ -112,6 +113,54 @@ def test_new_certificates_are_shown_from_the_next_connection_on(tmp_path: Path) 
                 host, port, ssl=client, server_hostname="localhost"
             )
         writer.transport.abort()
+        await listener.close(0)
+
+    asyncio.run(run())
+
+
+async def is_served(host: str, port: int) -> bool:
+    """Whether a new connection is served; else it is closed at once."""
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(GET)
+    try:
+        async with asyncio.timeout(60):
+            return (await reader.read(100)).startswith(b"HTTP/1.1 200")
+    except ConnectionError:
+        return False
+    finally:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("uses_reserve", [False, True])
+def test_the_last_descriptors_are_for_a_listener_that_may_use_them(
+    monkeypatch: pytest.MonkeyPatch, uses_reserve: bool
+) -> None:
+    monkeypatch.setattr(server, "takes_reserve", lambda descriptor: descriptor >= 0)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        listener = HttpServer(Echo(), loop, uses_reserve=uses_reserve)
+        assert await is_served(*await listener.open("127.0.0.1", 0)) is uses_reserve
+        await listener.close(0)
+
+    asyncio.run(run())
+
+
+def test_a_client_that_never_shakes_hands_takes_a_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "_HANDSHAKE_TIMEOUT", 1000.0)
+    monkeypatch.setattr(server, "SURPLUS", 0)
+    own = Authority(tmp_path).issue("own")
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        listener = HttpServer(Echo(), loop, ListenerLimits(connections=1))
+        address = await listener.open("127.0.0.1", 0, ServerTls(own.cert, own.key).context())
+        _, silent = await asyncio.open_connection(*address)
+        assert not await is_served(*address)
+        assert len(listener.sockets.arriving) == 1
+        silent.transport.abort()
         await listener.close(0)
 
     asyncio.run(run())
