@@ -118,15 +118,15 @@ def test_new_certificates_are_shown_from_the_next_connection_on(tmp_path: Path) 
     asyncio.run(run())
 
 
-async def is_served(host: str, port: int) -> bool:
-    """Whether a new connection is served; else it is closed at once."""
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(GET)
+async def reply_to(address: tuple[str, int], said: bytes) -> bytes:
+    """What a new connection is told first; nothing where it is closed at once."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(said)
     try:
         async with asyncio.timeout(60):
-            return (await reader.read(100)).startswith(b"HTTP/1.1 200")
+            return await reader.read(100)
     except ConnectionError:
-        return False
+        return b""
     finally:
         writer.transport.abort()
 
@@ -140,7 +140,8 @@ def test_the_last_descriptors_are_for_a_listener_that_may_use_them(
     async def run() -> None:
         loop = asyncio.get_running_loop()
         listener = HttpServer(Echo(), loop, uses_reserve=uses_reserve)
-        assert await is_served(*await listener.open("127.0.0.1", 0)) is uses_reserve
+        reply = await reply_to(await listener.open("127.0.0.1", 0), GET)
+        assert reply.startswith(b"HTTP/1.1 200") is uses_reserve
         await listener.close(0)
 
     asyncio.run(run())
@@ -158,7 +159,7 @@ def test_a_client_that_never_shakes_hands_takes_a_place(
         listener = HttpServer(Echo(), loop, ListenerLimits(connections=1))
         address = await listener.open("127.0.0.1", 0, ServerTls(own.cert, own.key).context())
         _, silent = await asyncio.open_connection(*address)
-        assert not await is_served(*address)
+        assert await reply_to(address, b"") == b""
         assert len(listener.sockets.arriving) == 1
         silent.transport.abort()
         await listener.close(0)
