@@ -111,6 +111,7 @@ def test_only_those_reach_the_exporter_whom_it_talks_to_and_so_everywhere() -> N
     assert reachable_from("mailpit") == {"alertmanager"}
     named = [network for service in SERVICES.values() for network in service["networks"]]
     assert set(named) == set(COMPOSE["networks"])
+    assert named.count("clients") == 1, "whoever calls tools there reaches the exporter alone"
 
 
 def test_prometheus_may_name_the_exporter_as_it_does() -> None:
