@@ -131,13 +131,20 @@ class SpanSender:
 
     def _send_all(self) -> None:
         while self._slices and self._left() > 0:
-            with self._lock:
-                if self._is_closed:
-                    return
-                number = min(len(self._slices), SLICES_A_POST)
-                slices = [self._slices.popleft() for _ in range(number)]
-                self._in_flight = count = sum(each for _, each in slices)
-            self._settle(*self._send(b"".join(data for data, _ in slices), count))
+            taken = self._take()
+            if taken is None:
+                return
+            self._settle(*self._send(*taken))
+
+    def _take(self) -> tuple[bytes, int] | None:
+        """What one request is to bear; the slices themselves are kept no longer."""
+        with self._lock:
+            if self._is_closed:
+                return None
+            number = min(len(self._slices), SLICES_A_POST)
+            slices = [self._slices.popleft() for _ in range(number)]
+            self._in_flight = count = sum(each for _, each in slices)
+        return b"".join(data for data, _ in slices), count
 
     def _send(self, body: bytes, count: int) -> tuple[int, str]:
         """Return how many of the spans were taken, and why the others were dropped."""
