@@ -84,6 +84,8 @@ def _is_of(asked: str | None) -> bool:
 
 
 def _make(wanted: str) -> None:
+    if VENV.is_symlink():  # what another checkout uses is left to it
+        VENV.unlink()
     # The programs in .venv/bin name their folder, so a copied or moved one is of no use.
     moved = STAMP.exists() and _stamped().splitlines()[:1] != [str(ROOT)]
     other = not _is_of(os.environ.get("BASE_PYTHON"))
