@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.support import chart
 from tests.support.paths import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -42,3 +46,15 @@ def test_the_commands_are_those_of_the_makefile() -> None:
     targets = {target for run in runs for target in re.findall(r"\bmake (\w+)", run)}
     assert targets >= {"test", "dist"}
     assert [target for target in targets if not re.search(rf"^{target}\b.*:", makefile, re.M)] == []
+
+
+def test_the_image_that_is_pushed_is_the_one_that_the_chart_asks_for(tmp_path: Path) -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    steps = {step["id"]: step for step in jobs["image"]["steps"] if "id" in step}
+    asked = yaml.safe_load((chart.CHART / "Chart.yaml").read_text())["appVersion"]
+    output = tmp_path / "output"
+    given = {**os.environ, "GITHUB_REF_NAME": f"v{asked}", "GITHUB_OUTPUT": str(output)}
+    subprocess.run(["/bin/sh", "-c", steps["version"]["run"]], env=given, check=True)
+    assert output.read_text() == f"version={asked}\n"
+    _, _, tag = steps["push"]["with"]["tags"].rpartition(":")
+    assert tag == "${{ steps.version.outputs.version }}"
