@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from exporter import __version__
 from scripts import dist
 from scripts.environment import PreparationError, tool_environment
 from tests.support import alert_rules, chart
+from tests.support.documents import commands
 from tests.support.exporting import Scrape, scripted_stdio
 from tests.support.paths import ROOT
 from tests.support.running import free_address, running
@@ -149,12 +151,6 @@ def _by_uv(folder: Path, wanted: str) -> Path:
     return folder / "bin" / "mcp-exporter"
 
 
-def _by_pipx(folder: Path, wanted: str) -> Path:
-    pipx = (tool_environment("installers"), "-m", "pipx", "install", "--quiet", wanted)
-    _run(*pipx, PIPX_HOME=str(folder / "home"), PIPX_BIN_DIR=str(folder / "bin"))
-    return folder / "bin" / "mcp-exporter"
-
-
 def _run(*command: str | Path, **environ: str) -> None:
     environment = {**os.environ, **environ}
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env=environment)
@@ -166,7 +162,7 @@ def _initialize() -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
 
 
-@pytest.mark.parametrize("install", [_by_pip, _by_uv, _by_pipx], ids=["pip", "uv", "pipx"])
+@pytest.mark.parametrize("install", [_by_pip, _by_uv], ids=["pip", "uv"])
 def test_a_stranger_installs_the_wheel_calls_and_scrapes(
     made: Path, tmp_path: Path, install: Callable[[Path, str], Path]
 ) -> None:
@@ -190,3 +186,50 @@ def test_the_sources_install_too_with_an_extra(made: Path, tmp_path: Path) -> No
         listed = subprocess.run(tools, capture_output=True, text=True, check=False)
         assert listed.returncode == 0, listed.stderr
         assert "act" in listed.stdout
+
+
+def _told(start: str) -> str:
+    """The command of the README that begins so, as it is written there."""
+    (line,) = (line for line in commands(ROOT / "README.md") if line.startswith(start))
+    return line
+
+
+def _in_a_shell(line: str, folder: Path, environ: Mapping[str, str]) -> str:
+    """What the line prints."""
+    return subprocess.run(
+        ["/bin/sh", "-c", line],
+        cwd=folder,
+        env=environ,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+
+
+def test_a_stranger_does_as_the_readme_says(made: Path, tmp_path: Path) -> None:
+    """Word for word, but for the ports."""
+    (tmp_path / "dist").symlink_to(made)
+    programs = tmp_path / "bin", tool_environment("installers").parent
+    mcp, web = free_address(), free_address()
+    environ = {
+        **os.environ,
+        "PATH": os.pathsep.join(map(str, [*programs, os.environ["PATH"]])),
+        "PIPX_HOME": str(tmp_path / "home"),
+        "PIPX_BIN_DIR": str(tmp_path / "bin"),
+        "MCP_EXPORTER_MCP_LISTEN_ADDRESS": mcp,
+        "MCP_EXPORTER_WEB_LISTEN_ADDRESS": web,
+    }
+    shell = partial(_in_a_shell, folder=tmp_path, environ=environ)
+    shell(_told("pipx install"))
+    python = tmp_path / "home" / "venvs" / "mcp-exporter" / "bin" / "python"
+    files = {"command": str(python), "args": ["-m", "mcp_servers.files", "--root", str(made)]}
+    config = tmp_path / "mcp-exporter.yml"
+    config.write_text(json.dumps({"mcpServers": {"files": files}}))
+    shell(_told("mcp-exporter check"))
+    serve = ["sh", "-c", f"cd '{tmp_path}' && exec {_told('mcp-exporter serve')}"]
+    with running(serve, f"http://{web}/-/ready", tmp_path / "log", **environ):
+        reply = json.loads(shell(_told("curl").replace("127.0.0.1:6279", mcp)))
+        assert WHEEL in reply["result"]["structuredContent"]["result"]
+        scrape = Scrape(requests.get(f"http://{web}/metrics", timeout=60).text)
+        assert scrape.total("mcp_tool_calls_total", server="files", outcome="ok") == 1
