@@ -116,23 +116,30 @@ def filled(node: Node) -> str:
     return text
 
 
-def url(node: Node) -> str:
-    url = filled(node)
+def url(node: Node, like: str = "https://host:8000/mcp") -> str:
+    """The URL of a server, or of another place that is written ``like`` this."""
+    text = filled(node)
     try:
-        parts = urlsplit(url)
-        valid = bool(parts.hostname) and parts.port != 0 and re.fullmatch(r"[!-~]+", url)
+        return parse_url(text, like)
+    except ConfigError as problem:
+        raise node.error(str(problem)) from None
+
+
+def parse_url(text: str, like: str) -> str:
+    """``text``, which is a URL. Raises ConfigError, which says how to write it, but not the URL."""
+    try:
+        parts = urlsplit(text)
+        valid = bool(parts.hostname) and parts.port != 0 and re.fullmatch(r"[!-~]+", text)
     except ValueError:  # a port or an IPv6 address that cannot be
         valid = False
     else:
         if parts.scheme.lower() not in ("http", "https"):
-            raise node.error(f'{_scheme(url)}; start it with "http://" or "https://"')
+            raise ConfigError(f'{_scheme(text)}; start it with "http://" or "https://"')
     if not valid:
-        raise node.error(
-            'not a URL; write it like "https://host:8000/mcp", other characters as %XX'
-        )
-    if "#" in url:
-        raise node.error('a fragment is never sent; remove "#" and what follows')
-    return url
+        raise ConfigError(f'not a URL; write it like "{like}", other characters as %XX')
+    if "#" in text:
+        raise ConfigError('a fragment is never sent; remove "#" and what follows')
+    return text
 
 
 def proxy(node: Node) -> str:
@@ -161,23 +168,33 @@ def headers(nodes: Mapping[str, Node]) -> dict[str, str]:
     values: dict[str, str] = {}
     seen: set[str] = set()
     for name, node in nodes.items():
-        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
-            raise node.error("not a header name; use letters, digits and hyphens")
-        if name.lower() in _FRAMING_HEADERS:
-            raise node.error("is set by the exporter itself; remove it")
-        if name.lower() in seen:
-            raise node.error("written twice, headers ignore case; keep one")
-        seen.add(name.lower())
-        values[name] = _header_value(node)
+        text = node.text()
+        try:
+            check_header_name(name, seen)
+            values[name] = header_value(text)
+        except ConfigError as problem:
+            raise node.error(str(problem)) from None
     return values
 
 
-def _header_value(node: Node) -> str:
-    value = node.text().strip(" \t")
+def check_header_name(name: str, seen: set[str]) -> None:
+    """Add a name to those ``seen``. Raises ConfigError for one that is, or that cannot be sent."""
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise ConfigError("not a header name; use letters, digits and hyphens")
+    if name.lower() in _FRAMING_HEADERS:
+        raise ConfigError("is set by the exporter itself; remove it")
+    if name.lower() in seen:
+        raise ConfigError("written twice, headers ignore case; keep one")
+    seen.add(name.lower())
+
+
+def header_value(text: str) -> str:
+    """The value as it is sent. Raises ConfigError for one that cannot be."""
+    value = text.strip(" \t")
     if "\r" in value or "\n" in value:
-        raise node.error("has a line break; keep the value on one line")
+        raise ConfigError("has a line break; keep the value on one line")
     if not re.fullmatch(r"[\t -~]*", value):
-        raise node.error("has a character that a header cannot carry; use printable ASCII")
+        raise ConfigError("has a character that a header cannot carry; use printable ASCII")
     return value
 
 

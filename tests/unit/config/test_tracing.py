@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from urllib.parse import urlsplit
 
-from exporter.config import redacted
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config import redacted, validators
+from exporter.config.document import read
 from exporter.config.errors import ConfigError
 from exporter.config.load import parse_config
 from exporter.config.model import TracingSettings
+from exporter.telemetry.spans.otlp import OtlpEncoder
 
 SERVERS = "servers: {a: {command: cat}}\n"
 CANARY = "sk-canary-0123456789"
@@ -123,7 +130,11 @@ def test_the_other_variables_are_heeded() -> None:
         ("tracing: {endpoint: 'http://c', per_second: -1}", "must be a whole number"),
         ("tracing: {endpoint: 'http://c', samples: 1}", 'did you mean "sample"?'),
         ("tracing: {endpoint: 'http://c', headers: {'a b': c}}", "not a header name"),
-        ("tracing: {endpoint: 'http://c', resource: {'': c}}", "1 to 255 characters"),
+        ("tracing: {endpoint: 'http://c', headers: {content-type: c}}", "by the exporter itself"),
+        ("tracing: {endpoint: 'http://c', resource: {'': c}}", "a name of 1 to 255 printable"),
+        ('tracing: {endpoint: "http://c", resource: {a: "b\\nc"}}', "255 printable characters"),
+        ("tracing: {endpoint: 'c:4317/'}", 'start it with "http://"'),
+        ("tracing: {endpoint: 'http://c:x'}", 'write it like "http://127.0.0.1:4318"'),
     ],
 )
 def test_a_complaint_says_what_where_and_how_to_mend_it(text: str, complaint: str) -> None:
@@ -133,28 +144,88 @@ def test_a_complaint_says_what_where_and_how_to_mend_it(text: str, complaint: st
     assert str(error.value).startswith("mcp.yml:2: tracing")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "complaint"),
-    [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"c/{CANARY}", "not a URL"),
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:x", "not a URL"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://u:{CANARY}@c", "not a URL"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", CANARY, "part 1 is not NAME=VALUE"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", f"a=1,b={CANARY}%0A", "part 2 is not NAME=VALUE"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "=1", "part 1 is not NAME=VALUE"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "br", "is unknown"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "must be milliseconds"),
-    ],
-)
+WRONG = [
+    ("EXPORTER_OTLP_ENDPOINT", f"c/{CANARY}", 'has no scheme; start it with "http://"'),
+    ("EXPORTER_OTLP_ENDPOINT", f"http://u:{CANARY}@c", "OTLP_HEADERS as Authorization"),
+    ("EXPORTER_OTLP_ENDPOINT", f"http://c/#{CANARY}", "a fragment is never sent; remove"),
+    ("EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:x", 'write it like "http://127.0.0.1:4318"'),
+    ("EXPORTER_OTLP_PROTOCOL", "grpc", 'only "http/protobuf" is spoken; write that'),
+    ("EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", 'only "http/protobuf" is spoken; write'),
+    ("EXPORTER_OTLP_HEADERS", CANARY, "part 1 is not NAME=VALUE; write it like"),
+    ("EXPORTER_OTLP_HEADERS", f"a=1,b={CANARY}%0A", "part 2: has a line break; keep"),
+    ("EXPORTER_OTLP_HEADERS", f"a b={CANARY}", "part 1: not a header name; use letters"),
+    ("EXPORTER_OTLP_HEADERS", f"a%0d%0ab={CANARY}", "part 1: not a header name; use letters"),
+    ("EXPORTER_OTLP_HEADERS", f"a=%ff{CANARY}", "part 1: has a %XX that is no UTF-8; mend"),
+    ("EXPORTER_OTLP_HEADERS", f"a=%C3%A9{CANARY}", "use printable ASCII"),
+    ("EXPORTER_OTLP_HEADERS", f"a=1,A={CANARY}", "part 2: written twice, headers ignore case"),
+    ("EXPORTER_OTLP_HEADERS", "Content-Length=9", "is set by the exporter itself; remove it"),
+    ("EXPORTER_OTLP_HEADERS", "Content-Type=a/b", "is set by the exporter itself; remove it"),
+    ("EXPORTER_OTLP_TRACES_HEADERS", "=", "part 1 is not NAME=VALUE; write it like"),
+    ("RESOURCE_ATTRIBUTES", "=1", "part 1 is not NAME=VALUE; write it like"),
+    ("RESOURCE_ATTRIBUTES", "a=1,b=%00", "part 2: a name of 1 to 255 printable characters"),
+    ("RESOURCE_ATTRIBUTES", f"a={'b' * 256}", "part 1: a name of 1 to 255 printable"),
+    ("RESOURCE_ATTRIBUTES", "a=%ff", "part 1: has a %XX that is no UTF-8; mend it"),
+    ("RESOURCE_ATTRIBUTES", "a=\udcff", "part 1: a name of 1 to 255 printable characters"),
+    ("SERVICE_NAME", "\udcff", "must be 1 to 255 printable characters; mend it"),
+    ("SERVICE_NAME", "a" * 256, "must be 1 to 255 printable characters; mend it"),
+    ("EXPORTER_OTLP_COMPRESSION", "\x1b[1m", r'"\x1b[1m" is unknown; write "none" or "gzip"'),
+    ("EXPORTER_OTLP_TIMEOUT", "10s", "must be milliseconds, a whole number from 1"),
+    ("EXPORTER_OTLP_TIMEOUT", "0", "must be milliseconds, a whole number from 1"),
+    ("SDK_DISABLED", "1", 'must be true or false, not "1"'),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "complaint"), WRONG)
 def test_a_complaint_about_a_variable_names_it_and_shows_no_secret(
     name: str, value: str, complaint: str
 ) -> None:
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", name: value}
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", f"OTEL_{name}": value}
     with pytest.raises(ConfigError) as error:
         parsed("tracing:", **environ)
-    assert str(error.value).startswith(f"{name}: ")
+    assert str(error.value).startswith(f"OTEL_{name}: ")
     assert complaint in str(error.value)
     assert CANARY not in str(error.value)
+    assert str(error.value).isprintable()
+    assert parsed("", **environ) is None
+
+
+def test_of_a_variable_that_does_not_count_nothing_is_said() -> None:
+    wrong = {f"OTEL_{name}": value for name, value, _ in WRONG if name.startswith("EXPORTER_OTLP_")}
+    everything = "{endpoint: 'http://f', headers: {}, compression: none, timeout: 1s}"
+    assert sure(f"tracing: {everything}", **wrong).endpoint == "http://f/v1/traces"
+    of_all = {name: value for name, value in wrong.items() if "_TRACES_" not in name}
+    right = {"ENDPOINT": "http://t", "HEADERS": "a=1", "COMPRESSION": "gzip", "TIMEOUT": "1"}
+    own = {f"OTEL_EXPORTER_OTLP_TRACES_{name}": value for name, value in right.items()}
+    spoken = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
+    assert sure("tracing:", **of_all, **own, **spoken).endpoint == "http://t"
+
+
+KINDS = ("ENDPOINT", "HEADERS", "COMPRESSION", "TIMEOUT", "PROTOCOL")
+NAMES = [
+    *(f"OTEL_EXPORTER_OTLP_{kind}" for kind in KINDS),
+    *("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SDK_DISABLED"),
+]
+ANYTHING = st.text(st.characters(exclude_characters="\0"), max_size=20)
+PLAUSIBLE = st.text("ab=,:/@?#%0\udcff \n", max_size=20)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.one_of(ANYTHING, PLAUSIBLE)))
+def test_whatever_variables_say_it_can_be_sent_or_is_complained_about_in_a_line(
+    environ: dict[str, str],
+) -> None:
+    try:
+        found = parsed("tracing:", **{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c"} | environ)
+    except ConfigError as error:
+        complaint = str(error)
+        assert complaint.isprintable()
+        assert complaint.startswith("OTEL_")
+        return
+    if found is None:
+        assert environ["OTEL_SDK_DISABLED"].strip().lower() == "true"
+        return
+    validators.headers(read(json.dumps(dict(found.headers)), "", str).mapping())
+    OtlpEncoder(found.resource, "1")
+    urlsplit(found.endpoint)
 
 
 def test_it_is_shown_without_a_secret() -> None:
