@@ -14,7 +14,8 @@ from exporter.cli.flags import Flags, complete_files
 from exporter.cli.serve import fast_loop
 from exporter.config.errors import ConfigError
 from exporter.config.load import load_config
-from exporter.config.model import Server, masked_url
+from exporter.config.model import Server
+from exporter.config.redact import shown_endpoint
 from exporter.config.source import ConfigSource
 from exporter.telemetry import logs
 
@@ -59,7 +60,7 @@ def check(arguments: argparse.Namespace) -> int:
         sys.stdout.write(f"  {server.name}: {server.transport}\n")
     tracing = loaded.config.tracing
     if tracing is not None:
-        sys.stdout.write(f"  spans go to {masked_url(tracing.endpoint)}\n")
+        sys.stdout.write(f"  spans go to {shown_endpoint(tracing)}\n")
     return 0
 
 

@@ -81,7 +81,9 @@ def parse_config(
             f"{len(servers)} servers are more than limits.servers ({limits.servers}); "
             "raise that, or remove some"
         )
-    return Config(MappingProxyType(servers), limits, defaults, tracing(top, environ))
+    return Config(
+        MappingProxyType(servers), limits, defaults, tracing(top.get("tracing"), variables)
+    )
 
 
 def parse_servers(

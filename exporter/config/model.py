@@ -125,6 +125,8 @@ class TracingSettings:
     context: str = "parent"
     propagate: bool = False
     resource: Mapping[str, str] = field(default_factory=Values)
+    secrets: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """The values that came from variables and files, wherever they stand in the others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
-from exporter.config.model import HIDDEN, Server
+from exporter.config.model import HIDDEN, Server, TracingSettings, masked_url
 
 SHORTEST = 4
 """A configured value with fewer characters is not looked for: it would be found everywhere."""
@@ -46,10 +46,10 @@ _PATTERNS = tuple((sign, re.compile(pattern, re.IGNORECASE)) for sign, pattern i
 
 
 class Redactor:
-    """Hides the secrets of one server in a text."""
+    """Hides the secrets of one server, or of the collector of spans, in a text."""
 
-    def __init__(self, server: Server) -> None:
-        values = {value for value in _secrets(server) if _is_worth_hiding(value)}
+    def __init__(self, owner: Server | TracingSettings) -> None:
+        values = {value for value in _secrets(owner) if _is_worth_hiding(value)}
         forms = {form for value in values for form in _forms(value)}
         # The longest first: one secret may be a part of another.
         self._forms = sorted(forms, key=len, reverse=True)
@@ -65,6 +65,11 @@ class Redactor:
             if sign in folded:
                 text = pattern.sub(rf"\1{HIDDEN}", text)
         return text
+
+
+def shown_endpoint(tracing: TracingSettings) -> str:
+    """Where spans go, without what of it may be a secret."""
+    return Redactor(tracing)(masked_url(tracing.endpoint))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -108,15 +113,18 @@ def _base64_forms(data: bytes) -> Iterator[str]:
         yield form.replace("+", "-").replace("/", "_")
 
 
-def _secrets(server: Server) -> Iterator[str]:
-    yield from server.secrets
-    for value in server.headers.values():
+def _secrets(owner: Server | TracingSettings) -> Iterator[str]:
+    yield from owner.secrets
+    for value in owner.headers.values():
         yield value
         yield value.partition(" ")[2].strip()  # "Bearer …" without the scheme
-    yield from server.env.values()
-    yield from _secrets_of_url(server.url or "")
-    yield from _secrets_of_url(server.proxy or "")
-    yield from _secrets_of_arguments(server.args)
+    if isinstance(owner, TracingSettings):
+        yield from _secrets_of_url(owner.endpoint)
+        return
+    yield from owner.env.values()
+    yield from _secrets_of_url(owner.url or "")
+    yield from _secrets_of_url(owner.proxy or "")
+    yield from _secrets_of_arguments(owner.args)
 
 
 def _secrets_of_url(url: str) -> Iterator[str]:

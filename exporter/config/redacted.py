@@ -19,7 +19,7 @@ from exporter.config.model import (
     masked_proxy,
     masked_url,
 )
-from exporter.config.redact import Redactor
+from exporter.config.redact import Redactor, shown_endpoint
 from exporter.config.upstream_tls import UpstreamTls
 from exporter.config.validators import format_duration
 
@@ -63,7 +63,7 @@ def _timeout(timeout: Timeout) -> str | dict[str, str]:
 
 def _tracing(tracing: TracingSettings) -> dict[str, Any]:
     shown = {
-        "endpoint": masked_url(tracing.endpoint),
+        "endpoint": shown_endpoint(tracing),
         "headers": _hidden(tracing.headers),
         "compression": tracing.compression,
         "timeout": format_duration(tracing.timeout),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -16,6 +17,7 @@ from exporter.config import validators
 from exporter.config.document import Node, quoted
 from exporter.config.errors import ConfigError
 from exporter.config.model import TracingSettings, Values
+from exporter.config.variables import Variables
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.printable import printable
 
@@ -43,11 +45,12 @@ class _Variable(NamedTuple):
         return ConfigError(printable(f"{self.name}: {problem}"))
 
 
-def tracing(given: Mapping[str, Node], environ: Mapping[str, str]) -> TracingSettings | None:
+def tracing(given: Node | None, variables: Variables) -> TracingSettings | None:
     """The settings of the file's ``tracing``, or ``None`` where it has none or all is disabled."""
-    node = given.get("tracing")
-    if node is None or _is_disabled(environ):
+    environ, secrets = variables.environ, set[str]()
+    if given is None or _is_disabled(environ):
         return None
+    node = replace(given, expand=replace(variables, secrets=secrets).expand)
     lacking = next(filter(_is_lacking, ("opentelemetry.proto", "urllib3")), None)
     if lacking is not None:
         raise node.error(
@@ -68,6 +71,7 @@ def tracing(given: Mapping[str, Node], environ: Mapping[str, str]) -> TracingSet
         endpoint=endpoint,
         headers=Values(_headers(named, environ)),
         resource=Values(_resource(named, environ)),
+        secrets=frozenset(secrets),
         **own,
     )
 

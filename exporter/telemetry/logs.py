@@ -20,6 +20,8 @@ def configure(level: str, style: str) -> None:
     target.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[target], force=True)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    # It writes whole addresses, which may have a key in them: also where a reply is odd.
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL + 1)
 
 
 def _unbuffered() -> TextIO:

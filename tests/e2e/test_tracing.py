@@ -274,10 +274,14 @@ def test_nothing_that_is_said_is_in_a_span_a_log_or_a_page(
     receiver: TraceReceiver, tmp_path: Path
 ) -> None:
     headers = {"Authorization": "${CANARY}"}
+    endpoint = f"{receiver.url}/canary-path-0123456789?key=canary-query"
     os.environ["CANARY"] = "canary-collector-token"
     try:
         with exporter(
-            tmp_path, {"files": scripted_stdio()}, **tracing(receiver, headers=headers)
+            tmp_path,
+            {"files": scripted_stdio()},
+            *("--log.level", "debug"),
+            **tracing(receiver, headers=headers, endpoint=endpoint),
         ) as running:
             post(running, "files", {}, text="canary-argument")
             url = running.url("files")

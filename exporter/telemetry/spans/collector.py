@@ -11,6 +11,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from exporter.config.model import TracingSettings
+from exporter.config.redact import Redactor
 from exporter.config.upstream_tls import client_context
 from exporter.telemetry.spans.sender import CollectorLostError, CollectorReply, gzipped
 
@@ -35,6 +36,7 @@ class HttpCollector:
         self._is_compressed = settings.compression == "gzip"
         self._headers = _headers(settings, agent)
         self._rejected = rejected
+        self._redact = Redactor(settings)
         self._clock = clock
 
     def post(self, body: bytes, timeout: float) -> CollectorReply:
@@ -55,7 +57,7 @@ class HttpCollector:
             )
             return self._reply(response, until)
         except (HTTPError, OSError, ValueError) as error:  # the last: of a proxy
-            raise CollectorLostError(_reason(error)) from None
+            raise CollectorLostError(self._redact(_reason(error))) from None
 
     def _reply(self, response: urllib3.BaseHTTPResponse, until: float) -> CollectorReply:
         text = self._text(response, until)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from exporter import __version__
-from exporter.config.model import TracingSettings, masked_url
+from exporter.config.model import TracingSettings
+from exporter.config.redact import shown_endpoint
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.spans.sender import PATIENCE, SpanSender
 from exporter.telemetry.spans.tracer import Tracer
@@ -79,7 +80,7 @@ class SpanExport:
         self._metrics.tracing.tracer = tracer
         if self._timer is None:
             self._timer = self._loop.call_later(PATIENCE, self._flush)
-        log.info("spans are sent", extra={"endpoint": masked_url(settings.endpoint)})
+        log.info("spans are sent", extra={"endpoint": shown_endpoint(settings)})
 
     def _flush(self) -> None:
         """Encode what has waited for a second."""

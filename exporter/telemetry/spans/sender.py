@@ -11,9 +11,11 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from threading import Event, Lock, Thread
 from time import monotonic
+from traceback import extract_tb
 from typing import Protocol
 
 from exporter.telemetry.spans.metrics import SpanMetrics
@@ -178,7 +180,7 @@ class SpanSender:
         except CollectorLostError:
             raise
         except Exception as error:  # a thread that ends would drop all that comes
-            log.exception("spans could not be sent")
+            log.error("spans could not be sent", extra={"reason": _place(error)})
             raise CollectorLostError(type(error).__name__) from error
         finally:
             self._metrics.export_duration.observe(self._clock() - began)
@@ -204,6 +206,12 @@ class SpanSender:
         if self._is_failing:
             self._is_failing = False
             log.info("spans are sent again")
+
+
+def _place(error: Exception) -> str:
+    """What was raised, and where: its own words may have the collector's address in them."""
+    last = extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
 
 
 def gzipped(body: bytes) -> bytes:

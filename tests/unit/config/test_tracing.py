@@ -14,6 +14,7 @@ from exporter.config.document import read
 from exporter.config.errors import ConfigError
 from exporter.config.load import parse_config
 from exporter.config.model import TracingSettings
+from exporter.config.redact import shown_endpoint
 from exporter.telemetry.spans.otlp import OtlpEncoder
 
 SERVERS = "servers: {a: {command: cat}}\n"
@@ -228,16 +229,33 @@ def test_whatever_variables_say_it_can_be_sent_or_is_complained_about_in_a_line(
     urlsplit(found.endpoint)
 
 
-def test_it_is_shown_without_a_secret() -> None:
+@pytest.mark.parametrize(
+    ("endpoint", "shown"),
+    [
+        ("https://c/p?k=${T}", "https://c/p/v1/traces?<secret>"),
+        (f"https://c/{CANARY}/p", "https://c/<secret>/p/v1/traces"),
+        ("https://c/${SHORT}/p", "https://c/<secret>/p/v1/traces"),
+        ("https://${SHORT}.c/p", "https://<secret>.c/p/v1/traces"),
+    ],
+)
+def test_it_is_shown_without_a_secret(endpoint: str, shown: str) -> None:
     text = (
-        "tracing: {endpoint: 'https://c/p?k=${T}', headers: {X: '${T}'},"
+        f"tracing: {{endpoint: '{endpoint}', headers: {{X: '${{T}}'}},"
         " resource: {r: '${T}'}, sample: 0.5}"
     )
-    config = parse_config(SERVERS + text, "mcp.yml", {"T": CANARY})
-    shown = redacted.render(config)
-    assert CANARY not in shown + repr(config)
-    assert "endpoint: https://c/p/v1/traces?<secret>" in shown
-    assert "sample: 0.5" in shown
+    config = parse_config(SERVERS + text, "mcp.yml", {"T": CANARY, "SHORT": "hush7"})
+    assert config.tracing is not None
+    assert shown_endpoint(config.tracing) == shown
+    rendered = redacted.render(config)
+    assert f"endpoint: {shown}\n" in rendered
+    assert "sample: 0.5" in rendered
+    for secret in (CANARY, "hush7"):
+        assert secret not in rendered + repr(config)
+
+
+def test_an_endpoint_of_a_variable_is_shown_without_a_secret() -> None:
+    found = sure("tracing:", OTEL_EXPORTER_OTLP_ENDPOINT=f"https://c/{CANARY}/p?k={CANARY}")
+    assert shown_endpoint(found) == "https://c/<secret>/p/v1/traces?<secret>"
 
 
 @pytest.mark.parametrize("lacking", ["opentelemetry.proto", "urllib3"])

@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
+from exporter.config.model import TracingSettings
 from exporter.telemetry import logs
+from exporter.telemetry.spans.collector import HttpCollector
+from exporter.telemetry.spans.otlp import rejected
+from exporter.telemetry.spans.sender import CollectorLostError
+from tests.support.trace_receiver import receiving
 
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    quiet = logging.getLogger("asyncio").level
+    quiet = {name: logging.getLogger(name).level for name in ("asyncio", "urllib3")}
     yield
-    logging.getLogger("asyncio").setLevel(quiet)
+    for name, before in quiet.items():
+        logging.getLogger(name).setLevel(before)
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -112,3 +119,24 @@ def test_asyncio_is_quiet_even_at_debug(capsys: pytest.CaptureFixture[str]) -> N
     logging.getLogger("asyncio").debug("Using selector")
     logging.getLogger("exporter").debug("shown")
     assert ["shown" in line for line in lines(capsys)] == [True]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\na line without a colon\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n",
+        b"\x00garbage\r\n\r\n",
+        b"",
+    ],
+)
+def test_the_address_of_a_collector_is_in_no_line(
+    reply: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("debug", "text")
+    with receiving() as receiver, suppress(CollectorLostError):
+        receiver.misbehave = lambda connection: connection.sendall(reply)
+        settings = TracingSettings(f"{receiver.url}/token/v1/traces?key=token")
+        HttpCollector(settings, "agent/1", rejected).post(b"", 5.0)
+    assert receiver.headers
+    assert lines(capsys) == []

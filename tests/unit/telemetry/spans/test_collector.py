@@ -8,10 +8,11 @@ import struct
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
-from exporter.config.model import TracingSettings, Values
+from exporter.config.model import HIDDEN, TracingSettings, Values
 from exporter.telemetry.spans.collector import HttpCollector
 from exporter.telemetry.spans.otlp import OtlpEncoder, rejected
 from exporter.telemetry.spans.sender import CollectorLostError, CollectorReply
@@ -97,6 +98,18 @@ def test_one_that_is_not_there_is_lost() -> None:
         pass
     with pytest.raises(CollectorLostError, match="refused"):
         collector(receiver).post(body(), 1.0)
+
+
+def test_what_tls_says_of_an_address_is_said_without_a_secret() -> None:
+    words = "certificate verify failed: Hostname mismatch, not valid for 'hush7.example'"
+    settings = TracingSettings("https://hush7.example/v1/traces", secrets=frozenset({"hush7"}))
+    lost = HttpCollector(settings, "agent/1", rejected)
+    with (
+        patch("urllib3.PoolManager.request", side_effect=OSError(1, words)),
+        pytest.raises(CollectorLostError) as error,
+    ):
+        lost.post(b"", 1.0)
+    assert str(error.value) == words.replace("hush7", HIDDEN)
 
 
 class Gigabyte:

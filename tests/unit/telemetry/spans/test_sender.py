@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import zlib
 from collections.abc import Callable
 from threading import Event, Thread
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.telemetry.logs import TextFormatter
 from exporter.telemetry.spans.metrics import DROPPED
 from exporter.telemetry.spans.sender import (
     LONGEST_WAIT,
@@ -318,6 +320,20 @@ def test_an_hour_without_a_collector_costs_the_queue_and_every_span_is_counted(
         "spans cannot be sent",
         "spans are sent again",
     ]
+
+
+def test_of_what_nobody_thought_of_the_log_has_the_kind_and_the_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    setup = Setup(*[KeyError("http://collector/token")] * TRIES)
+    setup.put(b"a")
+    setup.run()
+    assert setup.counts == {"unreachable": 2}
+    first = caplog.records[0]
+    assert first.message == "spans could not be sent"
+    assert re.fullmatch(r"KeyError at test_sender\.py:\d+", vars(first)["reason"])
+    formatted = [TextFormatter().format(record) for record in caplog.records]
+    assert "token" not in "".join(formatted)
 
 
 def test_what_relays_never_waits_for_what_sends() -> None:
