@@ -348,9 +348,8 @@ class Exchange:
                 return None
             notes = notes or TraceNotes()
             version = notes.version or self._version
-            return TraceDetails(
-                pending.started, shown_id(pending.key), version, self.session, notes
-            )
+            request_id = pending.key if notes.request_id is UNSET else notes.request_id
+            return TraceDetails(pending.started, shown_id(request_id), version, self.session, notes)
         except Exception:  # noqa: BLE001
             recorder.failed("tracing")
             return None

@@ -91,7 +91,11 @@ class Observer:
 
     @guarded
     def told(self, request: TracedRequest, message: Message, begun: Pending) -> str | None:
-        """The ``traceparent`` of a message that is written anew; ``None`` to leave it."""
+        """The ``traceparent`` of a message that is written anew; ``None`` to leave it.
+
+        Its id is written anew, too: a span says the client's.
+        """
+        begun.noted().request_id = message.id
         return None if self._joiner is None else self._joiner.tell(request, message, begun)
 
     def server_sent(

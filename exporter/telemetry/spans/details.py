@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
-from exporter.protocol.jsonrpc import Message
+from exporter.protocol.jsonrpc import Id, Message
 
 Source = Literal["meta", "header", "both", "none", "invalid"]
 """Where a request's trace context came from."""
@@ -63,6 +63,8 @@ class TraceNotes(Struct, gc=False):
     fault: str | None = None
     """Why there was no reply: an HTTP status, or a word."""
     join: Join | None = None
+    request_id: Id | UnsetType = UNSET
+    """The client's, where the server knows the request by another one."""
 
 
 class TraceDetails(Struct, frozen=True, gc=False):

@@ -388,6 +388,7 @@ async def test_with_propagate_sixteen_digits_differ(propagates: bool) -> None:
     parent = kept.records[-1].span_id if propagates else TRACE[36:52]
     assert up.endswith(b"\r\n\r\n" + sent.replace(TRACE[36:52].encode(), parent.encode()))
     assert len({each.session for each in kept.records} - {None}) == 1
+    assert {each.request_id for each in kept.records} == {"1"}
 
 
 @on_fake_time

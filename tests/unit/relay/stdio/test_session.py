@@ -592,7 +592,7 @@ async def test_with_propagate_sixteen_digits_differ(propagates: bool) -> None:
     server = kept.records[-1].span_id if propagates else TRACE[36:52]
     assert line == sent.replace(TRACE[36:52].encode(), server.encode())
     assert [each.session for each in kept.records] == [session_digits(b"s1")] * len(kept.records)
-    assert len(kept.records) == 1 + propagates
+    assert [each.request_id for each in kept.records] == ["1"] * (1 + propagates)
 
 
 @on_fake_time

@@ -650,6 +650,7 @@ async def test_with_propagate_the_child_is_told_of_our_span(place: str, propagat
     line = setup.child.lines[-1]
     setup.child.say(result(1))
     assert setup.outcomes == {"ok": 1}
+    assert {each.request_id for each in kept.records} == {"a"}, "not the number for the child"
     meta = dict(META) if place != "meta" else {**META, "traceparent": TRACE}
     if propagates:
         served, server = kept.records
