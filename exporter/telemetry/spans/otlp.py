@@ -89,8 +89,10 @@ class OtlpEncoder:
 
     def __call__(self, records: Sequence[SpanRecord], offset: float) -> bytes:
         """The records as one message; ``offset`` makes wall time of monotonic time."""
+        # Whole nanoseconds: as seconds, wall time is exact to 240 of them alone.
+        shift = int(offset * 1e9)
         spans = [
-            delimited(_SPAN, self._template(record.series) + b"".join(_own(record, offset)))
+            delimited(_SPAN, self._template(record.series) + b"".join(_own(record, shift)))
             for record in records
         ]
         scope_spans = delimited(_SCOPE_SPANS, self._scope + b"".join(spans))
@@ -114,9 +116,9 @@ def rejected(body: bytes) -> int:
     return int(reply.partial_success.rejected_spans)
 
 
-def _own(record: SpanRecord, offset: float) -> Iterator[bytes]:
+def _own(record: SpanRecord, shift: int) -> Iterator[bytes]:
     """What a span does not share with the others of its series."""
-    start = int((record.start + offset) * 1e9)
+    start = int(record.start * 1e9) + shift
     times = (_START, start, _END, start + int(record.seconds * 1e9), _FLAGS, record.flags)
     trace_id, span_id = bytes.fromhex(record.trace_id), bytes.fromhex(record.span_id)
     if record.parent_id:

@@ -32,6 +32,10 @@ _RANDOM = 0x02
 """Flags of a span: those of W3C Trace Context, and whether its parent is elsewhere."""
 
 
+_ROUNDING = 1e-8
+"""Seconds by which a span may be longer once it is written; it must not end after its parent."""
+
+
 class SpanSeries(Struct, frozen=True, gc=False):
     """What the spans of one kind have in common: they are written from one template."""
 
@@ -258,7 +262,7 @@ def _asked(record: SpanRecord, join: Join) -> SpanRecord:
         parent_id=record.span_id,
         flags=_NO_REMOTE_PARENT | record.flags & 0xFF,
         start=join.departed,
-        seconds=max(0.0, record.start + record.seconds - join.departed),
+        seconds=max(0.0, record.start + record.seconds - join.departed - _ROUNDING),
         links=[],
     )
 

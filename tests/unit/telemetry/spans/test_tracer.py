@@ -12,6 +12,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from exporter.config.model import TracingSettings
 from exporter.protocol import trace_context
@@ -19,6 +20,7 @@ from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
 from exporter.telemetry.exchange import Exchange, outcome_of
 from exporter.telemetry.spans.details import Peer, TraceDetails, TraceNotes
+from exporter.telemetry.spans.otlp import OtlpEncoder
 from exporter.telemetry.spans.tracer import BATCH, SpanRecord, Tracer
 from tests.support.fakes import Telemetry, parsed, request
 
@@ -274,6 +276,23 @@ def test_a_request_that_was_joined_has_two_spans_in_a_chain() -> None:
     assert served.state == asked.state == "a=1"
     assert served.session == asked.session == "5"
     assert setup.spans.recorded.value == 2
+
+
+@given(st.floats(0, 1e7), st.floats(0, 1e4), st.floats(0, 1))
+def test_what_the_server_is_asked_lies_within_what_the_client_asked(
+    started: float, seconds: float, share: float
+) -> None:
+    setup = Setup()
+    with patch("exporter.telemetry.spans.tracer.monotonic", lambda: started + share * seconds):
+        join = setup.tracer.join(CONTEXT, Peer("up", 8000))
+    setup.finish(CONTEXT, seconds=seconds, started=started, join=join)
+    setup.tracer.flush()
+    data = OtlpEncoder({}, "1")(setup.written, 1.8e9)
+    (resource,) = ExportTraceServiceRequest.FromString(data).resource_spans
+    served, asked = resource.scope_spans[0].spans
+    assert served.start_time_unix_nano <= asked.start_time_unix_nano
+    # A nanosecond later, and Jaeger takes the two for spans of machines whose clocks differ.
+    assert asked.start_time_unix_nano <= asked.end_time_unix_nano <= served.end_time_unix_nano
 
 
 @pytest.mark.parametrize(
