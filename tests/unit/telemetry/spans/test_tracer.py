@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -133,6 +134,56 @@ def test_without_a_context_the_outcome_decides(
     setup = Setup(settings)
     assert (setup.finish(None, outcome, seconds) is not None) is kept
     assert setup.spans.recorded.value == kept
+
+
+ANY = "whatever"
+SAMPLING = [
+    # mode, context, whether it failed or was slow, sample: whether it is kept
+    ("parent", CONTEXT, ANY, ANY, True),
+    ("parent", UNSAMPLED, ANY, ANY, False),
+    ("parent", None, True, ANY, True),
+    ("parent", None, False, 1.0, True),
+    ("parent", None, False, 0.0, False),
+    *((mode, ANY, True, ANY, True) for mode in ("link", "ignore")),
+    *((mode, ANY, False, 1.0, True) for mode in ("link", "ignore")),
+    *((mode, ANY, False, 0.0, False) for mode in ("link", "ignore")),
+]
+TOLD = [
+    # mode, context, sample: the sampled flag that a server is told, which is told at all
+    ("parent", CONTEXT, ANY, True),
+    ("parent", UNSAMPLED, ANY, None),
+    ("parent", None, 1.0, True),
+    ("parent", None, 0.0, False),
+    ("link", ANY, ANY, None),
+    ("ignore", ANY, ANY, None),
+]
+
+
+def looked_up(table: Sequence[tuple[Any, ...]], *key: object) -> Any:
+    """The last column of the one row that fits."""
+    (row,) = (row for row in table if all(a in (ANY, b) for a, b in zip(row, key, strict=False)))
+    return row[-1]
+
+
+@pytest.mark.parametrize("mode", ["parent", "link", "ignore"])
+@pytest.mark.parametrize("context", [CONTEXT, UNSAMPLED, None])
+@pytest.mark.parametrize("outcome", [each for each in Outcome if each != Outcome.REJECTED])
+@pytest.mark.parametrize("sample", [0.0, 1.0])
+def test_what_is_kept_and_what_a_server_is_told_stand_in_a_table(
+    mode: str, context: str | None, outcome: Outcome, sample: float
+) -> None:
+    for always, slower_than, propagates in product((True, False), (0.0, 0.4, 0.6), (True, False)):
+        kinds = frozenset({outcome.value}) if always else frozenset[str]()
+        how = {"context": mode, "sample": sample, "always": kinds, "slower_than": slower_than}
+        setup = Setup(replace(SETTINGS, **how))  # type: ignore[arg-type]
+        join = setup.tracer.join(context, Peer()) if propagates else None
+        told = None if join is None else trace_context.is_sampled(join.context)
+        assert told is (looked_up(TOLD, mode, context, sample) if propagates else None)
+        exemplar = setup.finish(context, outcome, seconds=0.5, join=join)
+        is_wanted = always or 0 < slower_than < 0.5
+        is_kept = looked_up(SAMPLING, mode, context, is_wanted, sample)
+        assert (exemplar is not None) is is_kept, (always, slower_than, propagates)
+        assert setup.count == (0 if not is_kept else 1 if join is None else 2)
 
 
 def test_a_share_of_the_others_is_kept() -> None:
