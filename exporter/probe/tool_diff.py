@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -21,6 +23,11 @@ _COMPARED = 60
 
 _WIDTH = 200
 """Characters of a line; a longer one is broken, so that what changed in it can be shown."""
+
+_DEEPEST = 64
+"""Levels that are indented: each makes lines longer, and Python 3.13 reads ten thousand."""
+
+_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]')
 
 
 def is_same(before: bytes, after: bytes) -> bool:
@@ -62,7 +69,9 @@ def _common(old: Sequence[str], new: Sequence[str]) -> int:
 
 def _lines(definition: bytes) -> list[str]:
     try:
-        lines = msgspec.json.format(_ordered(definition), indent=1).decode().split("\n")
+        ordered = _ordered(definition)
+        indent = 1 if _depth(ordered) <= _DEEPEST else -1
+        lines = msgspec.json.format(ordered, indent=indent).decode().split("\n")
     except UNREADABLE:  # such as the beginning of a longer one
         lines = [definition.decode(errors="replace")]
     return [
@@ -74,3 +83,9 @@ def _lines(definition: bytes) -> list[str]:
 
 def _ordered(definition: bytes) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(definition), order="sorted")
+
+
+def _depth(text: bytes) -> int:
+    """How deep a JSON text is nested."""
+    found = (match[:1] for match in _BRACKET.findall(text))
+    return max(accumulate((token in b"[{") - (token in b"]}") for token in found), default=0)

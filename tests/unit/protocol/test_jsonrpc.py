@@ -104,7 +104,7 @@ def test_what_is_no_object_is_no_message(text: bytes) -> None:
 
 
 def test_nesting_that_nobody_looks_into_is_limited_too() -> None:
-    deep = b'{"id":1,"method":"ping","params":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    deep = b'{"id":1,"method":"ping","params":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     assert read(deep) is None
 
 

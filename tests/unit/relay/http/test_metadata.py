@@ -155,7 +155,7 @@ async def test_the_end_of_the_exporter_is_a_502() -> None:
 async def test_metadata_that_is_nested_too_deep_to_be_read_passes_as_it_is() -> None:
     setup = Setup()
     await setup.ask()
-    body = b'{"resource":"http://up:8000/mcp","x":' + b"[" * 2000 + b"]" * 2000 + b"}"
+    body = b'{"resource":"http://up:8000/mcp","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     setup.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     assert setup.reply.body == body
     assert setup.under_way == set()
