@@ -1,4 +1,7 @@
-"""Byte for byte: what leaves the server is what reaches the client, and the other way round."""
+"""Byte for byte: what leaves the server is what reaches the client, and the other way round.
+
+With spans that holds as well, and where servers are told of them but for 16 digits of a context.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -32,6 +36,7 @@ from tests.support.raw_client import (
 )
 from tests.support.raw_server import RawServer, Received, chunks, cut, head, whole
 from tests.support.running import wait_for
+from tests.support.trace_receiver import receiving
 
 JSON = "Content-Type: application/json"
 EVENTS = "Content-Type: text/event-stream; charset=utf-8"
@@ -68,29 +73,54 @@ REQUESTS = {
 }
 
 
+CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+TRACING: dict[str, dict[str, Any]] = {
+    "without spans": {},
+    "with spans": {"propagate": False},
+    "with servers told": {"propagate": True},
+}
+
+
+@pytest.fixture(scope="module", params=TRACING, ids=lambda how: how.replace(" ", "-"))
+def tracing(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """The settings of ``tracing``, all others apart, and none without spans."""
+    how = TRACING[request.param]
+    with receiving() as receiver:
+        yield {"tracing": {"endpoint": receiver.url, **how}} if how else {}
+
+
 class Bench:
     """An exporter before a server whose replies each test writes itself."""
 
-    def __init__(self, exporter: Exporter, server: RawServer) -> None:
+    def __init__(self, exporter: Exporter, server: RawServer, tracing: dict[str, Any]) -> None:
         self.exporter = exporter
         self.server = server
         self.url = exporter.url("raw")
+        self._is_told = _is_told(tracing)
 
     def pass_on(self, *pieces: bytes, method: str = "POST", **headers: str) -> Reply:
         """What the client gets of such a reply."""
         self.server.script = lambda _: pieces
-        body = PING if method == "POST" else None
-        return ask(self.url, body, {**ACCEPTED, **_fields(headers)}, method)
+        body = CALL if method == "POST" else None
+        return ask(self.url, body, {**ACCEPTED, **TRACED, **_fields(headers)}, method)
 
     def receive(self, body: bytes | None, method: str = "POST", **headers: str) -> Received:
         """What the server gets of such a request."""
         self.server.script = lambda _: whole(202, b"")
-        fields = {**ACCEPTED, **_fields(headers)}
+        fields = {**ACCEPTED, **TRACED, **_fields(headers)}
         assert ask(self.url, body, fields, method).status == 202
+        (context,) = self.server.last.values(b"traceparent")
+        assert (context[:36], context[52:]) == (CONTEXT[:36].encode(), CONTEXT[52:].encode())
+        assert context == CONTEXT.encode() or self._is_told
         return self.server.last
 
 
-PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+def _is_told(tracing: dict[str, Any]) -> bool:
+    return bool(tracing) and bool(tracing["tracing"]["propagate"])
+
+
+CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"act"}}'
+TRACED = {"traceparent": CONTEXT}
 
 
 def _fields(headers: dict[str, str]) -> dict[str, str]:
@@ -98,14 +128,17 @@ def _fields(headers: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory, tracing: dict[str, Any]) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("fidelity")
     limits = {"request_bytes": 64 * MEGABYTE}
     with (
         raw_server.serving(lambda _: whole(202, b"")) as server,
-        exporter(folder, {"raw": {"url": server.url}}, limits=limits) as running,
+        exporter(folder, {"raw": {"url": server.url}}, limits=limits, **tracing) as running,
     ):
-        yield Bench(running, server)
+        yield Bench(running, server, tracing)
+        assert running.scrape().total("mcp_exporter_internal_errors_total") == 0
+        recorded = running.scrape().total("mcp_exporter_spans_recorded_total")
+        assert bool(recorded) is bool(tracing)
 
 
 # Replies
@@ -218,9 +251,9 @@ def test_a_reply_that_ends_with_its_connection_arrives_whole(
 def test_a_client_of_http_1_0_gets_the_same_bytes(bench: Bench) -> None:
     body = MESSAGES["escapes"]
     bench.server.script = lambda _: [head(200, CHUNKED, JSON), *chunks(cut(body, 6, 9))]
-    text = b"POST /raw/mcp HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(PING)
+    text = b"POST /raw/mcp HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(CALL)
     with dial(bench.exporter.host) as connection:
-        connection.sendall(text + PING)
+        connection.sendall(text + CALL)
         with connection.makefile("rb") as stream:
             start, _, rest = stream.read().partition(b"\r\n\r\n")
     assert rest == body
@@ -294,7 +327,7 @@ def test_each_event_arrives_before_the_next_one_is_sent(bench: Bench) -> None:
         yield b"0\r\n\r\n"
 
     bench.server.script = one_by_one
-    with open_reply(bench.url, PING, ACCEPTED) as reply:
+    with open_reply(bench.url, CALL, ACCEPTED) as reply:
         for event in events:
             read.release()
             assert reply.read(len(event)) == event
@@ -350,7 +383,7 @@ def test_headers_of_the_protocol_go_up_as_they_are(bench: Bench, version: str) -
         "Accept": "application/json;q=0.5 , text/event-stream",
         "Content-Type": "application/json ; charset=UTF-8",
     }
-    received = bench.receive(PING, **given)
+    received = bench.receive(CALL, **given)
     for name, value in given.items():
         assert received.values(name.encode()) == [value.strip().encode("latin-1")], name
     assert received.values(b"host") == [bench.server.url.split("/")[2].encode()]
@@ -366,9 +399,9 @@ def test_headers_of_one_connection_do_not_go_up(bench: Bench) -> None:
         "Proxy-Authorization": "Basic eDp5",
         "Upgrade": "websocket",
     }
-    received = bench.receive(PING, **private)
+    received = bench.receive(CALL, **private)
     assert {name.lower() for name, _ in received.fields}.isdisjoint(map(_lower, private))
-    assert received.body == PING
+    assert received.body == CALL
 
 
 def _lower(name: str) -> bytes:
@@ -385,7 +418,7 @@ def test_a_session_is_ended_by_the_servers_own_answer(bench: Bench) -> None:
 
 def test_a_query_goes_up_with_the_path(bench: Bench) -> None:
     bench.server.script = lambda _: whole(202, b"")
-    ask(f"{bench.url}?a=%2f&b", PING, ACCEPTED)
+    ask(f"{bench.url}?a=%2f&b", CALL, ACCEPTED)
     assert bench.server.last.target == b"/mcp?a=%2f&b"
 
 
@@ -393,10 +426,12 @@ def test_a_query_goes_up_with_the_path(bench: Bench) -> None:
 
 
 @pytest.fixture(scope="module")
-def stdio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Exporter, Path]]:
+def stdio(
+    tmp_path_factory: pytest.TempPathFactory, tracing: dict[str, Any]
+) -> Iterator[tuple[Exporter, Path]]:
     folder = tmp_path_factory.mktemp("stdio")
     servers = {"raw": scripted_stdio("--record", str(folder))}
-    with exporter(folder, servers) as running:
+    with exporter(folder, servers, **tracing) as running:
         yield running, folder
 
 
@@ -499,7 +534,7 @@ def test_the_shared_childs_result_keeps_its_bytes(
 
 @pytest.mark.parametrize("extra", RESULTS.values(), ids=RESULTS.keys())
 def test_to_the_shared_child_only_the_id_and_the_progress_token_differ(
-    stdio: tuple[Exporter, Path], extra: bytes
+    stdio: tuple[Exporter, Path], tracing: dict[str, Any], extra: bytes
 ) -> None:
     exporter, folder = stdio
     params = b',"x":%b,' % extra + ENVELOPE % b',"progressToken":"p\\/1"'
@@ -507,6 +542,8 @@ def test_to_the_shared_child_only_the_id_and_the_progress_token_differ(
     reply = ask(exporter.url("raw"), body, modern("tools/call", "act"))
     assert reply.document["id"] == "own"
     heard = (folder / "heard").read_bytes().splitlines()[-1]
+    heard, told = re.subn(rb',"traceparent":"00-[0-9a-f]{32}-[0-9a-f]{16}-03"', b"", heard)
+    assert told == _is_told(tracing)
     number = re.search(rb'"id":(\d+)', heard)
     assert number is not None
     expected = body.replace(b'"id":"own"', b'"id":' + number[1])
