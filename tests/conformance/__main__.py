@@ -1,18 +1,24 @@
 """Run the conformance suite directly and through the exporter, and compare every scenario."""
 
 import argparse
+import json
 import os
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.conformance import comparison, processes
 from tests.conformance.comparison import Run
 from tests.conformance.runs import client_runs, server_runs
 from tests.conformance.suite import Suite
 from tests.conformance.toolchain import ToolchainError, install
+from tests.support.trace_receiver import receiving
 
 
 def compare(suite: Suite, leg: str | None, exporter: str) -> int:
@@ -36,6 +42,20 @@ def skip(reason: ToolchainError) -> int:
     return 1 if os.environ.get("CI") else 0
 
 
+@contextmanager
+def _spans(how: str | None) -> Iterator[None]:
+    """Have each exporter send spans; say in the end how many came."""
+    if how is None:
+        yield
+        return
+    with receiving() as receiver:
+        tracing = {"endpoint": receiver.url, "propagate": how == "propagate"}
+        os.environ[processes.SETTINGS] = json.dumps({"tracing": tracing})
+        yield
+        kinds = Counter(Span.SpanKind.Name(each.span.kind) for each in receiver.spans)
+        print("spans:", *(f"{count} {kind}" for kind, count in kinds.items()))
+
+
 def _output(given: Path | None) -> Path:
     if given is None:
         return Path(tempfile.mkdtemp(prefix="conformance-"))
@@ -51,10 +71,16 @@ def main() -> int:
     parser.add_argument("leg", nargs="?", choices=["server", "client"], help="default: both")
     parser.add_argument("--exporter", default=processes.EXPORTER, help="default: %(default)s")
     parser.add_argument("--output", type=Path, help="keep the suite's results and all logs here")
+    parser.add_argument(
+        "--tracing",
+        choices=["observe", "propagate"],
+        help="with spans, or with servers told of them, too (default: neither)",
+    )
     arguments = parser.parse_args()
     output = _output(arguments.output)
     try:
-        wrong = compare(Suite(install(), output), arguments.leg, arguments.exporter)
+        with _spans(arguments.tracing):
+            wrong = compare(Suite(install(), output), arguments.leg, arguments.exporter)
     except ToolchainError as reason:
         return skip(reason)
     except processes.StartError as reason:

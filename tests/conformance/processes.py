@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,9 @@ from tests.support.running import free_address
 
 FIXTURE = [sys.executable, "-m", "tests.conformance.fixture"]
 EXPORTER = str(Path(sys.executable).with_name("mcp-exporter"))
+
+SETTINGS = "MCP_CONFORMANCE_SETTINGS"
+"""The variable with what else each exporter's configuration has: the suite starts some of them."""
 
 START_SECONDS = 20.0
 END_SECONDS = 15.0
@@ -87,7 +91,8 @@ def exporter(
     """
     directory.mkdir(parents=True, exist_ok=True)
     config, log = directory / "exporter.json", directory / "exporter.log"
-    config.write_text(json.dumps({"mcpServers": {"fixture": server}}))
+    settings = json.loads(os.environ.get(SETTINGS, "{}"))
+    config.write_text(json.dumps({"mcpServers": {"fixture": server}, **settings}))
     relay, web = free_address(), free_address()
     flags = ["--config.file", str(config)]
     flags += ["--mcp.listen-address", relay, "--web.listen-address", web]

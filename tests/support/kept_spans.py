@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
 from exporter.config.model import TracingSettings
+from exporter.protocol.label_values import Outcome
 from exporter.telemetry.metrics import Metrics
+from exporter.telemetry.spans.details import UNTRACED
 from exporter.telemetry.spans.tracer import SpanRecord, Tracer
+
+CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 class KeptSpans:
@@ -40,3 +45,45 @@ class KeptSpans:
     def _write(self, records: Sequence[SpanRecord], offset: float) -> bytes:  # noqa: ARG002
         self._records += records
         return b"x"
+
+
+class SpanAccount:
+    """Spans that are switched on and off while requests end, against what was counted meanwhile."""
+
+    def __init__(self, metrics: Metrics, **settings: Any) -> None:
+        self._metrics = metrics
+        self._kept = KeptSpans(metrics, **settings)
+        self._expected: Counter[tuple[str, str]] = Counter()
+        self._before = self._counted()
+
+    def switch(self, is_on: bool) -> None:
+        """Make spans from now on, or none."""
+        self._settle()
+        self._metrics.tracing.tracer = self._kept.tracer if is_on else None
+
+    @property
+    def meta(self) -> dict[str, str]:
+        """The context of a request; none while no spans are made, for that one leaves none."""
+        return {"traceparent": CONTEXT} if self._metrics.tracing.tracer is not None else {}
+
+    def check(self) -> None:
+        """Each request that was counted while spans were made has one, with its outcome."""
+        self._settle()
+        served = [each.series for each in self._kept.records if each.series.peer is None]
+        assert Counter((each.method, each.outcome) for each in served) == self._expected
+        assert self._metrics.spans.recorded.value == len(self._kept.records)
+
+    def _settle(self) -> None:
+        now = self._counted()
+        if self._metrics.tracing.tracer is not None:
+            self._expected += now - self._before
+        self._before = now
+
+    def _counted(self) -> Counter[tuple[str, str]]:
+        found: Counter[tuple[str, str]] = Counter()
+        families = self._metrics.registry.restricted_registry(["mcp_requests_total"]).collect()
+        for sample in (sample for family in families for sample in family.samples):
+            method, outcome = sample.labels["method"], sample.labels["outcome"]
+            if sample.value and method not in UNTRACED and outcome != Outcome.REJECTED:
+                found[method, outcome] += int(sample.value)
+        return found

@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import UNSET, Struct, UnsetType, field
 
 from exporter.protocol.jsonrpc import Id, Message
+from exporter.protocol.spec import UNTIMED
 
 Source = Literal["meta", "header", "both", "none", "invalid"]
 """Where a request's trace context came from."""
@@ -25,8 +26,8 @@ LONGEST_STATE = 512
 """Characters of a ``tracestate``, as W3C Trace Context has it."""
 
 GET_PROMPT = "prompts/get"
-PING = "ping"
-"""What leaves no span."""
+UNTRACED = UNTIMED | {"ping"}
+"""Requests that leave no span."""
 
 
 class Peer(Struct, frozen=True, gc=False):

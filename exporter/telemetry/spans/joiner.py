@@ -10,13 +10,10 @@ from typing import Protocol
 
 from exporter.protocol import jsonrpc, trace_context
 from exporter.protocol.jsonrpc import Message
-from exporter.protocol.spec import UNTIMED
 from exporter.telemetry.call import Tracing
 from exporter.telemetry.exchange import Pending
-from exporter.telemetry.spans.details import IN_MESSAGE, PING, Join, Peer, state_of
+from exporter.telemetry.spans.details import IN_MESSAGE, UNTRACED, Join, Peer, state_of
 from exporter.telemetry.spans.metrics import SpanMetrics
-
-_UNTRACED = UNTIMED | {PING}
 
 
 class TracedRequest(Protocol):
@@ -129,7 +126,7 @@ class Joiner:
 
 
 def _is_traced(pending: Pending) -> bool:
-    return pending.method not in _UNTRACED
+    return pending.method not in UNTRACED
 
 
 def _is_in_message(pending: Pending) -> bool:

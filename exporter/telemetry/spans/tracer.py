@@ -19,7 +19,7 @@ from exporter.config.model import TracingSettings
 from exporter.protocol import trace_context
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.call import Call
-from exporter.telemetry.spans.details import PING, Join, Peer, TraceDetails, TraceNotes, fit
+from exporter.telemetry.spans.details import UNTRACED, Join, Peer, TraceDetails, TraceNotes, fit
 from exporter.telemetry.spans.metrics import SpanMetrics
 
 BATCH = 32
@@ -143,7 +143,7 @@ class Tracer:
         notes: TraceNotes | None,
     ) -> bool:
         """Whether a finished request is to leave a span; counts where its context came from."""
-        if method == PING:
+        if method in UNTRACED:
             return False
         if notes is None:
             if context is not None:  # it came before spans were wanted

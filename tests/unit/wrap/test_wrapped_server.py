@@ -6,6 +6,8 @@ import json
 from time import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Raw
 
 from exporter.protocol.label_values import UNPARSED, Outcome
@@ -15,7 +17,7 @@ from exporter.telemetry.spans.session_digits import session_digits
 from exporter.wrap.report import Finished, Page, Report, Session
 from exporter.wrap.wrapped_server import Names, WrappedServer
 from tests.support.fakes import FakeEvents, Telemetry
-from tests.support.kept_spans import KeptSpans
+from tests.support.kept_spans import KeptSpans, SpanAccount
 
 CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -187,3 +189,26 @@ def test_without_spans_nothing_of_them_is_noted() -> None:
     setup = Setup()
     setup.connection().report(opening(calls=[called()]))
     assert setup.telemetry.metrics.spans.recorded.value == 0
+
+
+ENDED = st.builds(
+    Finished,
+    st.sampled_from(["tools/call", "tools/list", "ping", "subscriptions/listen", "x"]),
+    st.sampled_from([each for each in Outcome if each != Outcome.REJECTED]),
+    st.floats(0, 10),
+    st.booleans(),
+)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.lists(ENDED, max_size=4)), max_size=8))
+def test_whatever_is_reported_each_request_that_is_counted_leaves_one_span(
+    reports: list[tuple[bool, list[Finished]]],
+) -> None:
+    setup = Setup()
+    spans = SpanAccount(setup.telemetry.metrics, propagate=True)
+    connection = setup.connection()
+    connection.report(opening())
+    for is_on, calls in reports:
+        spans.switch(is_on)
+        connection.report(Report("files", calls=calls))
+        spans.check()

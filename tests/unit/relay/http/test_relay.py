@@ -43,7 +43,7 @@ from tests.support.fakes import (
     virtual_loop,
     waiting,
 )
-from tests.support.kept_spans import KeptSpans
+from tests.support.kept_spans import KeptSpans, SpanAccount
 
 SESSION = (b"Mcp-Session-Id", b"s1")
 LEGACY = (b"MCP-Protocol-Version", b"2025-11-25")
@@ -938,7 +938,7 @@ class Chaos(RuleBasedStateMachine):
     def post_requests(
         self, ids: list[object], headers: list[tuple[bytes, bytes]], method: str
     ) -> None:
-        batch = [request(each, method) for each in ids]
+        batch = [request(each, method, _meta=self.spans.meta) for each in ids]
         self.sent += len(ids)
         self._send(post(batch[0] if len(batch) == 1 else batch, b"/files/mcp", *headers))
 
@@ -997,6 +997,10 @@ class Chaos(RuleBasedStateMachine):
     def server_goes_or_comes(self, refusal: OSError | None) -> None:
         self.setup.refusal = refusal
 
+    @rule(is_on=st.booleans())
+    def spans_are_switched(self, is_on: bool) -> None:
+        self.spans.switch(is_on)
+
     @rule(seconds=st.sampled_from([1.0, 31.0, 61.0]))
     def time_passes(self, seconds: float) -> None:
         self.runner.run(asyncio.sleep(seconds))
@@ -1007,6 +1011,7 @@ class Chaos(RuleBasedStateMachine):
         ended = telemetry.outcomes().total()
         assert ended + int(telemetry.in_flight or 0) + self._listening() == self.sent
         assert not telemetry.total("mcp_exporter_internal_errors_total")
+        self.spans.check()
 
     def teardown(self) -> None:
         self.runner.run(self.setup.upstream.close())
@@ -1018,6 +1023,7 @@ class Chaos(RuleBasedStateMachine):
         assert all(connection.is_closing() for connection in self.setup.connections)
         for client in self.clients:
             assert client.is_closing() or client.reply.is_complete
+        self.spans.check()
         loop = self.runner.get_loop()
         assert isinstance(loop, VirtualLoop)
         assert not loop.faults, loop.faults
@@ -1025,6 +1031,7 @@ class Chaos(RuleBasedStateMachine):
 
     async def _open(self) -> None:
         self.setup = Setup(timeout=30)
+        self.spans = SpanAccount(self.setup.telemetry.metrics, propagate=True)
 
     def _listening(self) -> int:
         upstream = self.setup.upstream

@@ -7,8 +7,11 @@ import gzip
 import random
 import re
 import zlib
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.config.limits import Timeout
 from exporter.config.model import Limits, Server
@@ -21,6 +24,7 @@ from tests.support.fakes import (
     Reply,
     Telemetry,
     encoded,
+    error,
     notification,
     on_fake_time,
     post,
@@ -28,7 +32,7 @@ from tests.support.fakes import (
     result,
     settle,
 )
-from tests.support.kept_spans import KeptSpans
+from tests.support.kept_spans import KeptSpans, SpanAccount
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\n\r\nAccepted"
@@ -426,3 +430,55 @@ async def test_a_stream_that_is_refused_does_not_live() -> None:
     setup.say(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
     await settle()
     assert not setup.upstream.streams.are_open
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("ask"), st.integers(1, 3), st.sampled_from(["tools/call", "ping", "x"])),
+    st.tuples(st.just("reply"), st.integers(1, 3), st.booleans()),
+    st.tuples(st.just("cancel"), st.integers(1, 3), st.none()),
+    st.tuples(st.just("lose"), st.sampled_from([0, -1]), st.none()),
+    st.tuples(st.just("leave"), st.none(), st.none()),
+    st.tuples(st.just("wait"), st.sampled_from([1.0, 31.0]), st.none()),
+    st.tuples(st.just("switch"), st.booleans(), st.none()),
+)
+
+
+async def play(setup: Setup, spans: SpanAccount, steps: list[tuple[str, Any, Any]]) -> None:
+    stream, first = await setup.open(), len(setup.connections) - 1
+    for step, what, more in steps:
+        connection = setup.connections[first]
+        if step == "switch":
+            spans.switch(what)
+        elif step == "wait":
+            await asyncio.sleep(what)
+        elif connection.is_closing():
+            stream, first = await setup.open(), len(setup.connections) - 1
+        elif step == "ask":
+            await setup.call(stream, request(what, more, _meta=spans.meta if what == 1 else {}))
+        elif step == "cancel":
+            await setup.call(stream, notification("notifications/cancelled", requestId=what))
+        elif step == "reply":
+            setup.say(event(error(what) if more else result(what)), first)
+        elif step == "lose":
+            setup.connections[what].lose(ConnectionResetError(104, "reset"))
+        else:
+            stream.lose(None)
+        await settle()
+        spans.check()
+
+
+@given(st.lists(STEPS, max_size=25))
+def test_whatever_happens_each_request_that_is_counted_leaves_one_span(
+    steps: list[tuple[str, Any, Any]],
+) -> None:
+    @on_fake_time
+    async def run() -> None:
+        setup = Setup(timeout=30.0)
+        spans = SpanAccount(setup.telemetry.metrics, propagate=True)
+        await play(setup, spans, steps)
+        await setup.upstream.close()
+        await settle()
+        assert setup.telemetry.in_flight == 0
+        spans.check()
+
+    run()

@@ -36,7 +36,7 @@ from tests.support.fakes import (
     settle,
     virtual_loop,
 )
-from tests.support.kept_spans import KeptSpans
+from tests.support.kept_spans import KeptSpans, SpanAccount
 
 INITIALIZE = request(0, "initialize", clientInfo={"name": "inspector"})
 
@@ -477,7 +477,8 @@ class Chaos(RuleBasedStateMachine):
 
     @rule(ids=st.lists(IDS, min_size=1, max_size=3), token=IDS)
     def post_requests(self, ids: list[object], token: object) -> None:
-        batch = [request(each, "tools/call", _meta={"progressToken": token}) for each in ids]
+        meta = {"progressToken": token, **self.spans.meta}
+        batch = [request(each, "tools/call", _meta=meta) for each in ids]
         self.sent += len(ids)
         self._post(batch[0] if len(batch) == 1 else batch)
 
@@ -512,6 +513,10 @@ class Chaos(RuleBasedStateMachine):
         note = notification("notifications/progress", progressToken=token)
         self._run(lambda: self.setup.child.say(note))
 
+    @rule(is_on=st.booleans())
+    def spans_are_switched(self, is_on: bool) -> None:
+        self.spans.switch(is_on)
+
     @rule(seconds=st.sampled_from([1.0, 16.0, 61.0]))
     def time_passes(self, seconds: float) -> None:
         self.runner.run(asyncio.sleep(seconds))
@@ -521,6 +526,7 @@ class Chaos(RuleBasedStateMachine):
         telemetry = self.setup.telemetry
         self._run(self.setup.child.die)
         assert telemetry.in_flight == 0
+        self.spans.check()
         self._check_replies()
         assert telemetry.outcomes().total() == self.sent
         self.clients.clear()
@@ -531,12 +537,14 @@ class Chaos(RuleBasedStateMachine):
         telemetry = self.setup.telemetry
         assert telemetry.outcomes().total() + int(telemetry.in_flight or 0) == self.sent
         assert not telemetry.total("mcp_exporter_internal_errors_total")
+        self.spans.check()
 
     def teardown(self) -> None:
         self._run(lambda: self.setup.session.end(Outcome.CLIENT_GONE, "over"))
         assert self.setup.telemetry.in_flight == 0
         assert self.setup.session.is_idle
         self._check_replies()
+        self.spans.check()
         loop = self.runner.get_loop()
         assert isinstance(loop, VirtualLoop)
         assert not loop.faults, loop.faults
@@ -544,6 +552,7 @@ class Chaos(RuleBasedStateMachine):
 
     async def _open(self) -> None:
         self.setup = Setup(timeout=60).begin()
+        self.spans = SpanAccount(self.setup.telemetry.metrics, propagate=True)
         self.sent = 1
 
     def _post(self, message: object) -> None:

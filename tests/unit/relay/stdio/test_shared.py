@@ -37,7 +37,7 @@ from tests.support.fakes import (
     settle,
     virtual_loop,
 )
-from tests.support.kept_spans import KeptSpans
+from tests.support.kept_spans import KeptSpans, SpanAccount
 
 META = {VERSION_KEY: "2026-07-28", CAPABILITIES_KEY: {}}
 
@@ -575,6 +575,10 @@ class Chaos(RuleBasedStateMachine):
         self._say(notification("notifications/tools/list_changed", _meta=meta))
         self._say(notification("notifications/message"))
 
+    @rule(is_on=st.booleans())
+    def spans_are_switched(self, is_on: bool) -> None:
+        self.spans.switch(is_on)
+
     @rule(seconds=st.sampled_from([1.0, 6.0, 16.0, 61.0]))
     def time_passes(self, seconds: float) -> None:
         self.runner.run(asyncio.sleep(seconds))
@@ -592,12 +596,14 @@ class Chaos(RuleBasedStateMachine):
         listening = sum(each.method == "subscriptions/listen" for each in waiting)
         assert telemetry.outcomes().total() + int(telemetry.in_flight or 0) + listening == self.sent
         assert not telemetry.total("mcp_exporter_internal_errors_total")
+        self.spans.check()
 
     def teardown(self) -> None:
         self._run(lambda: self.setup.shared.end(Outcome.CLIENT_GONE, "over"))
         assert self.setup.telemetry.in_flight == 0
         assert self.setup.shared.is_idle
         self._check_replies()
+        self.spans.check()
         loop = self.runner.get_loop()
         assert isinstance(loop, VirtualLoop)
         assert not loop.faults, loop.faults
@@ -606,12 +612,14 @@ class Chaos(RuleBasedStateMachine):
     def _reopen(self) -> None:
         if self.setup.child.is_stopped:
             assert self.setup.telemetry.in_flight == 0
+            self.spans.check()
             self._check_replies()
             self.clients.clear()
             self.runner.run(self._open())
 
     async def _open(self) -> None:
         self.setup = Setup(timeout=60)
+        self.spans = SpanAccount(self.setup.telemetry.metrics, propagate=True)
         self.sent = 0
 
     def _say(self, message: object) -> None:

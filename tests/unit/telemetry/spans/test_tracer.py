@@ -260,9 +260,11 @@ def test_contexts_are_counted_by_where_they_came_from() -> None:
     assert counts == {"meta": 2, "header": 0, "both": 0, "none": 0, "invalid": 1}
 
 
-def test_pings_leave_none_nor_does_what_came_with_a_context_before_it_was_switched_on() -> None:
+def test_pings_and_subscriptions_leave_none_nor_what_came_before_it_was_switched_on() -> None:
     setup = Setup()
-    assert not setup.tracer.keeps("ping", Outcome.OK, 0.1, None, None)
+    for method in ("ping", "subscriptions/listen"):
+        assert not setup.tracer.keeps(method, Outcome.OK, 0.1, None, None)
+        assert not setup.tracer.keeps(method, Outcome.OK, 0.1, CONTEXT, TraceNotes("meta"))
     assert not setup.tracer.keeps("tools/call", Outcome.OK, 0.1, CONTEXT, None)
     bare = Call("tools/call", Outcome.OK, 0.1)
     assert setup.tracer.record("files", "tools/call", None, None, bare) is None
