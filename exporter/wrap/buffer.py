@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from threading import Lock
 from time import monotonic, time
+from typing import Any
 
 from msgspec import Raw
 
@@ -238,10 +239,12 @@ def _ended(call: Call) -> float:
     return time() - monotonic() + call.details.started + call.seconds
 
 
-def _noted(details: TraceDetails | None) -> tuple[str | None, ...]:
+def _noted(details: TraceDetails | None) -> tuple[Any, ...]:
     if details is None:
         return ()
-    return details.request_id, details.notes.prompt, details.version, details.notes.state
+    notes = details.notes
+    is_invalid = notes.source == "invalid"
+    return details.request_id, notes.prompt, details.version, notes.state, is_invalid
 
 
 def _clipped(text: str | None) -> str | None:

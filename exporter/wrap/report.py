@@ -42,6 +42,8 @@ class Finished(Struct, array_like=True):
     prompt: str | None = None
     version: str | None = None
     state: str | None = None
+    is_invalid: bool = False
+    """Whether it bore a trace context that is none."""
 
     def call(self, client: str | None = None) -> Call:
         """The Call again, with what is known of its conversation."""

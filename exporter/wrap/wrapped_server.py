@@ -17,7 +17,7 @@ from exporter.telemetry.call import Call
 from exporter.telemetry.metrics import Metrics
 from exporter.telemetry.observer import Observer
 from exporter.telemetry.recorder import ServerRecorder
-from exporter.telemetry.spans.details import TraceDetails, TraceNotes, fit, state_of
+from exporter.telemetry.spans.details import Source, TraceDetails, TraceNotes, fit, state_of
 from exporter.telemetry.spans.session_digits import session_digits
 from exporter.wrap.report import Finished, Report, Session
 
@@ -166,7 +166,7 @@ class WrappedServer:
             return finished.call()
         call = finished.call(session.client if session is not None else None)
         notes = TraceNotes(
-            "none" if call.traceparent is None else "meta",
+            _source(finished, call),
             prompt=fit(finished.prompt),
             version=fit(finished.version),
             state=state_of(finished.state),
@@ -206,3 +206,9 @@ class WrappedServer:
             self._metrics.wrap_dropped.labels(recorder.name).inc(report.dropped)
         if report.is_list_changed:
             observer.events.list_changed()
+
+
+def _source(finished: Finished, call: Call) -> Source:
+    if call.traceparent is not None:
+        return "meta"
+    return "invalid" if finished.is_invalid else "none"

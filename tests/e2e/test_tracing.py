@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -303,6 +304,27 @@ def test_nothing_that_is_said_is_in_a_span_a_log_or_a_page(
     for text in seen:
         assert "canary" not in text.replace("canary-client", "")
         assert session not in text
+
+
+def test_a_reload_begins_changes_and_ends_them(receiver: TraceReceiver, tmp_path: Path) -> None:
+    config = tmp_path / "exporter.json"
+    steps: list[tuple[dict[str, Any], int]] = [
+        (tracing(receiver), 1),
+        (tracing(receiver, propagate=True), 3),
+        (tracing(receiver, sample=0), 3),
+        ({}, 3),
+        (tracing(receiver, resource={"service.name": "other"}), 4),
+    ]
+    with exporter(tmp_path, {"files": scripted_stdio()}) as running:
+        untraced = json.loads(config.read_text())
+        assert post(running, "files", {}).status_code == 200
+        for settings, count in steps:
+            config.write_text(json.dumps({**untraced, **settings}))
+            assert requests.post(f"{running.web}/-/reload", timeout=60).ok
+            assert post(running, "files", {}).status_code == 200
+            settled(running, count)
+        assert len(running.says("child started")) == 1, "the server notices nothing"
+    assert [len(receiver.of(service)) for service in ("mcp-exporter", "other")] == [3, 1]
 
 
 @pytest.mark.parametrize("how", ["hangs", "resets", "refuses", "is gone"])

@@ -105,17 +105,19 @@ def test_a_list_of_tools_that_is_too_large_is_not_kept() -> None:
     assert buffer.opening().pages == []
 
 
-def test_what_the_exporter_s_spans_say_is_told() -> None:
+@pytest.mark.parametrize(("given", "is_valid"), [(CONTEXT, True), (CONTEXT.upper(), False)])
+def test_what_the_exporter_s_spans_say_is_told(given: str, is_valid: bool) -> None:
     buffer = ReportBuffer("files", 7)
     observer = Observer(cast("ServerRecorder", buffer), buffer)
     exchange = Exchange(buffer)
-    meta = {"traceparent": CONTEXT, "tracestate": "a=1", VERSION_KEY: "2026-07-28"}
+    meta = {"traceparent": given, "tracestate": "a=1", VERSION_KEY: "2026-07-28"}
     asked = parsed(request("seven", "prompts/get", name="greet", _meta=meta))
     observer.client_sent(exchange, [asked], 1, 0.0)
     observer.server_sent(exchange, encoded(result("seven")), (), 1.0)
     (told,) = (call for each in collect_all(buffer) for call in each.calls)
     assert (told.request_id, told.prompt, told.version) == ("seven", "greet", "2026-07-28")
-    assert (told.traceparent, told.state) == (CONTEXT, "a=1")
+    context = (told.traceparent, told.state, told.is_invalid)
+    assert context == ((CONTEXT, "a=1", False) if is_valid else (None, None, True))
 
 
 def test_a_call_ended_when_its_reply_passed_by_not_when_that_was_read(

@@ -185,6 +185,20 @@ def test_the_span_of_a_call_says_what_was_reported_of_it() -> None:
     assert first.session == second.session == session_digits(b"files 4000")
 
 
+def test_where_a_context_came_from_is_counted() -> None:
+    setup = Setup()
+    KeptSpans(setup.telemetry.metrics)
+    call = ("tools/list", Outcome.OK, 0.1)
+    calls = [Finished(*call, traceparent=CONTEXT), Finished(*call, is_invalid=True), called()]
+    setup.connection().report(opening(calls=calls))
+    contexts = setup.telemetry.metrics.spans.contexts
+    assert {source: series.value for source, series in contexts.items() if series.value} == {
+        "meta": 1,
+        "invalid": 1,
+        "none": 1,
+    }
+
+
 def test_without_spans_nothing_of_them_is_noted() -> None:
     setup = Setup()
     setup.connection().report(opening(calls=[called()]))
