@@ -28,7 +28,7 @@ from exporter.telemetry.spans.details import (
     shown_id,
 )
 
-MOST_REQUESTS = 10_000
+MOST_REQUESTS = 2000
 MOST_QUESTIONS = 1000
 """Requests of a client, and of a server, that wait in one conversation; of more, the oldest ends
 as ``timeout``. A peer chooses their number, and each is kept until it is replied to."""
@@ -120,6 +120,15 @@ def _pending(message: Message, now: float, to_server: bool, traceparent: str | N
     if meta is not None and meta.traceparent is not None:
         traceparent = trace_context.valid(meta.traceparent) or traceparent
     return Pending(key, method, tool, cursor, traceparent, now, to_server)
+
+
+def _linked(waiting: dict[object, Pending]) -> Iterator[Pending]:
+    """All that wait, also those behind others with the same id."""
+    for newest in waiting.values():
+        each: Pending | None = newest
+        while each is not None:
+            yield each
+            each = each.older
 
 
 def _clipped(text: str) -> str:
@@ -233,7 +242,7 @@ class Exchange:
 
     def blame(self, fault: str) -> None:
         """Note why what waits gets no reply."""
-        for pending in self._all():
+        for pending in _linked(self._requests):
             blame(pending, fault)
 
     def time_out(self, pending: Pending, deadline: float) -> None:
@@ -278,23 +287,17 @@ class Exchange:
     def abandon(self, outcome: Outcome, now: float) -> None:
         """End everything in flight, in both directions, as ``outcome``."""
         for waiting in (self._requests, self._questions):
-            while waiting:
-                self.settle(next(iter(waiting.values())), outcome, now)
+            # Not one by one from the front: what was taken out there is passed over each time.
+            for pending in list(_linked(waiting)):
+                self.settle(pending, outcome, now)
 
     def expire(self, oldest: float, deadline: float) -> None:
         """End what a client asked before ``oldest``, where no stream is left to bring the reply.
 
         What a server asks may wait for a person, and has no deadline here.
         """
-        for pending in [each for each in self._all() if each.started < oldest]:
+        for pending in [each for each in _linked(self._requests) if each.started < oldest]:
             self.time_out(pending, deadline)
-
-    def _all(self) -> Iterator[Pending]:
-        for newest in self._requests.values():
-            each: Pending | None = newest
-            while each is not None:
-                yield each
-                each = each.older
 
     def _leave(
         self, pending: Pending, outcome: Outcome, seconds: float, code: float | None = None

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from time import monotonic
 from typing import Generic, TypeVar
 
 from exporter.config.limits import Timeout
+from exporter.transport.turn import SHARE
 
 T = TypeVar("T")
+
+_LOOKED_AT = 1000
 
 
 class Deadlines(Generic[T]):
@@ -64,12 +68,14 @@ class Deadlines(Generic[T]):
                 break
 
     def _expire(self, now: float) -> None:
-        while self._due:
-            waiting, due = next(iter(self._due.items()))
-            if due > now:
+        # Some at a time: all that a peer had begun at once would fill the turn. And not one by
+        # one from the front, for what was taken out there is passed over each time.
+        for waiting, due in list(islice(self._due.items(), _LOOKED_AT)):
+            if due > now or monotonic() >= now + SHARE:
                 return
-            del self._due[waiting]
-            self._expired(waiting)
+            if self._due.get(waiting) == due:  # not discarded or renewed by one before
+                del self._due[waiting]
+                self._expired(waiting)
 
 
 class RenewableDeadlines(Deadlines[T]):

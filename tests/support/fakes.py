@@ -38,6 +38,7 @@ from exporter.transport.http.request import Request
 from exporter.transport.http.response import Response, ResponseSink
 from exporter.transport.http.server import HttpServer
 from exporter.transport.process.child import ChildOwner
+from exporter.transport.turn import Turn
 
 P = ParamSpec("P")
 
@@ -225,6 +226,17 @@ class Network:
             raise self.refusal
         self.connections.append(FakeTransport(protocol))
         return self.connections[-1]
+
+
+class FullTurn(Turn):
+    """A turn that has had its share: what it is given waits for ``go``."""
+
+    def go(self) -> None:
+        while self._waiting:
+            self._waiting.popleft()()
+
+    def take(self, work: Callable[[], None]) -> None:
+        self._waiting.append(work)
 
 
 class Downstream(FakeTransport):

@@ -6,6 +6,8 @@ lived. A session is over with its DELETE, with a 404 that names it, or when it i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from exporter.protocol.jsonrpc import Message
 from exporter.protocol.label_values import Outcome
 from exporter.telemetry.exchange import Exchange
@@ -76,21 +78,20 @@ class HttpSessions:
             session.exchange.abandon(Outcome.CLIENT_GONE, now)
             self._recorder.session_ended(now - session.started)
 
-    def expire(self, now: float) -> None:
-        """End what is overdue, and the sessions that were not used for the idle timeout."""
-        if self._timeout:
-            for session in self._live.values():
+    def expire(self, now: float) -> Iterator[None]:
+        """End what is overdue, and the sessions that were not used for the idle timeout.
+
+        One session a step: there may be many, and each may have much that waits.
+        """
+        for session_id, session in list(self._live.items()):
+            if self._live.get(session_id) is not session:
+                continue  # it ended between two steps
+            if self._timeout:
                 session.exchange.expire(now - self._timeout - _GRACE, self._timeout)
-        if not self._idle_timeout:
-            return
-        oldest = now - self._idle_timeout
-        idle = [
-            session_id
-            for session_id, session in self._live.items()
-            if session.last_used < oldest and not session.streams
-        ]
-        for session_id in idle:
-            self.end(session_id, now)
+            is_idle = session.last_used < now - self._idle_timeout and not session.streams
+            if self._idle_timeout and is_idle:
+                self.end(session_id, now)
+            yield
 
     def close(self, now: float) -> None:
         """End them all: the exporter stops."""

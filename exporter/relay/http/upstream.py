@@ -195,7 +195,7 @@ class HttpUpstream:
         return None if accepted is None else readable(accepted)
 
     def _sweep(self) -> None:
-        self.sessions.expire(monotonic())
+        self.pool.turn.spread(self.sessions.expire(monotonic()))
         self.awaited.sweep()
         self.pool.close_stale()
         self._sweeper = self._loop.call_later(_SWEEP, self._sweep)

@@ -18,6 +18,7 @@ from exporter.transport.http.head import HeadCache, RequestHead, head_of, withou
 from exporter.transport.http.parser import ListenerLimits, RequestParser
 from exporter.transport.http.request import Request
 from exporter.transport.http.response import Response
+from exporter.transport.turn import Turn
 
 _BACKLOG = 64 * 1024
 """Bytes that a client may send ahead of the responses that it waits for."""
@@ -60,6 +61,7 @@ class ServerState(Protocol):
     heads: HeadCache[RequestHead]
     connections: set[Connection]
     draining: bool
+    turn: Turn
 
     def connection_closed(self) -> None:
         """A connection is gone."""
@@ -110,8 +112,7 @@ class Connection(asyncio.Protocol):
         self._parser.close()
         self._backlog.clear()
         if self._serving is not None:
-            self._serving.gone()
-            self._serving = None
+            self._listener.turn.take(self._tell_gone)
         self._listener.connection_closed()
 
     def eof_received(self) -> bool:
@@ -216,6 +217,12 @@ class Connection(asyncio.Protocol):
         return self._serving is None or self._paused
 
     # Inside
+
+    def _tell_gone(self) -> None:
+        """End what is served, unless it has ended by itself in the meantime."""
+        serving, self._serving = self._serving, None
+        if serving is not None:
+            serving.gone()
 
     @property
     def _is_busy(self) -> bool:

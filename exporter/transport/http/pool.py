@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from time import monotonic
 from typing import Protocol, cast
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +20,7 @@ from exporter.protocol.failures import Fault, UpstreamError
 from exporter.transport.http.connector import Connector
 from exporter.transport.http.head import BODYLESS, HeadCache, Headers, ReplyHead, head_of
 from exporter.transport.http.keepalive import keep_alive
+from exporter.transport.turn import Turn
 
 log = logging.getLogger(__name__)
 
@@ -202,8 +204,12 @@ class UpstreamConnection(asyncio.Protocol):
         """The connection is gone."""
         self._pool.discard(self)
         self._transport = None
+        if self._consumer is not None:
+            self._pool.turn.take(partial(self._end, exc))
+
+    def _end(self, exc: Exception | None) -> None:
         if self._consumer is None:
-            return
+            return  # the request was given up in the meantime
         if self._until_close and exc is None:
             self._finish()
         elif exc is not None and not isinstance(exc, OSError):
@@ -343,6 +349,8 @@ class Pool:
         self._idle: list[UpstreamConnection] = []
         self._opening: set[asyncio.Task[None]] = set()
         self.live: set[UpstreamConnection] = set()
+        self.turn = Turn(loop)
+        """For what ends with many connections at once."""
         self.heads: HeadCache[ReplyHead] = HeadCache(_KNOWN_HEADS)
 
     def send(self, payload: bytes, consumer: Consumer) -> PendingRequest:
@@ -403,11 +411,17 @@ class Pool:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 connection = await self._connector.connect(lambda: UpstreamConnection(self))
         except (OSError, TimeoutError) as error:
-            pending.done = True
-            consumer.lost(UpstreamError(f"cannot be reached: {_reason(error)}"))
+            lost = UpstreamError(f"cannot be reached: {_reason(error)}")
+            self.turn.take(partial(_refuse, consumer, pending, lost))
             return
         pending.task = None
         connection.send(payload, consumer, pending)
+
+
+def _refuse(consumer: Consumer, pending: PendingRequest, error: UpstreamError) -> None:
+    if not pending.done:
+        pending.done = True
+        consumer.lost(error)
 
 
 def _for_proxy(payload: bytes, connector: Connector) -> bytes:

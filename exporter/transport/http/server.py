@@ -11,6 +11,7 @@ from exporter.transport.http.connection import SURPLUS, Application, Connection
 from exporter.transport.http.head import HeadCache, RequestHead
 from exporter.transport.http.parser import ListenerLimits
 from exporter.transport.http.sockets import ListeningSockets
+from exporter.transport.turn import Turn
 
 _KNOWN_HEADS = 1024
 
@@ -33,6 +34,7 @@ class HttpServer:
         self.heads: HeadCache[RequestHead] = HeadCache(_KNOWN_HEADS)
         self.connections: set[Connection] = set()
         self.draining = False
+        self.turn = Turn(loop)
         self.sockets = ListeningSockets(loop, lambda: Connection(self), self._has_place)
         self._uses_reserve = uses_reserve
         self._sweeper: asyncio.TimerHandle | None = None

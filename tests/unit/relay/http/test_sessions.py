@@ -31,6 +31,11 @@ class Sessions:
         return self.telemetry.value("mcp_sessions")
 
 
+def end_overdue(live: HttpSessions, now: float) -> None:
+    for _ in live.expire(now):
+        pass
+
+
 def test_a_session_is_counted_from_its_beginning_to_its_end() -> None:
     sessions = Sessions()
     session = sessions.open(now=10.0, message=parsed(request(0, "initialize", **PARAMS)))
@@ -69,17 +74,29 @@ def test_an_idle_session_is_over_and_one_in_use_is_not() -> None:
     sessions.open(b"used")
     sessions.open(b"streaming").streams = 1
     sessions.all.find(b"used", 90.0)
-    sessions.all.expire(100.0)
+    end_overdue(sessions.all, 100.0)
     assert sessions.live == 3
-    sessions.all.expire(101.0)
+    end_overdue(sessions.all, 101.0)
     assert sessions.live == 2
     assert sessions.all.find(b"idle", 101.0) is None
+
+
+def test_of_many_sessions_each_is_looked_at_in_a_step_of_its_own() -> None:
+    sessions = Sessions(idle_timeout=100)
+    for name in (b"a", b"b", b"c"):
+        sessions.open(name)
+    steps = sessions.all.expire(101.0)
+    next(steps)
+    assert sessions.live == 2
+    sessions.all.end(b"b", 101.0)
+    assert len(list(steps)) == 1, "one that has ended in the meantime is passed over"
+    assert sessions.live == 0
 
 
 def test_without_idle_timeout_no_session_is_ended() -> None:
     sessions = Sessions(idle_timeout=0)
     sessions.open()
-    sessions.all.expire(1e9)
+    end_overdue(sessions.all, 1e9)
     assert sessions.live == 1
 
 
@@ -88,9 +105,9 @@ def test_a_request_that_nobody_carries_any_more_times_out() -> None:
     session = sessions.open()
     session.exchange.begin(parsed(request(1)), 0.0)
     session.exchange.begin(parsed(request("s", "elicitation/create")), 0.0, to_server=False)
-    sessions.all.expire(31.0)
+    end_overdue(sessions.all, 31.0)
     assert sessions.telemetry.in_flight == 1, "its stream has the first word"
-    sessions.all.expire(40.0)
+    end_overdue(sessions.all, 40.0)
     assert sessions.telemetry.outcomes() == {"timeout": 1}
     assert sessions.telemetry.total("mcp_request_duration_seconds_sum") == 30.0
     assert len(session.exchange) == 1, "a person may take as long as it takes"
@@ -99,7 +116,7 @@ def test_a_request_that_nobody_carries_any_more_times_out() -> None:
 def test_without_timeout_a_request_waits_for_ever() -> None:
     sessions = Sessions(timeout=0, idle_timeout=0)
     sessions.open().exchange.begin(parsed(request(1)), 0.0)
-    sessions.all.expire(1e9)
+    end_overdue(sessions.all, 1e9)
     assert sessions.telemetry.in_flight == 1
 
 

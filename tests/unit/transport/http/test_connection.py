@@ -19,6 +19,7 @@ from exporter.transport.http.server import HttpServer
 from tests.support.fakes import (
     Downstream,
     FakeTransport,
+    FullTurn,
     Scribe,
     on_fake_time,
     parse_replies,
@@ -867,6 +868,22 @@ async def test_a_client_that_leaves_is_told_of_once() -> None:
     request.response.end()
     request.response.abort()
     assert client.sent == b""
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+@on_fake_time
+async def test_where_many_leave_at_once_each_is_told_of_in_its_turn(is_answered: bool) -> None:
+    app = Scribe()
+    client = Downstream(app)
+    client.listener.turn = turn = FullTurn(client.listener.loop)
+    client.say(GET)
+    client.lose(None)
+    await settle()
+    assert app.gone == 0
+    if is_answered:
+        answer(app.requests[0])
+    turn.go()
+    assert app.gone == (0 if is_answered else 1)
 
 
 @on_fake_time

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from exporter.protocol.failures import Fault, UpstreamError
 from exporter.transport.http.head import Headers, ReplyHead
 from exporter.transport.http.pool import KEEP_IDLE, MAX_HEAD, PendingRequest, Pool
-from tests.support.fakes import Network, on_fake_time, settle, virtual_loop
+from tests.support.fakes import FullTurn, Network, on_fake_time, settle, virtual_loop
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -253,6 +253,27 @@ async def test_a_reply_that_can_have_no_body_ends_with_its_head(status: bytes) -
     assert reader.events[-1] == "end"
     await net.exchange()
     assert len(net.connections) == 1
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+@pytest.mark.parametrize("refusal", [None, ConnectionRefusedError()])
+@on_fake_time
+async def test_where_many_are_lost_at_once_each_is_told_in_its_turn(
+    refusal: OSError | None, is_given_up: bool
+) -> None:
+    net = Upstream()
+    net.pool.turn = turn = FullTurn(net.loop)
+    net.refusal = refusal
+    reader, flight = await net.send()
+    if refusal is None:
+        net.connections[0].lose(ConnectionResetError())
+        await settle()
+    assert not reader.is_over
+    if is_given_up:
+        flight.abort()
+    turn.go()
+    assert reader.is_over is not is_given_up
+    assert flight.done
 
 
 @on_fake_time
