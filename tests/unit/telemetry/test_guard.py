@@ -24,6 +24,7 @@ from tests.support.fakes import (
     result,
     settle,
 )
+from tests.support.kept_spans import KeptSpans
 from tests.support.stdio_relay import StdioSetup, children
 from tests.unit.relay.http import test_relay
 from tests.unit.relay.http.test_relay import (
@@ -90,6 +91,22 @@ def function(name: str) -> Break:
     return lambda _, broken, patch: patch.setattr(recorder, name, broken)
 
 
+def tracer(name: str, **settings: object) -> Break:
+    """A part of the tracer does not work, while spans are made."""
+
+    def put(telemetry: Telemetry, broken: Broken, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(KeptSpans(telemetry.metrics, **settings).tracer, name, broken)
+
+    return put
+
+
+def contexts(telemetry: Telemetry, broken: Broken, patch: pytest.MonkeyPatch) -> None:
+    """Where a context came from cannot be counted."""
+    KeptSpans(telemetry.metrics)
+    for source in telemetry.metrics.spans.contexts:
+        patch.setitem(telemetry.metrics.spans.contexts, source, broken)
+
+
 def _faults() -> Iterator[tuple[str, Break]]:
     metrics = Metrics(CollectorRegistry(), clock=lambda: 0.0)
     for name, value in vars(metrics).items():
@@ -109,6 +126,14 @@ def _faults() -> Iterator[tuple[str, Break]]:
         "clients",
         lambda telemetry, broken, patch: patch.setattr(telemetry.metrics.clients, "label", broken),
     )
+    for name in ("keeps", "record", "_records", "_queue", "_random"):
+        yield f"tracer.{name}", tracer(name)
+    yield "tracer.join", tracer("join", propagate=True)
+    yield (
+        "tracer",
+        lambda telemetry, broken, patch: patch.setattr(telemetry.metrics.tracing, "tracer", broken),
+    )
+    yield "contexts", contexts
     yield (
         "tools",
         lambda telemetry, broken, patch: patch.setattr(telemetry.recorder, "tools", broken),
@@ -219,9 +244,11 @@ def test_a_fault_in_observation_leaves_the_traffic_untouched_and_is_counted(
     well, failed = (telemetry.total("mcp_exporter_internal_errors_total") for telemetry in found)
     assert well == 0
     assert bool(failed) is bool(broken.touched)
+    assert broken.touched or not fault.startswith("tracer"), "no request meets it"
 
 
 def test_most_faults_are_met() -> None:
     """Else the traffic above would prove nothing."""
     assert {"requests", "tool_calls", "_overhead", "method_label", "clients"} <= FAULTS.keys()
+    assert {"tracer", "tracer.keeps", "tracer.join", "contexts"} <= FAULTS.keys()
     assert len(FAULTS) > 30
