@@ -395,6 +395,24 @@ async def test_with_propagate_sixteen_digits_differ(propagates: bool) -> None:
     assert {each.request_id for each in kept.records} == {"1"}
 
 
+@pytest.mark.parametrize("propagates", [True, False])
+@on_fake_time
+async def test_with_propagate_sixteen_digits_of_the_header_differ(propagates: bool) -> None:
+    setup = Setup()
+    kept = KeptSpans(setup.telemetry.metrics, propagate=propagates)
+    stream = await setup.open()
+    await setup.send(
+        post(request(1, "tools/list"), stream.address, (b"Traceparent", TRACE.encode()))
+    )
+    up = setup.connections[-1].take()
+    setup.say(event(result(1)), connection=0)
+    served = kept.records[0]
+    assert (served.trace_id, served.parent_id) == (TRACE[3:35], TRACE[36:52])
+    parent = kept.records[-1].span_id if propagates else TRACE[36:52]
+    told = TRACE.replace(TRACE[36:52], parent).encode()
+    assert b"\r\nTraceparent: %b\r\n" % told in up
+
+
 @on_fake_time
 async def test_a_span_says_that_the_stream_was_lost() -> None:
     setup = Setup()
