@@ -311,6 +311,27 @@ def test_nothing_that_is_said_is_in_a_span_a_log_or_a_page(
         assert session not in text
 
 
+def test_probes_notifications_and_what_is_rejected_leave_none(
+    receiver: TraceReceiver, tmp_path: Path
+) -> None:
+    server = {**scripted_stdio(), "probe": {"enabled": True, "interval": "1s", "timeout": "900ms"}}
+    with exporter(tmp_path, {"files": server}, **tracing(receiver)) as running:
+        probed = {"server": "files", "result": "success"}
+        wait_for(
+            lambda: running.scrape().total("mcp_probes_total", **probed) > 1, 60, "it is probed"
+        )
+        url = running.url("files")
+        own = legacy(open_session(url))
+        notice = {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}
+        assert ask(url, notice, own).status == 202
+        assert ask(url, request(2, "ping"), own).status == 200
+        assert ask(url, request(3, "tools/list"), {"Origin": "http://elsewhere"}).status == 403
+        assert ask(url, b"{not JSON", own).status == 400
+        settled(running, 1)
+    (span,) = receiver.of("mcp-exporter")
+    assert span.span.name == "initialize"
+
+
 def test_a_reload_begins_changes_and_ends_them(receiver: TraceReceiver, tmp_path: Path) -> None:
     config = tmp_path / "exporter.json"
     steps: list[tuple[dict[str, Any], int]] = [
