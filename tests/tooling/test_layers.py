@@ -6,6 +6,8 @@ Which package may import which is in pyproject.toml, and `make lint` checks it.
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -219,3 +221,13 @@ def test_every_module_has_its_test(module: str) -> None:
 def test_every_unit_test_has_its_module() -> None:
     expected = {_test_of(module) for module in MODULES.keys() | TESTS_OF_A_COMMAND}
     assert set(UNIT.rglob("test_*.py")) <= expected
+
+
+def test_without_tracing_nothing_is_loaded_that_writes_or_sends_spans() -> None:
+    serve = "import sys, exporter.app, exporter.cli.serve; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", serve], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "exporter" in loaded
+    assert not loaded & {"opentelemetry", "google", "urllib3"}
