@@ -91,7 +91,11 @@ def _pool(proxy: str | None, url: str) -> urllib3.PoolManager:
 
 
 def _headers(settings: TracingSettings, agent: str) -> Mapping[str, str]:
-    headers = {"User-Agent": agent, "Content-Type": "application/x-protobuf", **settings.headers}
+    headers = urllib3.HTTPHeaderDict(
+        {"User-Agent": agent, "Content-Type": "application/x-protobuf"}
+    )
+    for name, value in settings.headers.items():
+        headers[name] = value  # in the place of ours, in whichever case it is written
     if settings.compression == "gzip":
         headers["Content-Encoding"] = "gzip"
     return headers

@@ -41,6 +41,14 @@ def test_spans_arrive(compression: str) -> None:
     assert headers.get("Content-Encoding") == (None if compression == "none" else "gzip")
 
 
+def test_a_header_of_the_configuration_is_there_once_however_it_is_written() -> None:
+    with receiving() as receiver:
+        given = Values({"user-agent": "mine/1"})
+        assert collector(receiver, headers=given).post(body(), 5.0) == CollectorReply(200)
+        sent = [(name.lower(), value) for name, value in receiver.headers[0].items()]
+    assert [value for name, value in sent if name == "user-agent"] == ["mine/1"]
+
+
 def reply(status: bytes, headers: bytes = b"", text: bytes = b"") -> bytes:
     size = b"Content-Length: %d\r\n" % len(text)
     return b"HTTP/1.1 " + status + b"\r\n" + headers + size + b"\r\n" + text
