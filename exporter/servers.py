@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, urlsplit
 
 from exporter.config.model import Config, Limits, ProbeSettings, Server
@@ -138,10 +138,7 @@ class ServerSet:
             self._remove(name, is_final=True)
             yield
         for position, name in enumerate((*difference.changed, *difference.added)):
-            if name in self._runtimes:
-                self._remove(name, is_final=False)
-            runtime = self._add(wanted[name], config.limits)
-            runtime.prober.start(delay=position * START_SPACING)
+            self._serve(wanted[name], config.limits, position * START_SPACING)
             yield
         self._runtimes = {name: self._runtimes[name] for name in wanted}
 
@@ -194,6 +191,18 @@ class ServerSet:
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*closing, *self._closing, return_exceptions=True)
+
+    def _serve(self, server: Server, limits: Limits, delay: float) -> None:
+        """Serve a server that is new or has changed; it is probed first after a delay."""
+        known = self._runtimes.get(server.name)
+        if known is not None and replace(known.server, propagate=server.propagate) == server:
+            # Whether it is told of spans is no reason to end its sessions.
+            known.observer.propagate(server.propagate)
+            self._runtimes[server.name] = replace(known, server=server)
+            return
+        if known is not None:
+            self._remove(server.name, is_final=False)
+        self._add(server, limits).prober.start(delay=delay)
 
     def _add(self, server: Server, limits: Limits) -> ServerRuntime:
         param_headers = ParamHeaders() if server.transport == "stdio" else None

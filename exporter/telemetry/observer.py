@@ -78,6 +78,11 @@ class Observer:
             self.failed("client_sent")
         return begun
 
+    def propagate(self, wanted: bool | None) -> None:
+        """Whether the server is told of spans from now on; ``None``: what ``tracing`` says."""
+        if self._joiner is not None:
+            self._joiner.propagates = wanted
+
     def trace(self, request: TracedRequest, begun: Sequence[Pending]) -> None:
         """Tell the server of the spans of what was begun, where that is wanted."""
         joiner = self._joiner

@@ -34,6 +34,7 @@ from tests.support.fakes import (
     result,
     settle,
 )
+from tests.support.kept_spans import CONTEXT, KeptSpans
 
 SHELL = "shell: {command: cat}"
 WEB = "web: {url: 'http://up:8000/mcp'}"
@@ -116,6 +117,26 @@ async def test_a_server_that_stays_keeps_its_sessions(children: list[FakeChild])
     assert reply_of(client).json == result(1)
     assert setup.servers.names == ["old", "shell"]
     await setup.servers.close()
+
+
+@on_fake_time
+async def test_a_server_that_is_told_of_spans_keeps_its_sessions(children: list[FakeChild]) -> None:
+    setup = Setup(children)
+    setup.apply(SHELL)
+    session, child = setup.open()
+    kept = KeptSpans(setup.telemetry.metrics)
+    for propagates in (True, False):
+        told = f"shell: {{command: cat, propagate: {str(propagates).lower()}}}"
+        assert setup.apply(told) == ([], ["shell"], [])
+        found = setup.servers.find("shell")
+        assert found is not None
+        assert found.propagate is propagates
+        setup.post(request(1, "tools/list", _meta={"traceparent": CONTEXT}), session)
+        child.say(result(1))
+        heard = child.lines[-1].decode()
+        assert kept.records[-1].span_id in heard or not propagates
+        assert (CONTEXT in heard) is not propagates
+    assert len(children) == 1
 
 
 @on_fake_time

@@ -38,7 +38,8 @@ class Joiner:
     ) -> None:
         self._tracing = tracing
         self._joins = metrics.joins
-        self._propagates = propagates
+        self.propagates = propagates
+        """Whether this server is told; ``None``: what ``tracing`` says."""
         self._peer = peer
 
     def exchange(self, request: TracedRequest, pendings: Sequence[Pending]) -> None:
@@ -72,7 +73,7 @@ class Joiner:
         tracer = self._tracing.tracer
         if tracer is None:
             return False
-        return tracer.propagates if self._propagates is None else self._propagates
+        return tracer.propagates if self.propagates is None else self.propagates
 
     def _exchange_header(self, request: TracedRequest, pending: Pending) -> None:
         if pending.traceparent is None:
