@@ -265,5 +265,6 @@ def test_every_secret_file_is_one_that_alertmanager_heeds() -> None:
 def test_every_address_here_is_one_that_something_of_ours_has() -> None:
     defaults = re.findall(r"\$\{[A-Z_]+PORT:-(\d+)\}", (ROOT / "docker-compose.yml").read_text())
     text = "\n".join(prose(path) for path in DOCUMENTS)
+    assert re.findall(r"127\.0\.0\.1:9090/\w+", text) == []  # Debian's has its pages below /classic
     collector = "4318"  # what OTLP over HTTP has everywhere
     assert set(re.findall(r"http://127\.0\.0\.1:(\d+)", text)) <= {*defaults, collector}
