@@ -155,6 +155,9 @@ BATCH = 100
 LONGEST_BATCH = 1024 * 1024
 """Bytes of a batch that is read; to skip what is in a longer one takes long as well."""
 
+_LONG = 1024 * 1024
+"""Bytes of a text that is gone over as seldom as can be where something in it is odd."""
+
 _LONGEST_NUMBER = 20  # characters of a 64-bit integer
 _ABSENT = msgspec.Raw()
 _MARK = b"\xef\xbb\xbf"
@@ -181,8 +184,9 @@ ENCODED = Message(id=None, method="")
 class _Members:
     """Reads the members of one kind singly, so that an odd one costs only itself."""
 
-    def __init__(self, kind: type[Struct], **nested: _Members) -> None:
+    def __init__(self, kind: type[Struct], *, is_outer: bool = False, **nested: _Members) -> None:
         self._kind = kind
+        self._is_outer = is_outer
         fields = msgspec.structs.fields(kind)
         self._found = msgspec.json.Decoder(
             msgspec.defstruct(
@@ -207,11 +211,20 @@ class _Members:
             raw = getattr(given, name)
             if raw is _ABSENT:
                 continue
+            if nested is not None and memoryview(raw).nbytes > _LONG:
+                values[name] = nested.read_long(raw)
+                continue
             try:
                 values[name] = decoder.decode(raw)
             except UNREADABLE:
                 self._salvage(values, name, raw, nested)
         return self._kind(**values)
+
+    def read_long(self, raw: msgspec.Raw) -> Struct:
+        """Read a long one, which is gone over once, and not for what is further inside."""
+        if not self._is_outer or bytes(memoryview(raw)[:1]) != b"{":
+            return self.empty
+        return self.read(raw) or self.empty
 
     def _salvage(
         self, values: dict[str, Any], name: str, raw: msgspec.Raw, nested: _Members | None
@@ -233,11 +246,12 @@ _message = _Members(
     Message,
     params=_Members(
         Params,
+        is_outer=True,
         client_info=_implementation,
         meta=_Members(Meta, client_info=_implementation),
     ),
-    result=_Members(Result, server_info=_implementation),
-    error=_Members(Error),
+    result=_Members(Result, is_outer=True, server_info=_implementation),
+    error=_Members(Error, is_outer=True),
 )
 
 
@@ -258,11 +272,17 @@ def _read_leniently(data: bytes) -> Message | None:
     if not data[:64].lstrip().startswith(b"{"):
         return None
     if rb"\ud" in data or rb"\uD" in data:
+        if len(data) > _LONG:
+            return _members_of(surrogates.structure(data))
         data = surrogates.readable(data)
         try:
             return _decode(data)  # mostly nothing else is odd, and each pass costs
         except UNREADABLE:
             pass
+    return _members_of(data)
+
+
+def _members_of(data: bytes) -> Message | None:
     found = _message.read(data)
     return found if isinstance(found, Message) else None
 

@@ -112,6 +112,14 @@ def rows() -> dict[str, tuple[float, float]]:
         found[f"batch of {unit!r}"] = whole(batch, jsonrpc.read_all)
         found[f"odd message with {unit!r}"] = whole(odd(unit), jsonrpc.read)
         found[f"members beside {unit!r}"] = whole(odd(unit), jsonrpc.members)
+    for unit in (rb"\ud83d\ude00", rb"\n", b"9"):
+        for form in (
+            b'{"id":1,"result":"%b"}',
+            b'{"id":1,"result":{"serverInfo":{"name":5,"x":"%b"}}}',
+        ):
+            found[f"odd {form!r} with {unit!r}"] = whole(
+                form % filled(unit, 8 * MEBIBYTE), jsonrpc.read
+            )
     halves = b'{"id":1,"result":{"x":"' + filled(rb"\ud800", 8 * MEBIBYTE) + b'"}}'
     found["halves of characters"] = whole(halves, jsonrpc.read)
     found["halves, members"] = whole(halves, jsonrpc.members)
