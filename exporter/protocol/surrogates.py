@@ -14,6 +14,9 @@ import msgspec
 MOST_HALVES = 1000
 """Of more, the copy loses whole characters as well: each costs, and such a text says nothing."""
 
+MOST_ESCAPES = 100_000
+"""Escapes that may be a half; each is looked at, be it one or not."""
+
 MOST_MEMBERS = 10_000
 """Members that are looked for in a text with halves; each costs a microsecond."""
 
@@ -30,8 +33,11 @@ _name = msgspec.json.Decoder(str)
 
 def readable(data: bytes | bytearray | memoryview) -> bytes:
     """Return a copy in which each half is a replacement character."""
+    data = bytes(data)
+    if data.count(rb"\ud") > MOST_ESCAPES or data.count(rb"\uD") > MOST_ESCAPES:
+        return structure(data)
     copy, count = _HALF.subn(rb"\\ufffd", data, MOST_HALVES)
-    return copy if count < MOST_HALVES else structure(bytes(data))
+    return copy if count < MOST_HALVES else structure(data)
 
 
 def structure(data: bytes) -> bytes:

@@ -14,6 +14,7 @@ from functools import partial
 from time import thread_time
 
 from exporter.protocol import jsonrpc, trace_context
+from exporter.protocol.tool_page import read_tools
 from exporter.relay.http.endpoint import EndpointRewriter
 from exporter.relay.http.reply_reader import EventBudget, reader_of
 from exporter.telemetry.exchange import Exchange
@@ -120,6 +121,9 @@ def rows() -> dict[str, tuple[float, float]]:
             found[f"odd {form!r} with {unit!r}"] = whole(
                 form % filled(unit, 8 * MEBIBYTE), jsonrpc.read
             )
+    emoji = filled(rb"\ud83d\ude00", 8 * MEBIBYTE)
+    listing = b'{"id":1,"result":{"tools":[{"name":"a","description":"%b"}]}}' % emoji
+    found["a listing of emoji"] = whole(listing, read_tools)
     halves = b'{"id":1,"result":{"x":"' + filled(rb"\ud800", 8 * MEBIBYTE) + b'"}}'
     found["halves of characters"] = whole(halves, jsonrpc.read)
     found["halves, members"] = whole(halves, jsonrpc.members)

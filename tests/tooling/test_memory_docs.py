@@ -9,7 +9,7 @@ from exporter.config.model import Limits
 from exporter.probe import history, http_client, target, tool_inventory
 from exporter.protocol.jsonrpc import Message, Params
 from exporter.relay.http import sessions
-from exporter.relay.stdio import http_response, session
+from exporter.relay.stdio import http_response, param_headers, session
 from exporter.telemetry.exchange import LONGEST_TEXT, MOST_QUESTIONS, MOST_REQUESTS, Exchange
 from exporter.telemetry.spans import sender, tracer
 from exporter.transport.http import connection, head, server
@@ -49,6 +49,7 @@ def stores(limits: Limits) -> dict[str, int]:
         "events that 2026-07-28 clients do not read": waiting * http_response.MAX_UNREAD,
         "what processes do not read": (children + PROCESSES_BESIDE) * child.MAX_UNREAD,
         "lines that processes have begun": (children + PROCESSES_BESIDE) * child.MAX_LINE,
+        "arguments that headers repeat": param_headers.MOST_KEPT,
         "requests, and slices that are not read": LIMITS.connections * SCRAPE,
         "transcripts": history.MAX_SIZE,
         "spans that wait": sender.MOST_SLICES * tracer.BATCH * RECORD,

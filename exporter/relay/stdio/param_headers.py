@@ -8,8 +8,9 @@ would have to compare is compared here, before the child sees the call.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 
@@ -21,6 +22,17 @@ _DECIMAL = re.compile(r"(-?[0-9]{1,300})(?:\.0+)?")
 _PREFIX = "mcp-param-"
 _MAX_DEPTH = 32
 
+MOST_MIRRORS = 1000
+"""Arguments of one tool that are repeated, and bytes of its definition: each call is compared
+with all of them, and of a server that has more nothing is compared."""
+
+LONGEST_DEFINITION = 256 * 1024
+
+MOST_KEPT = 8 * 1024 * 1024
+"""Bytes of all that is known of one server's tools; of more, what was listed first is forgotten."""
+
+_MIRROR_SIZE = 512
+
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
@@ -31,41 +43,65 @@ class Mirror:
     is_integer: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    mirrors: tuple[Mirror, ...]
+    size: int
+
+
 class ParamHeaders:
     """What the tools of one server have repeated in headers."""
 
     def __init__(self) -> None:
-        self._mirrors: dict[str, tuple[Mirror, ...]] = {}
+        self._known: dict[str, _Known] = {}
+        self.size = 0
 
     def learn(self, tools: Mapping[str, bytes]) -> None:
         """Take the definitions of listed tools."""
         for name, definition in tools.items():
+            self._forget(name)
             mirrors = _mirrors(definition)
             if mirrors:
-                self._mirrors[name] = mirrors
-            else:
-                self._mirrors.pop(name, None)
+                size = len(definition) + _MIRROR_SIZE * len(mirrors)
+                self._known[name] = _Known(mirrors, size)
+                self.size += size
+            while self.size > MOST_KEPT:
+                self._forget(next(iter(self._known)))
 
     def check(
         self, request: Request, tool: str | None, arguments_json: msgspec.Raw | None
     ) -> str | None:
         """What is wrong with a call's headers, or ``None``."""
-        mirrors = self._mirrors.get(tool or "")
-        if mirrors is None:
+        known = self._known.get(tool or "")
+        if known is None:
             return None
         arguments = _arguments(arguments_json)
         if arguments is None:
             return None  # only the server can read it
-        for mirror in mirrors:
-            fault = _check(mirror, arguments, request)
+        given = _given(request)
+        for mirror in known.mirrors:
+            fault = _check(mirror, arguments, given.get(mirror.header, ()))
             if fault is not None:
                 return f"the header {mirror.header} {fault}"
         return None
 
+    def _forget(self, tool: str) -> None:
+        known = self._known.pop(tool, None)
+        if known is not None:
+            self.size -= known.size
 
-def _check(mirror: Mirror, arguments: object, request: Request) -> str | None:
-    name = mirror.header.encode()
-    given = [value for key, value in request.headers if key.lower() == name]
+
+def _given(request: Request) -> dict[str, list[bytes]]:
+    """The values of each header that repeats an argument, by its name in lower case."""
+    found: dict[str, list[bytes]] = {}
+    for key, value in request.headers:
+        name = key.lower().decode("latin-1")
+        if name.startswith(_PREFIX):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def _check(mirror: Mirror, arguments: object, given: Sequence[bytes]) -> str | None:
     value = _at(arguments, mirror.path)
     rendered = _rendered(value)
     if len(given) > 1:
@@ -114,15 +150,15 @@ def _arguments(data: msgspec.Raw | None) -> object:
 
 def _mirrors(definition: bytes) -> tuple[Mirror, ...]:
     """The annotated arguments; none at all where the annotations are not valid."""
-    if b"x-mcp-header" not in definition:
+    if b"x-mcp-header" not in definition or len(definition) > LONGEST_DEFINITION:
         return ()
     try:
         schema = msgspec.json.decode(definition, type=_Tool).input_schema
-        found = tuple(_walk(schema, ()))
+        found = tuple(islice(_walk(schema, ()), MOST_MIRRORS + 1))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return ()
-    headers = [mirror.header for mirror in found]
-    return found if len(set(headers)) == len(headers) else ()
+    headers = {mirror.header for mirror in found}
+    return found if len(headers) == len(found) <= MOST_MIRRORS else ()
 
 
 def _walk(schema: object, path: tuple[str, ...]) -> Iterator[Mirror]:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.protocol import surrogates
 from exporter.protocol.tool_page import MAX_COMMAS, MAX_NAME, MAX_TOOLS, ToolPage, read_tools
 from tests.support.fakes import encoded, error, result
 
@@ -28,6 +29,15 @@ def test_a_tool_without_a_name_hides_no_other_tool() -> None:
 def test_a_lone_surrogate_in_a_description_hides_no_tool() -> None:
     text = b'{"id":1,"result":{"tools":[{"name":"a","description":"\\ud83d"},{"name":"b"}]}}'
     page = read_tools(text)
+    assert page is not None
+    assert list(page.tools) == ["a", "b"]
+
+
+@pytest.mark.parametrize("unit", [rb"\ud83d\ude00", rb"\uD83D"])
+def test_in_very_many_emoji_no_half_is_sought(unit: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surrogates, "_HALF", None)
+    described = b'{"name":"a","description":"%b"}' % (unit * (surrogates.MOST_ESCAPES + 1))
+    page = read_tools(b'{"id":1,"result":{"tools":[%b,{"name":"b"}]}}' % described)
     assert page is not None
     assert list(page.tools) == ["a", "b"]
 

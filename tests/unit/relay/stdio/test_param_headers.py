@@ -8,7 +8,12 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from exporter.relay.stdio.param_headers import ParamHeaders
+from exporter.relay.stdio.param_headers import (
+    LONGEST_DEFINITION,
+    MOST_KEPT,
+    MOST_MIRRORS,
+    ParamHeaders,
+)
 from exporter.transport.http.request import Request
 from exporter.transport.http.response import Response, ResponseSink
 
@@ -40,6 +45,52 @@ def call(arguments: dict[str, Any], *headers: tuple[str, str]) -> Request:
     request.body = json.dumps({"params": {"name": "tool", "arguments": arguments}}).encode()
     request.headers = [(name.encode(), value.encode()) for name, value in headers]
     return request
+
+
+def mirrored(count: int, filling: str = "") -> dict[str, Any]:
+    names = [f"a{number}" for number in range(count)]
+    return {"title": filling, "properties": {name: {"x-mcp-header": name} for name in names}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_compared"),
+    [
+        (mirrored(MOST_MIRRORS), True),
+        (mirrored(MOST_MIRRORS + 1), False),
+        (mirrored(1, "x" * LONGEST_DEFINITION), False),
+    ],
+)
+def test_a_server_can_have_so_much_compared_and_no_more(
+    schema: dict[str, Any], is_compared: bool
+) -> None:
+    fault = check(params(schema), call({"a0": "x"}))
+    assert (fault is not None) is is_compared
+
+
+def test_the_headers_of_a_call_are_gone_over_once() -> None:
+    class Counted(list[Any]):
+        rounds = 0
+
+        def __iter__(self) -> Any:
+            self.rounds += 1
+            return super().__iter__()
+
+    request = call({})
+    headers = request.headers = Counted(request.headers)
+    assert check(params(mirrored(MOST_MIRRORS)), request) is None
+    assert headers.rounds == 1
+
+
+def test_of_ever_other_tools_those_listed_first_are_forgotten() -> None:
+    known = ParamHeaders()
+    definition = json.dumps({"inputSchema": mirrored(100)}).encode()
+    for number in range(500):
+        known.learn({f"tool{number}": definition})
+    assert known.size <= MOST_KEPT
+    assert check(known, call({"a0": "x"}), "tool0") is None
+    assert check(known, call({"a0": "x"}), "tool499") is not None
+    known.learn({f"tool{number}": b"{}" for number in range(500)})
+    assert known.size == 0
 
 
 @pytest.mark.parametrize(
