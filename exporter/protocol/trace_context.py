@@ -63,18 +63,25 @@ def with_parent(traceparent: str, span_id: str) -> str:
     return traceparent[: _PARENT.start] + span_id + traceparent[_PARENT.stop :]
 
 
-def exchange(body: bytes, parents: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
-    """The body with other parents in these contexts, as long as before to the byte.
+def exchange(body: bytes, context: str, parent: str) -> tuple[bytes, int]:
+    """The body with another parent in this context, as long as before to the byte.
 
-    Also how often each stands there as it is written; of a single one no more than two are
-    counted. One that does not stand there exactly once, but escaped, or in an argument too, is
-    left alone.
+    Also how often it stands there as it is written, of which no more than two are counted. One
+    that does not stand there exactly once, but escaped, or in an argument too, is left alone.
     """
-    if len(parents) == 1:
-        ((context, parent),) = parents.items()
-        return _exchange_one(body, context, parent)
+    text = context.encode()
+    at = body.find(text)
+    if at < 0:
+        return body, 0
+    if body.find(text, at + 1) >= 0:
+        return body, 2
+    start, end = at + _PARENT.start, at + _PARENT.stop
+    return b"%b%b%b" % (body[:start], parent.encode(), body[end:]), 1
+
+
+def exchange_all(body: bytes, parents: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
+    """The same with the contexts of a batch, which are up to a hundred, in one look at the body."""
     places: dict[bytes, list[int]] = {context.encode(): [] for context in parents}
-    # One look at the body, however many contexts: a batch has up to a hundred.
     for found in _LIKE_ONE.finditer(body):
         if found[0] in places:
             places[found[0]].append(found.start())
@@ -85,15 +92,3 @@ def exchange(body: bytes, parents: Mapping[str, str]) -> tuple[bytes, dict[str, 
             at = starts[0] + _PARENT.start
             changed[at : at + len(parent)] = parent.encode()
     return bytes(changed), {context: len(places[context.encode()]) for context in parents}
-
-
-def _exchange_one(body: bytes, context: str, parent: str) -> tuple[bytes, dict[str, int]]:
-    """The same for a single context, as every message but a batch has it: a seventh of the time."""
-    text = context.encode()
-    at = body.find(text)
-    if at < 0:
-        return body, {context: 0}
-    if body.find(text, at + 1) >= 0:
-        return body, {context: 2}
-    start, end = at + _PARENT.start, at + _PARENT.stop
-    return b"%b%b%b" % (body[:start], parent.encode(), body[end:]), {context: 1}

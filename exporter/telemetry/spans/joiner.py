@@ -47,20 +47,22 @@ class Joiner:
         self._note_state(request, pendings)
         if not self.is_wanted:
             return
-        asked = [each for each in pendings if _is_traced(each)]
-        if len(asked) == 1 and not _is_in_message(asked[0]):
+        asked = [each for each in pendings if each.method not in UNTRACED]
+        if len(asked) > 1:
+            self._exchange_batch(request, asked)
+        elif asked and _is_in_message(asked[0]):
+            self._exchange_message(request, asked[0])
+        elif asked:
             self._exchange_header(request, asked[0])
-        else:
-            self._exchange_body(request, asked)
 
     def tell(self, request: TracedRequest, message: Message, pending: Pending) -> str | None:
         """The ``traceparent`` of a message that is written anew, or ``None`` to leave it."""
         self._note_state(request, (pending,))
-        is_asked = self.is_wanted and _is_traced(pending)
+        is_asked = self.is_wanted and pending.method not in UNTRACED
         join = self._join(pending) if is_asked else None
         if join is None:
             return None
-        self._settle([(pending, join)])
+        self._settle(pending, join)
         params = message.params
         if params is not None and params.meta is not None and _is_in_message(pending):
             given = params.meta.traceparent or ""
@@ -84,9 +86,23 @@ class Joiner:
             self._joins["absent"].inc()
         elif join is not None:
             request.have_traceparent(join.context)
-            self._settle([(pending, join)])
+            self._settle(pending, join)
 
-    def _exchange_body(self, request: TracedRequest, asked: Sequence[Pending]) -> None:
+    def _exchange_message(self, request: TracedRequest, pending: Pending) -> None:
+        context, join = pending.traceparent, self._join(pending)
+        if context is None or join is None:
+            return
+        parent = trace_context.parent_id(join.context)
+        body, times = trace_context.exchange(request.body, context, parent)
+        if times == 0:
+            self._joins["absent"].inc()
+        elif times > 1 or not _says(body, [join]):
+            self._joins["ambiguous"].inc()
+        else:
+            request.body = body
+            self._settle(pending, join)
+
+    def _exchange_batch(self, request: TracedRequest, asked: Sequence[Pending]) -> None:
         told = [(pending, self._join(pending)) for pending in asked if _is_in_message(pending)]
         joins = [(pending, join) for pending, join in told if join is not None]
         self._joins["absent"].inc(len(asked) - len(told))
@@ -97,7 +113,7 @@ class Joiner:
         }
         if not parents:
             return
-        body, times = trace_context.exchange(request.body, parents)
+        body, times = trace_context.exchange_all(request.body, parents)
         joined = [each for each in joins if times[each[0].traceparent or ""] == 1]
         for pending, _ in joins:
             found = times[pending.traceparent or ""]
@@ -107,27 +123,25 @@ class Joiner:
             self._joins["ambiguous"].inc(len(joined))
             return
         request.body = body
-        self._settle(joined)
+        for pending, join in joined:
+            self._settle(pending, join)
 
     def _join(self, pending: Pending) -> Join | None:
         tracer = self._tracing.tracer
         return None if tracer is None else tracer.join(pending.traceparent, self._peer)
 
-    def _settle(self, joined: Sequence[tuple[Pending, Join]]) -> None:
-        for pending, join in joined:
-            pending.noted().join = join
-        self._joins["joined"].inc(len(joined))
+    def _settle(self, pending: Pending, join: Join) -> None:
+        pending.noted().join = join
+        self._joins["joined"].inc()
 
     def _note_state(self, request: TracedRequest, pendings: Sequence[Pending]) -> None:
-        given = request.header(b"tracestate") if request.traceparent is not None else None
+        if request.traceparent is None:
+            return
+        given = request.header(b"tracestate")
         state = state_of(given.decode("latin-1")) if given is not None else None
         for pending in pendings if state is not None else ():
             if not _is_in_message(pending):
                 pending.noted().state = state
-
-
-def _is_traced(pending: Pending) -> bool:
-    return pending.method not in UNTRACED
 
 
 def _is_in_message(pending: Pending) -> bool:
@@ -137,7 +151,7 @@ def _is_in_message(pending: Pending) -> bool:
 def _says(body: bytes, joined: Sequence[Join]) -> bool:
     """Whether the messages bear these contexts: an argument may have looked like the one that is
     written in another way."""
-    if not joined:
+    if not joined or b"\\" not in body:  # then every text is written as what it says
         return True
     found = set()
     for message in jsonrpc.read_all(body) or ():

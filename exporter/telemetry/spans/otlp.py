@@ -8,7 +8,7 @@ sender joins them as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from struct import Struct as Layout
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -21,7 +21,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 from exporter.protocol import trace_context
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import CALL_TOOL
-from exporter.telemetry.spans.tracer import SpanRecord, SpanSeries
+from exporter.telemetry.spans.details import Peer
+from exporter.telemetry.spans.tracer import (
+    NO_REMOTE_PARENT,
+    REMOTE_PARENT,
+    SpanRecord,
+    SpanSeries,
+)
 from exporter.telemetry.spans.wire import AttributeField, delimited
 
 SCOPE = "mcp-exporter"
@@ -85,25 +91,49 @@ class OtlpEncoder:
         self._start: bytes = start.SerializeToString()
         scope = InstrumentationScope(name=SCOPE, version=version)
         self._scope = delimited(_SCOPE, scope.SerializeToString())
-        self._templates: dict[SpanSeries, bytes] = {}
+        self._templates: dict[tuple[SpanSeries, Peer | None], bytes] = {}
 
     def __call__(self, records: Sequence[SpanRecord], offset: float) -> bytes:
         """The records as one message; ``offset`` makes wall time of monotonic time."""
         # Whole nanoseconds: as seconds, wall time is exact to 240 of them alone.
         shift = int(offset * 1e9)
-        spans = [
-            delimited(_SPAN, self._template(record.series) + b"".join(_own(record, shift)))
-            for record in records
-        ]
+        spans: list[bytes] = []
+        for record in records:
+            self._write(record, shift, spans)
         scope_spans = delimited(_SCOPE_SPANS, self._scope + b"".join(spans))
         return delimited(_RESOURCE_SPANS, self._start + scope_spans)
 
-    def _template(self, series: SpanSeries) -> bytes:
-        template = self._templates.get(series)
+    def _write(self, record: SpanRecord, shift: int, spans: list[bytes]) -> None:
+        start = int(record.start * 1e9) + shift
+        end = start + int(record.seconds * 1e9)
+        trace_id, span_id = bytes.fromhex(record.trace_id), bytes.fromhex(record.span_id)
+        times = (_START, start, _END, end, _FLAGS, record.flags)
+        if record.parent_id:
+            parent_id = bytes.fromhex(record.parent_id)
+            own = _CHILD(_TRACE_ID, trace_id, _SPAN_ID, span_id, _PARENT_ID, parent_id, *times)
+        else:
+            own = _ROOT(_TRACE_ID, trace_id, _SPAN_ID, span_id, *times)
+        said = _said(record)
+        template = self._template(record.series, None)
+        links = map(_link, record.links) if record.links else ()
+        spans.append(delimited(_SPAN, b"".join((template, own, said, *links))))
+        join = record.join
+        if join is None:
+            return
+        start = min(int(join.departed * 1e9) + shift, end)
+        times = (_START, start, _END, end, _FLAGS, NO_REMOTE_PARENT | record.flags & 0xFF)
+        asked = bytes.fromhex(trace_context.parent_id(join.context))
+        own = _CHILD(_TRACE_ID, trace_id, _SPAN_ID, asked, _PARENT_ID, span_id, *times)
+        template = self._template(record.series, join.peer)
+        spans.append(delimited(_SPAN, b"".join((template, own, said))))
+
+    def _template(self, series: SpanSeries, peer: Peer | None) -> bytes:
+        template = self._templates.get((series, peer))
         if template is None:
             if len(self._templates) >= MOST_SERIES:
                 self._templates.clear()
-            template = self._templates[series] = _template(series).SerializeToString()
+            template = _template(series, peer).SerializeToString()
+            self._templates[series, peer] = template
         return template
 
 
@@ -116,44 +146,39 @@ def rejected(body: bytes) -> int:
     return int(reply.partial_success.rejected_spans)
 
 
-def _own(record: SpanRecord, shift: int) -> Iterator[bytes]:
-    """What a span does not share with the others of its series."""
-    start = int(record.start * 1e9) + shift
-    times = (_START, start, _END, start + int(record.seconds * 1e9), _FLAGS, record.flags)
-    trace_id, span_id = bytes.fromhex(record.trace_id), bytes.fromhex(record.span_id)
-    if record.parent_id:
-        parent_id = bytes.fromhex(record.parent_id)
-        yield _CHILD(_TRACE_ID, trace_id, _SPAN_ID, span_id, _PARENT_ID, parent_id, *times)
-    else:
-        yield _ROOT(_TRACE_ID, trace_id, _SPAN_ID, span_id, *times)
+def _said(record: SpanRecord) -> bytes:
+    """What the spans of a request do not share with the others of its series, but for times."""
+    said = b""
     if record.request_id is not None:
-        yield _REQUEST_ID.text(record.request_id)
+        said += _REQUEST_ID.text(record.request_id)
     if record.size is not None:
-        yield _RESPONSE_SIZE.number(record.size)
+        said += _RESPONSE_SIZE.number(record.size)
     if record.session is not None:
-        yield _SESSION.text(record.session)
+        said += _SESSION.text(record.session)
     if record.state is not None:
-        yield delimited(_STATE, record.state.encode())
-    for context in record.links:
-        link = Span.Link(
-            trace_id=bytes.fromhex(trace_context.trace_id(context)),
-            span_id=bytes.fromhex(trace_context.parent_id(context)),
-            flags=0x300 | trace_context.flags(context),
-        )
-        yield delimited(_LINK, link.SerializeToString())
+        said += delimited(_STATE, record.state.encode())
+    return said
 
 
-def _template(series: SpanSeries) -> Span:
-    is_asked = series.peer is None
-    span = Span(
-        name=_name(series), kind=Span.SPAN_KIND_SERVER if is_asked else Span.SPAN_KIND_CLIENT
+def _link(context: str) -> bytes:
+    link = Span.Link(
+        trace_id=bytes.fromhex(trace_context.trace_id(context)),
+        span_id=bytes.fromhex(trace_context.parent_id(context)),
+        flags=REMOTE_PARENT | trace_context.flags(context),
     )
-    for name, value in _attributes(series).items():
+    return delimited(_LINK, link.SerializeToString())
+
+
+def _template(series: SpanSeries, peer: Peer | None) -> Span:
+    """What all spans of the series say; ``peer`` is who was asked, where the exporter asks."""
+    kind = Span.SPAN_KIND_SERVER if peer is None else Span.SPAN_KIND_CLIENT
+    span = Span(name=_name(series), kind=kind)
+    for name, value in _attributes(series, peer).items():
         if value is not None:
             span.attributes.add(key=name).value.string_value = value
-    if series.peer is not None and series.peer.port is not None:
-        span.attributes.add(key=SERVER_PORT).value.int_value = series.peer.port
-    error = _error_type(series)
+    if peer is not None and peer.port is not None:
+        span.attributes.add(key=SERVER_PORT).value.int_value = peer.port
+    error = _error_type(series, peer)
     if error is not None:
         span.attributes.add(key=ERROR_TYPE).value.string_value = error
         span.status.code = Status.STATUS_CODE_ERROR
@@ -164,8 +189,7 @@ def _name(series: SpanSeries) -> str:
     return f"{series.method} {series.tool}" if series.tool and series.is_listed else series.method
 
 
-def _attributes(series: SpanSeries) -> Mapping[str, str | None]:
-    peer = series.peer
+def _attributes(series: SpanSeries, peer: Peer | None) -> Mapping[str, str | None]:
     is_piped = series.is_piped if peer is None else peer.address is None
     return {
         METHOD: series.method,
@@ -184,11 +208,11 @@ def _attributes(series: SpanSeries) -> Mapping[str, str | None]:
     }
 
 
-def _error_type(series: SpanSeries) -> str | None:
+def _error_type(series: SpanSeries, peer: Peer | None) -> str | None:
     if series.outcome not in _ERRORS:
         return None
     if series.outcome == Outcome.PROTOCOL_ERROR and series.code is not None:
-        is_excused = series.peer is None and series.code in _CLIENTS_FAULTS
+        is_excused = peer is None and series.code in _CLIENTS_FAULTS
         return None if is_excused else _code(series.code)
     if series.outcome == Outcome.UPSTREAM_ERROR and series.fault is not None:
         return series.fault

@@ -13,7 +13,6 @@ from time import monotonic, time
 from typing import Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from exporter.config.model import TracingSettings
 from exporter.protocol import trace_context
@@ -25,15 +24,11 @@ from exporter.telemetry.spans.metrics import SpanMetrics
 BATCH = 32
 """Spans that are encoded at once: two calls' worth of time."""
 
-_REMOTE_PARENT = 0x300
-_NO_REMOTE_PARENT = 0x100
+REMOTE_PARENT = 0x300
+NO_REMOTE_PARENT = 0x100
 _SAMPLED = 0x01
 _RANDOM = 0x02
 """Flags of a span: those of W3C Trace Context, and whether its parent is elsewhere."""
-
-
-_ROUNDING = 1e-8
-"""Seconds by which a span may be longer once it is written; it must not end after its parent."""
 
 
 class SpanSeries(Struct, frozen=True, gc=False):
@@ -52,12 +47,13 @@ class SpanSeries(Struct, frozen=True, gc=False):
     is_piped: bool
     fault: str | None = None
     """Why there was no reply."""
-    peer: Peer | None = None
-    """Who was asked, where the exporter is the one that asks."""
 
 
 class SpanRecord(Struct, frozen=True, gc=False):
-    """One finished span; ``start`` is on the monotonic clock, ids are hexadecimal."""
+    """One finished request: its span, and where a server was told, the one below it.
+
+    ``start`` is on the monotonic clock, ids are hexadecimal.
+    """
 
     series: SpanSeries
     trace_id: str
@@ -72,6 +68,8 @@ class SpanRecord(Struct, frozen=True, gc=False):
     """Trace contexts of other spans that it has to do with."""
     session: str | None = None
     state: str | None = None
+    join: Join | None = None
+    """What the server was told: the exporter's span as its client begins and ends with it."""
 
 
 class SpanQueue(Protocol):
@@ -114,6 +112,7 @@ class Tracer:
         self._share = settings.sample
         self._random = random or Random()  # noqa: S311 - ids, no secrets
         self._records: list[SpanRecord] = []
+        self._waiting = 0
         self._second = 0.0
         self._left = 0
 
@@ -179,15 +178,15 @@ class Tracer:
         series = _series(server, method, tool, client, call, details)
         record = self._record(series, call, details, context)
         self._records.append(record)
-        if join is not None:
-            self._records.append(_asked(record, join))
-        if len(self._records) >= BATCH:
+        self._waiting += count
+        if self._waiting >= BATCH:
             self.flush()
         return f"{record.trace_id}-{record.span_id}"
 
     def flush(self) -> None:
         """Encode what waits."""
         records, self._records = self._records, []
+        count, self._waiting = self._waiting, 0
         if not records:
             return
         data = b""
@@ -195,18 +194,19 @@ class Tracer:
             data = self._encode(records, time() - monotonic())
         finally:
             if data:
-                self._queue.put(data, len(records))
+                self._queue.put(data, count)
             else:
-                self._metrics.dropped["unwritable"].inc(len(records))
+                self._metrics.dropped["unwritable"].inc(count)
 
     def _is_in_sample(self) -> bool:
         return self._share >= 1 or self._random.random() < self._share
 
+    # All zeros would be no id; that comes less than once in 10**19.
     def _new_trace(self) -> str:
-        return f"{self._random.getrandbits(128) or 1:032x}"
+        return self._random.getrandbits(128).to_bytes(16).hex()
 
     def _new_span(self) -> str:
-        return f"{self._random.getrandbits(64) or 1:016x}"
+        return self._random.getrandbits(64).to_bytes(8).hex()
 
     def _has_room(self, now: float, count: int) -> bool:
         most = self._settings.per_second
@@ -230,12 +230,12 @@ class Tracer:
         if context is not None and self._is_parent:
             trace_id = trace_context.trace_id(context)
             parent_id = trace_context.parent_id(context)
-            flags = _REMOTE_PARENT | trace_context.flags(context)
+            flags = REMOTE_PARENT | trace_context.flags(context)
         else:
             told = join.context if join is not None and join.is_begun else None
             trace_id = self._new_trace() if told is None else trace_context.trace_id(told)
             parent_id = ""
-            flags = _NO_REMOTE_PARENT | _SAMPLED | _RANDOM
+            flags = NO_REMOTE_PARENT | _SAMPLED | _RANDOM
             links = links if context is None else [context, *links]
         return SpanRecord(
             series,
@@ -250,21 +250,8 @@ class Tracer:
             links,
             details.session,
             notes.state if parent_id else None,
+            join,
         )
-
-
-def _asked(record: SpanRecord, join: Join) -> SpanRecord:
-    """The span of what the exporter asks the server, below that of what it is asked."""
-    return replace(
-        record,
-        series=replace(record.series, peer=join.peer),
-        span_id=trace_context.parent_id(join.context),
-        parent_id=record.span_id,
-        flags=_NO_REMOTE_PARENT | record.flags & 0xFF,
-        start=join.departed,
-        seconds=max(0.0, record.start + record.seconds - join.departed - _ROUNDING),
-        links=[],
-    )
 
 
 def _series(

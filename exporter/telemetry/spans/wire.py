@@ -10,18 +10,21 @@ _VALUE, _STRING, _INT = b"\x12", b"\n", b"\x18"
 """Tags within an attribute: its value, and the value's kinds."""
 
 
+_SHORT = [bytes((number,)) for number in range(0x80)]
+_SHORT += [bytes((number & 0x7F | 0x80, number >> 7)) for number in range(0x80, 0x400)]
+"""Numbers as most lengths are."""
+
+
 def varint(number: int) -> bytes:
     """A number, not negative, in as many bytes as it needs."""
-    if number < 0x80:
-        return b"%c" % number
-    if number < 0x4000:
-        return b"%c%c" % (number & 0x7F | 0x80, number >> 7)
-    return b"%c%b" % (number & 0x7F | 0x80, varint(number >> 7))
+    if number < len(_SHORT):
+        return _SHORT[number]
+    return bytes((number & 0x7F | 0x80,)) + varint(number >> 7)
 
 
 def delimited(tag: bytes, data: bytes) -> bytes:
     """A field whose length comes first: a text, bytes or a message."""
-    return b"%b%b%b" % (tag, varint(len(data)), data)
+    return b"".join((tag, varint(len(data)), data))
 
 
 class AttributeField:

@@ -389,7 +389,7 @@ async def test_with_propagate_sixteen_digits_differ(propagates: bool) -> None:
     up = setup.connections[-1].take()
     setup.say(event(result(1)), connection=0)
     assert setup.outcomes == {"ok": 1}
-    parent = kept.records[-1].span_id if propagates else TRACE[36:52]
+    parent = kept.told if propagates else TRACE[36:52]
     assert up.endswith(b"\r\n\r\n" + sent.replace(TRACE[36:52].encode(), parent.encode()))
     assert len({each.session for each in kept.records} - {None}) == 1
     assert {each.request_id for each in kept.records} == {"1"}
@@ -408,7 +408,7 @@ async def test_with_propagate_sixteen_digits_of_the_header_differ(propagates: bo
     setup.say(event(result(1)), connection=0)
     served = kept.records[0]
     assert (served.trace_id, served.parent_id) == (TRACE[3:35], TRACE[36:52])
-    parent = kept.records[-1].span_id if propagates else TRACE[36:52]
+    parent = kept.told if propagates else TRACE[36:52]
     told = TRACE.replace(TRACE[36:52], parent).encode()
     assert b"\r\nTraceparent: %b\r\n" % told in up
 

@@ -661,7 +661,7 @@ async def test_with_propagate_the_child_is_told_of_our_span(place: str, propagat
     assert {each.request_id for each in kept.records} == {"a"}, "not the number for the child"
     meta = dict(META) if place != "meta" else {**META, "traceparent": TRACE}
     if propagates:
-        served, server = kept.records
+        (served,) = kept.records
         trace_id, flags = (served.trace_id, "03") if place == "nowhere" else (TRACE[3:35], "01")
-        meta["traceparent"] = f"00-{trace_id}-{server.span_id}-{flags}"
+        meta["traceparent"] = f"00-{trace_id}-{kept.told}-{flags}"
     assert line == encoded({**modern(1), "params": {"_meta": meta}})

@@ -16,11 +16,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from exporter.protocol.label_values import Outcome
-from exporter.telemetry.spans.details import Peer
+from exporter.telemetry.spans.details import Join, Peer
 from exporter.telemetry.spans.otlp import MOST_SERIES, OtlpEncoder, rejected
 from exporter.telemetry.spans.tracer import SpanRecord, SpanSeries
 
 TRACE, OURS, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "0123456789abcdef", "00f067aa0ba902b7"
+THEIRS = "fedcba9876543210"
 SERIES = SpanSeries(
     *("files", "tools/call", "act", True, None, "ok", None, "2026-07-28", "inspector", False)
 )
@@ -178,23 +179,55 @@ def test_a_reply_says_what_was_not_taken() -> None:
     assert rejected(b"\xff" * 20) == 0
 
 
+def asked(record: SpanRecord, peer: Peer, departed: float = 10.1) -> tuple[Span, Span]:
+    """The spans of a request whose server was told of the second."""
+    join = Join(f"00-{TRACE}-{THEIRS}-01", OURS, departed, peer)
+    first, second = read(OtlpEncoder({}, "1")([replace(record, join=join)], 1000.0))
+    assert first == written(record)
+    return first, second
+
+
+def test_the_span_of_what_is_asked_is_below_and_ends_with_that_of_the_request() -> None:
+    other = f"00-{TRACE[::-1]}-{PARENT}-01"
+    first, second = asked(replace(RECORD, session="5", state="a=1", links=[other]), Peer())
+    assert (second.trace_id, second.span_id.hex()) == (first.trace_id, THEIRS)
+    assert (second.parent_span_id, second.flags) == (first.span_id, 0x101)
+    assert second.start_time_unix_nano == 1_010_100_000_000
+    assert second.end_time_unix_nano == first.end_time_unix_nano
+    assert second.trace_state == first.trace_state == "a=1"
+    assert len(second.links) == 0
+    for name in ("mcp_exporter.session", "jsonrpc.request.id", "mcp_exporter.response.size"):
+        assert attributes(second)[name] == attributes(first)[name]
+
+
+@given(st.floats(0, 1e7), st.floats(0, 1e4), st.floats(0, 1))
+def test_what_the_server_is_asked_lies_within_what_the_client_asked(
+    start: float, seconds: float, share: float
+) -> None:
+    record = replace(RECORD, start=start, seconds=seconds)
+    first, second = asked(record, Peer(), start + share * seconds)
+    assert first.start_time_unix_nano <= second.start_time_unix_nano
+    # A nanosecond later, and Jaeger takes the two for spans of machines whose clocks differ.
+    assert second.start_time_unix_nano <= second.end_time_unix_nano <= first.end_time_unix_nano
+
+
 def test_the_span_of_what_is_asked_says_of_whom() -> None:
-    asked = replace(RECORD, series=replace(SERIES, peer=Peer("up", 8000)))
-    span = written(asked)
+    _, span = asked(RECORD, Peer("up", 8000))
     assert (span.name, span.kind) == ("tools/call act", Span.SPAN_KIND_CLIENT)
     found = attributes(span)
     assert (found["server.address"], found["server.port"]) == ("up", 8000)
     assert (found["network.transport"], found["mcp_exporter.server"]) == ("tcp", "files")
-    piped = attributes(written(replace(RECORD, series=replace(SERIES, peer=Peer()))))
+    piped = attributes(asked(RECORD, Peer())[1])
     assert piped["network.transport"] == "pipe"
     assert piped.keys().isdisjoint({"server.address", "server.port", "network.protocol.name"})
 
 
 def test_for_who_asked_a_fault_of_the_client_is_an_error() -> None:
-    series = replace(SERIES, outcome="protocol_error", code=-32602.0, peer=Peer())
-    span = written(replace(RECORD, series=series))
-    assert attributes(span)["error.type"] == "-32602"
-    assert span.status.code == Status.STATUS_CODE_ERROR
+    series = replace(SERIES, outcome="protocol_error", code=-32602.0)
+    first, second = asked(replace(RECORD, series=series), Peer())
+    assert "error.type" not in attributes(first)
+    assert attributes(second)["error.type"] == "-32602"
+    assert second.status.code == Status.STATUS_CODE_ERROR
 
 
 @pytest.mark.parametrize("fault", ["503", "connect_error", "process_exit"])
