@@ -44,7 +44,8 @@ class Joiner:
 
     def exchange(self, request: TracedRequest, pendings: Sequence[Pending]) -> None:
         """Exchange the parents of these requests in what goes on to the server."""
-        self._note_state(request, pendings)
+        if request.traceparent is not None:
+            self._note_state(request, pendings)
         if not self.is_wanted:
             return
         asked = [each for each in pendings if each.method not in UNTRACED]
@@ -57,7 +58,8 @@ class Joiner:
 
     def tell(self, request: TracedRequest, message: Message, pending: Pending) -> str | None:
         """The ``traceparent`` of a message that is written anew, or ``None`` to leave it."""
-        self._note_state(request, (pending,))
+        if request.traceparent is not None:
+            self._note_state(request, (pending,))
         is_asked = self.is_wanted and pending.method not in UNTRACED
         join = self._join(pending) if is_asked else None
         if join is None:
@@ -135,8 +137,6 @@ class Joiner:
         self._joins["joined"].inc()
 
     def _note_state(self, request: TracedRequest, pendings: Sequence[Pending]) -> None:
-        if request.traceparent is None:
-            return
         given = request.header(b"tracestate")
         state = state_of(given.decode("latin-1")) if given is not None else None
         for pending in pendings if state is not None else ():

@@ -28,22 +28,33 @@ def delimited(tag: bytes, data: bytes) -> bytes:
 
 
 class AttributeField:
-    """An attribute of one name in a message that keeps attributes under ``tag``."""
+    """An attribute of one name in a message that keeps attributes under ``tag``.
+
+    What stands before a short text or number is kept for each length: most are short.
+    """
 
     def __init__(self, tag: bytes, name: str) -> None:
         self._tag = tag
         self._key = delimited(b"\n", name.encode())
-        self._short = 0x7F - len(self._key) - 4
+        room = range(0x80 - len(self._key) - 4)
+        self._texts = [self._before(_STRING + varint(size), size) for size in room]
+        self._numbers = [self._before(_INT, size) for size in range(3)]
 
     def text(self, text: str) -> bytes:
         """The attribute with a text."""
         data = text.encode()
-        size = len(data)
-        if size <= self._short:  # then each of the three lengths is a byte
-            whole = len(self._key) + size + 4
-            return b"%b%c%b\x12%c\n%c%b" % (self._tag, whole, self._key, size + 2, size, data)
+        if len(data) < len(self._texts):
+            return self._texts[len(data)] + data
         return delimited(self._tag, self._key + delimited(_VALUE, delimited(_STRING, data)))
 
     def number(self, number: int) -> bytes:
         """The attribute with a number, which is not negative."""
-        return delimited(self._tag, self._key + delimited(_VALUE, _INT + varint(number)))
+        data = varint(number)
+        if len(data) < len(self._numbers):
+            return self._numbers[len(data)] + data
+        return delimited(self._tag, self._key + delimited(_VALUE, _INT + data))
+
+    def _before(self, kind: bytes, size: int) -> bytes:
+        """All that stands before a value of so many bytes."""
+        value = _VALUE + varint(len(kind) + size) + kind
+        return self._tag + varint(len(self._key) + len(value) + size) + self._key + value
