@@ -49,6 +49,9 @@ STOP_GRACE = 2.0
 READING_TIME = 0.002
 """Seconds for which lines of one child are read before others have their turn."""
 _DRAIN_TIME = 0.2
+_LEAVING_TIME = 1.0
+"""Seconds that a process which is about to exit may go on without its streams: how it exits says
+more, and on a busy machine comes late."""
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +209,7 @@ class Child(asyncio.SubprocessProtocol):
         if fd < 2 and not self._exited.done():
             # Without them a child is of no use, whether or not it still runs.
             text = "closed its output" if fd else "closed its input"
-            self._loop.call_later(_DRAIN_TIME, self._lose_stream, text)
+            self._loop.call_later(_LEAVING_TIME, self._lose_stream, text)
 
     def process_exited(self) -> None:
         """The process has ended; what it wrote last may still be in the pipe."""

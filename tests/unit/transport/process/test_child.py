@@ -335,6 +335,7 @@ def test_what_waits_for_a_child_that_closed_its_input_at_once_is_dropped(
     [
         ("exit 0", "exited with code 0", "clean"),
         ("read line; exit 3", "exited with code 3", "error"),
+        ("exec <&- >&-; sleep 0.4; exit 3", "exited with code 3", "error"),
         ("kill -9 $$", "was ended by SIGKILL", "signal"),
         ("kill -TERM $$", "was ended by SIGTERM", "signal"),
         ("kill -40 $$", "was ended by", "signal"),
