@@ -1,4 +1,4 @@
-"""W3C Trace Context: what a ``traceparent`` says, and another id in the place of its parent's.
+"""W3C Trace Context: what a ``traceparent`` says, and another one in its place in a message.
 
 Pure. https://www.w3.org/TR/trace-context/, and the specification of MCP for ``params._meta``.
 """
@@ -63,8 +63,8 @@ def with_parent(traceparent: str, span_id: str) -> str:
     return traceparent[: _PARENT.start] + span_id + traceparent[_PARENT.stop :]
 
 
-def exchange(body: bytes, context: str, parent: str) -> tuple[bytes, int]:
-    """The body with another parent in this context, as long as before to the byte.
+def exchange(body: bytes, context: str, other: str) -> tuple[bytes, int]:
+    """The body with another context in the place of this one, as long as before to the byte.
 
     Also how often it stands there as it is written, of which no more than two are counted. One
     that does not stand there exactly once, but escaped, or in an argument too, is left alone.
@@ -73,22 +73,21 @@ def exchange(body: bytes, context: str, parent: str) -> tuple[bytes, int]:
     at = body.find(text)
     if at < 0:
         return body, 0
+    end = at + LENGTH
     if body.find(text, at + 1) >= 0:
         return body, 2
-    start, end = at + _PARENT.start, at + _PARENT.stop
-    return b"%b%b%b" % (body[:start], parent.encode(), body[end:]), 1
+    return b"".join((body[:at], other.encode(), body[end:])), 1
 
 
-def exchange_all(body: bytes, parents: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
+def exchange_all(body: bytes, others: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
     """The same with the contexts of a batch, which are up to a hundred, in one look at the body."""
-    places: dict[bytes, list[int]] = {context.encode(): [] for context in parents}
+    places: dict[bytes, list[int]] = {context.encode(): [] for context in others}
     for found in _LIKE_ONE.finditer(body):
         if found[0] in places:
             places[found[0]].append(found.start())
     changed = bytearray(body)
-    for context, parent in parents.items():
+    for context, other in others.items():
         starts = places[context.encode()]
         if len(starts) == 1:
-            at = starts[0] + _PARENT.start
-            changed[at : at + len(parent)] = parent.encode()
-    return bytes(changed), {context: len(places[context.encode()]) for context in parents}
+            changed[starts[0] : starts[0] + LENGTH] = other.encode()
+    return bytes(changed), {context: len(places[context.encode()]) for context in others}

@@ -89,8 +89,9 @@ class Observer:
         if joiner is None:
             return
         try:  # each traced request passes here, and most are neither told nor have a header
-            if joiner.is_wanted or request.traceparent is not None:
-                joiner.exchange(request, begun)
+            tracer = joiner.tracer
+            if tracer is not None or request.traceparent is not None:
+                joiner.exchange(request, begun, tracer)
         except Exception:  # noqa: BLE001
             self.failed("trace")
 

@@ -129,10 +129,10 @@ def rows() -> dict[str, tuple[float, float]]:
     found["halves, members"] = whole(halves, jsonrpc.members)
     contexts = [f"00-{1:032x}-{number:016x}-01" for number in range(1, jsonrpc.BATCH + 1)]
     for unit in (b"0", b"00-", contexts[0].encode()):
-        body, ours = filled(unit, 4 * MEBIBYTE), "f" * 16
-        one = partial(trace_context.exchange, context=contexts[-1], parent=ours)
+        body, ours = filled(unit, 4 * MEBIBYTE), contexts[0]
+        one = partial(trace_context.exchange, context=contexts[-1], other=ours)
         found[f"a context in {unit!r}"] = whole(body, one)
-        all_of_them = partial(trace_context.exchange_all, parents=dict.fromkeys(contexts, ours))
+        all_of_them = partial(trace_context.exchange_all, others=dict.fromkeys(contexts, ours))
         found[f"{len(contexts)} contexts in {unit!r}"] = whole(body, all_of_them)
     for unit in EVENTS:
         found[f"events {unit!r}"] = stream(unit)

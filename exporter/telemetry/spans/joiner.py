@@ -10,7 +10,7 @@ from typing import Protocol
 
 from exporter.protocol import jsonrpc, trace_context
 from exporter.protocol.jsonrpc import Message
-from exporter.telemetry.call import Tracing
+from exporter.telemetry.call import SpanTracer, Tracing
 from exporter.telemetry.exchange import Pending
 from exporter.telemetry.spans.details import IN_MESSAGE, UNTRACED, Join, Peer, state_of
 from exporter.telemetry.spans.metrics import SpanMetrics
@@ -38,30 +38,43 @@ class Joiner:
     ) -> None:
         self._tracing = tracing
         self._joins = metrics.joins
+        self._joined = metrics.joins["joined"]
         self.propagates = propagates
         """Whether this server is told; ``None``: what ``tracing`` says."""
         self._peer = peer
 
-    def exchange(self, request: TracedRequest, pendings: Sequence[Pending]) -> None:
+    @property
+    def tracer(self) -> SpanTracer | None:
+        """Who makes the spans that the server is told of, or ``None`` where it is told of none."""
+        tracer, propagates = self._tracing.tracer, self.propagates
+        if tracer is None or not (tracer.propagates if propagates is None else propagates):
+            return None
+        return tracer
+
+    def exchange(
+        self, request: TracedRequest, pendings: Sequence[Pending], tracer: SpanTracer | None
+    ) -> None:
         """Exchange the parents of these requests in what goes on to the server."""
         if request.traceparent is not None:
             self._note_state(request, pendings)
-        if not self.is_wanted:
+        if tracer is None:
             return
         asked = [each for each in pendings if each.method not in UNTRACED]
         if len(asked) > 1:
-            self._exchange_batch(request, asked)
+            self._exchange_batch(request, asked, tracer)
         elif asked and _is_in_message(asked[0]):
-            self._exchange_message(request, asked[0])
+            self._exchange_message(request, asked[0], tracer)
         elif asked:
-            self._exchange_header(request, asked[0])
+            self._exchange_header(request, asked[0], tracer)
 
     def tell(self, request: TracedRequest, message: Message, pending: Pending) -> str | None:
         """The ``traceparent`` of a message that is written anew, or ``None`` to leave it."""
         if request.traceparent is not None:
             self._note_state(request, (pending,))
-        is_asked = self.is_wanted and pending.method not in UNTRACED
-        join = self._join(pending) if is_asked else None
+        tracer = self.tracer
+        if tracer is None or pending.method in UNTRACED:
+            return None
+        join = tracer.join(pending.traceparent, self._peer)
         if join is None:
             return None
         self._settle(pending, join)
@@ -71,31 +84,27 @@ class Joiner:
             return trace_context.with_parent(given, trace_context.parent_id(join.context))
         return join.context
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether the server is to be told of spans."""
-        tracer = self._tracing.tracer
-        if tracer is None:
-            return False
-        return tracer.propagates if self.propagates is None else self.propagates
-
-    def _exchange_header(self, request: TracedRequest, pending: Pending) -> None:
+    def _exchange_header(
+        self, request: TracedRequest, pending: Pending, tracer: SpanTracer
+    ) -> None:
         if pending.traceparent is None:
             self._joins["absent"].inc()
             return
-        join = self._join(pending)
+        join = tracer.join(pending.traceparent, self._peer)
         if join is not None and self._peer.address is None:  # a pipe has no headers
             self._joins["absent"].inc()
         elif join is not None:
             request.have_traceparent(join.context)
             self._settle(pending, join)
 
-    def _exchange_message(self, request: TracedRequest, pending: Pending) -> None:
-        context, join = pending.traceparent, self._join(pending)
+    def _exchange_message(
+        self, request: TracedRequest, pending: Pending, tracer: SpanTracer
+    ) -> None:
+        context = pending.traceparent
+        join = tracer.join(context, self._peer)
         if context is None or join is None:
             return
-        parent = trace_context.parent_id(join.context)
-        body, times = trace_context.exchange(request.body, context, parent)
+        body, times = trace_context.exchange(request.body, context, join.context)
         if times == 0:
             self._joins["absent"].inc()
         elif times > 1 or not _says(body, [join]):
@@ -104,18 +113,24 @@ class Joiner:
             request.body = body
             self._settle(pending, join)
 
-    def _exchange_batch(self, request: TracedRequest, asked: Sequence[Pending]) -> None:
-        told = [(pending, self._join(pending)) for pending in asked if _is_in_message(pending)]
+    def _exchange_batch(
+        self, request: TracedRequest, asked: Sequence[Pending], tracer: SpanTracer
+    ) -> None:
+        told = [
+            (pending, tracer.join(pending.traceparent, self._peer))
+            for pending in asked
+            if _is_in_message(pending)
+        ]
         joins = [(pending, join) for pending, join in told if join is not None]
         self._joins["absent"].inc(len(asked) - len(told))
-        parents = {
-            pending.traceparent: trace_context.parent_id(join.context)
+        others = {
+            pending.traceparent: join.context
             for pending, join in joins
             if pending.traceparent is not None
         }
-        if not parents:
+        if not others:
             return
-        body, times = trace_context.exchange_all(request.body, parents)
+        body, times = trace_context.exchange_all(request.body, others)
         joined = [each for each in joins if times[each[0].traceparent or ""] == 1]
         for pending, _ in joins:
             found = times[pending.traceparent or ""]
@@ -128,13 +143,9 @@ class Joiner:
         for pending, join in joined:
             self._settle(pending, join)
 
-    def _join(self, pending: Pending) -> Join | None:
-        tracer = self._tracing.tracer
-        return None if tracer is None else tracer.join(pending.traceparent, self._peer)
-
     def _settle(self, pending: Pending, join: Join) -> None:
         pending.noted().join = join
-        self._joins["joined"].inc()
+        self._joined.value += 1
 
     def _note_state(self, request: TracedRequest, pendings: Sequence[Pending]) -> None:
         given = request.header(b"tracestate")

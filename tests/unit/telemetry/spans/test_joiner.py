@@ -41,7 +41,7 @@ class Setup:
     def post(self, body: bytes | object, header: str | None = None, **headers: str) -> Request:
         """What goes on of a request with this body and trace context."""
         asked = self.asked(body, header, **headers)
-        self.joiner.exchange(asked, self.begun)
+        self.joiner.exchange(asked, self.begun, self.joiner.tracer)
         return asked
 
     def tell(self, message: object, header: str | None = None, **headers: str) -> str | None:
