@@ -14,7 +14,6 @@ import yaml
 from helm_python import HelmError, lint, package
 from jsonschema import Draft202012Validator
 
-from exporter import __version__
 from exporter.cli import serve
 from exporter.cli.main import parser
 from exporter.config.load import load_config
@@ -301,11 +300,6 @@ def test_packed_it_renders_the_same_and_carries_no_tests(tmp_path: Path) -> None
         names = archive.getnames()
     assert "mcp-exporter/files/rules/servers.alerts.yml" in names
     assert not [name for name in names if name.endswith(".test.yml") or "/ci/" in name]
-
-
-def test_versions_are_the_exporters() -> None:
-    read = yaml.safe_load((chart.CHART / "Chart.yaml").read_text())
-    assert read["version"] == read["appVersion"] == __version__
 
 
 def test_limits_are_the_exporters_own() -> None:
