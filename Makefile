@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 PYTEST :=
 # Most tests with processes wait more than they compute: several files at once, in their order, so
 # that the long ones begin first. Those that measure come after, one by one.
-PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 # Options for the benchmark, such as BENCH="--rounds 1".
 BENCH :=
 
