@@ -33,6 +33,8 @@ from tests.support.wrapping import GREETING, client, scripted_stdio_command, wra
 MAX_MESSAGE = 20e-6
 MAX_START = 0.1
 MAX_MIB = 25
+MAX_LATE = 5e-3
+"""Seconds that the slowest call takes more than the slowest direct one."""
 
 ALONE = 300
 REST = 0.03
@@ -67,12 +69,18 @@ class Measured:
     start_seconds: float
     private_mib: float
 
+    @property
+    def late_seconds(self) -> float:
+        """What the slowest call took more than the slowest direct one."""
+        return self.worst_wrapped_seconds - self.worst_direct_seconds
+
     def broken(self) -> list[str]:
         """The bounds that do not hold, a line each."""
         judged = (
             ("us added to a message", self.message.wrapped * 1e6, MAX_MESSAGE * 1e6),
             ("ms added to the start", self.start_seconds * 1e3, MAX_START * 1e3),
             ("MiB of private memory", self.private_mib, MAX_MIB),
+            ("ms that a call is late", self.late_seconds * 1e3, MAX_LATE * 1e3),
         )
         return [
             f"{what}: {found:.1f}, at most {most:.0f}"
