@@ -73,10 +73,9 @@ def exchange(body: bytes, context: str, other: str) -> tuple[bytes, int]:
     at = body.find(text)
     if at < 0:
         return body, 0
-    end = at + LENGTH
     if body.find(text, at + 1) >= 0:
         return body, 2
-    return b"".join((body[:at], other.encode(), body[end:])), 1
+    return b"".join((body[:at], other.encode(), body[at + LENGTH :])), 1
 
 
 def exchange_all(body: bytes, others: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:

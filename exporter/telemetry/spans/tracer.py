@@ -124,15 +124,15 @@ class Tracer:
         if not self._is_parent:
             return None
         is_begun = context is None
+        if context is not None and not trace_context.is_sampled(context):
+            return None
         ids = self._new_trace()  # two spans' are drawn at once
         own, asked = ids[:16], ids[16:]
         if context is None:
             flags = _RANDOM | (_SAMPLED if self._is_in_sample() else 0)
             context = f"00-{self._new_trace()}-{asked}-{flags:02x}"
-        elif trace_context.is_sampled(context):
-            context = trace_context.with_parent(context, asked)
         else:
-            return None
+            context = trace_context.with_parent(context, asked)
         return Join(context, own, monotonic(), peer, is_begun)
 
     def keeps(
