@@ -210,6 +210,12 @@ class Administration:
         """Begin to read the configuration again."""
         return asyncio.run_coroutine_threadsafe(self._reloader.reload(), self._loop)
 
+    def turn(self) -> Future[None]:
+        """Ends when the loop that relays has ended what it is at now."""
+        future: Future[None] = Future()
+        self._loop.call_soon_threadsafe(future.set_result, None)
+        return future
+
     def explain(self, server: Server, limit: float | None) -> Future[Explanation]:
         """Begin to probe a server, within ``limit`` seconds."""
         return asyncio.run_coroutine_threadsafe(self._explain(server, limit), self._loop)

@@ -37,6 +37,9 @@ T = TypeVar("T")
 LIMITS = ListenerLimits(body_bytes=64 * 1024, idle_timeout=120.0, connections=100)
 """Of the scrape listener: it has a handful of clients, and each may be given a long page."""
 
+TURN_TIME = 0.25
+"""Seconds that a scrape waits for the loop that relays. What holds that up must be seen in one."""
+
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +58,9 @@ class Exporter(ProbeSource, Protocol):
     def reload(self) -> Future[str]:
         """Read the configuration again; ends in ``ConfigError`` where that is impossible."""
 
+    def turn(self) -> Future[None]:
+        """Ends when the loop that relays has ended what it is at now."""
+
 
 class Web:
     """The application behind the scrape listener."""
@@ -71,7 +77,7 @@ class Web:
         self._history = history
         self._liveness = liveness
         self._last_scrape: float | None = None
-        self._reloads: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         probe_pages = ProbePages(exporter, history)
         self._pages: dict[bytes, Callable[[Request], None]] = {
             b"/": self._landing,
@@ -85,8 +91,11 @@ class Web:
 
     def handle(self, request: Request) -> None:
         """Serve one page. Whatever is wrong with a page, its client is answered."""
+        self._answer(request, self._serve)
+
+    def _answer(self, request: Request, serve: Callable[[Request], None]) -> None:
         try:
-            self._serve(request)
+            serve(request)
         except Exception:
             log.exception(
                 "a page could not be made", extra={"path": request.path.decode("latin-1")}
@@ -125,9 +134,12 @@ class Web:
         if not is_own_page(request):
             request.respond(403, b"A page of another site cannot reload this one\n", TEXT)
             return
-        task = asyncio.get_running_loop().create_task(self._reload_now(request))
-        self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
+        self._begin(self._reload_now(request))
+
+    def _begin(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _reload_now(self, request: Request) -> None:
         try:
@@ -143,6 +155,15 @@ class Web:
             request.respond(status, f"{text}\n".encode(), TEXT)
 
     def _metrics(self, request: Request) -> None:
+        self._begin(self._scrape_after(self._exporter.turn(), request))
+
+    async def _scrape_after(self, turn: Future[None], request: Request) -> None:
+        # A reply goes out before it is counted: whoever has one must find it in the next scrape.
+        await asyncio.wait([asyncio.wrap_future(turn)], timeout=TURN_TIME)
+        if not request.response.closed:
+            self._answer(request, self._scrape)
+
+    def _scrape(self, request: Request) -> None:
         accept = (request.header(b"accept") or b"").decode("latin-1")
         names = parse_qs(request.query.decode("latin-1")).get("name[]", ())
         pieces, content_type = self._exposition.render(accept, names)

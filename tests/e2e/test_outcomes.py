@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from tests.support.raw_client import (
     initialize,
     legacy,
     modern,
+    modern_call,
     open_reply,
     request,
 )
@@ -419,3 +421,15 @@ def test_what_is_said_of_requests_and_of_tools_agrees(running: Exporter, server:
     requests.pop("rejected", None)
     timed = by_outcome(scrape, "mcp_request_duration_seconds_count", server=server)
     assert timed == requests
+
+
+@pytest.mark.parametrize("server", ["remote", "children"])
+def test_who_has_a_reply_finds_it_in_the_next_scrape(tmp_path: Path, server: str) -> None:
+    late = "tests.support.late_exporter"
+    with raw_server.serving(Upstream()) as upstream:
+        servers = {"remote": {"url": upstream.url}, "children": scripted_stdio()}
+        with exporter(tmp_path, {server: servers[server]}, module=late) as running:
+            for number in range(1, 6):
+                reply = ask(running.url(server), modern_call(1, "ok"), modern("tools/call", "act"))
+                assert reply.status == 200
+                assert running.scrape().outcomes(server) == {"ok": number}

@@ -100,6 +100,8 @@ PAIR = "pair"
 SCRAPE_SECONDS = 2
 SECONDS_SHOWN = 60
 TARGETS = 5
+SERVERS = 3
+SECONDS_TO_LIST = 120
 SECONDS_TO_BE_SCRAPED = 120
 SECONDS_CALM = 20
 TOLERANCE = 0.2
@@ -212,6 +214,11 @@ class Stack:
                 found.setdefault(sample.name, set()).update(sample.labels)
         return found
 
+    def listed(self) -> list[str]:
+        """The servers whose tools are known."""
+        text = requests.get(f"http://{self.instance}/metrics", timeout=10).text
+        return [line for line in text.splitlines() if line.startswith("mcp_server_tools{")]
+
     def is_scraped_since(self, moment: float) -> None:
         """Wait until every target is: on a busy machine scrapes are late, or fail."""
         fresh = f"count(timestamp(mcp_exporter_build_info) > {moment:.3f}) == {TARGETS}"
@@ -259,7 +266,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         ready = f"http://{address}/-/ready"
         rest.enter_context(running(command, ready, folder / "prometheus.log"))
         traffic, prometheus = Traffic(f"http://{mcp}"), Prometheus(f"http://{address}")
-        yield Stack(scripted, traffic, prometheus, web, collector, discovery)
+        built = Stack(scripted, traffic, prometheus, web, collector, discovery)
+        # A call of a tool that no list has shown yet counts as one of an invented name.
+        wait_for(lambda: len(built.listed()) == SERVERS, SECONDS_TO_LIST, "each server's tools")
+        yield built
 
 
 @pytest.fixture(scope="module")

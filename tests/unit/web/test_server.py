@@ -24,7 +24,7 @@ from exporter.transport.http.request import Request
 from exporter.web.config import WebConfig
 from exporter.web.liveness import Heartbeat, Liveness
 from exporter.web.pages import ServerSummary
-from exporter.web.server import Web, WebThread, respond_error
+from exporter.web.server import TURN_TIME, Web, WebThread, respond_error
 from tests.support.fakes import (
     Downstream,
     OpenApplication,
@@ -41,6 +41,12 @@ class Exporter:
 
     def __init__(self) -> None:
         self.reloaded: Future[str] = Future()
+        self.turned: Future[None] = Future()
+        self.turned.set_result(None)
+        self.registry = CollectorRegistry()
+        self.calls = Counter("mcp_calls", "Calls.", ["server"], registry=self.registry)
+        self.calls.labels("files").inc()
+        Counter("mcp_other", "Others.", registry=self.registry)
 
     @property
     def servers(self) -> list[str]:
@@ -65,14 +71,14 @@ class Exporter:
     def reload(self) -> Future[str]:
         return self.reloaded
 
+    def turn(self) -> Future[None]:
+        return self.turned
+
 
 def build(liveness: Liveness | None = None) -> tuple[Web, Exporter]:
-    registry = CollectorRegistry()
-    Counter("mcp_calls", "Calls.", ["server"], registry=registry).labels("files").inc()
-    Counter("mcp_other", "Others.", registry=registry)
     exporter, history = Exporter(), History()
     history.add(Record("files", 0.0, ProbeResult("success", 0.1), []))
-    exposition = Exposition(registry, [], registry)
+    exposition = Exposition(exporter.registry, [], exporter.registry)
     return Web(exposition, exporter, history, liveness or serving()), exporter
 
 
@@ -205,6 +211,40 @@ async def test_a_scraper_may_ask_for_some_families_alone() -> None:
     body = site.client.replies()[-1].body
     assert b"mcp_other_total 0.0" in body
     assert b"mcp_calls" not in body
+
+
+@on_fake_time
+async def test_a_scrape_shows_what_the_loop_that_relays_is_about_to_count() -> None:
+    site = Site()
+    site.exporter.turned = Future()
+    site.ask("/metrics")
+    await settle()
+    assert site.client.replies() == []
+    site.exporter.calls.labels("files").inc()
+    site.exporter.turned.set_result(None)
+    await settle()
+    assert b'mcp_calls_total{server="files"} 2.0' in site.client.replies()[-1].body
+
+
+@on_fake_time
+async def test_a_scrape_does_not_wait_for_a_loop_that_hangs() -> None:
+    site = Site()
+    site.exporter.turned = Future()
+    site.ask("/metrics")
+    await settle()
+    virtual_loop().clock.advance(TURN_TIME)
+    await settle()
+    assert site.client.replies()[-1].status == 200
+
+
+@on_fake_time
+async def test_a_scrape_that_cannot_be_rendered_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    site = Site()
+    site.exporter.registry.collect = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+    site.ask("/metrics")
+    await settle()
+    assert site.client.replies()[-1].status == 500
+    assert caplog.records[0].message == "a page could not be made"
 
 
 @on_fake_time
