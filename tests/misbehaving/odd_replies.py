@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from uuid import uuid4
 
 from tests.misbehaving import messages
 from tests.misbehaving.messages import Json
@@ -216,11 +217,12 @@ def older(message: Json) -> Json:
 
 
 def in_session(received: Received, message: Json) -> Pieces | None:
-    """Keeps a session, and wants it to be named."""
+    """Keeps sessions, and wants them to be named."""
     reply: Pieces | None = None
     if message.get("method") == "initialize":
-        reply = whole(200, encoded(messages.legacy(message)), JSON, "mcp-session-id: the one")
-    elif received.values(b"mcp-session-id") != [b"the one"]:
+        session = f"mcp-session-id: {uuid4().hex}"
+        reply = whole(200, encoded(messages.legacy(message)), JSON, session)
+    elif not received.values(b"mcp-session-id"):
         reply = whole(400, encoded(messages.error(message, -32000, "no session")), JSON)
     return reply
 

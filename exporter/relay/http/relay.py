@@ -305,8 +305,25 @@ class Relay:
 
     @property
     def _is_in_session(self) -> bool:
+        return self._shares_exchange and not self._is_over
+
+    @property
+    def _shares_exchange(self) -> bool:
         # Not where another request made the session known to the exporter in the meantime.
         return self._session is not None and self._session.exchange is self._exchange
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether its session ended before it did."""
+        return self._session is not None and self._session.is_over
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether nothing else brings what its exchange still waits for."""
+        session = self._session
+        if session is None or not self._shares_exchange:
+            return True
+        return session.is_over and not session.streams
 
     def _read_error_reply(self, data: bytes, now: float) -> None:
         if self._status in (401, 403):
@@ -331,7 +348,7 @@ class Relay:
     @property
     def _is_waiting(self) -> bool:
         """Whether a request has no reply, and none can be fetched later."""
-        if self._may_come_later:
+        if self._may_come_later or self._is_over:
             return False
         return not self._is_answered()
 
@@ -347,6 +364,8 @@ class Relay:
             outcome = Outcome.UNAUTHORIZED
         elif self._may_come_later and self._status < 400:
             return  # the server hung up on purpose: the client comes back with Last-Event-ID
+        elif self._is_over and self._status < 400:
+            outcome = Outcome.CLIENT_GONE  # servers end what waits in a session that is deleted
         elif self._is_unread and self._status < 400:
             outcome = Outcome.OK  # it came whole, but was not read
         else:
@@ -355,6 +374,8 @@ class Relay:
         self._observer.settle(self._exchange, self._pending, outcome, now, fault)
 
     def _settle(self, outcome: Outcome, fault: str | None = None) -> None:
+        if self._is_over:
+            outcome, fault = Outcome.CLIENT_GONE, None
         self._observer.settle(self._exchange, self._pending, outcome, monotonic(), fault)
 
     def _reply_with_error(self, status: int, code: int, text: str, named: bool = False) -> None:
@@ -415,7 +436,7 @@ class Relay:
         if self._session is not None:
             self._session.streams -= 1
             self._session.last_used = monotonic()
-        if not self._exchange.is_idle and not self._is_in_session:
+        if not self._exchange.is_idle and self._is_last:
             self._observer.abandon(self._exchange, Outcome.CLIENT_GONE, monotonic())
         elif self._pending and self._upstream.deadlines.is_renewable:
             for message, pending in self._asked():

@@ -24,7 +24,7 @@ _LOOKS = 32
 class HttpSession:
     """One session: its exchange, and when it was last used."""
 
-    __slots__ = ("exchange", "last_used", "placed", "started", "streams")
+    __slots__ = ("exchange", "is_over", "last_used", "placed", "started", "streams")
 
     def __init__(self, exchange: Exchange, now: float) -> None:
         self.exchange = exchange
@@ -32,6 +32,8 @@ class HttpSession:
         self.last_used = now
         self.placed = now
         self.streams = 0
+        """Requests that have their HTTP reply still to come, or half of it."""
+        self.is_over = False
 
 
 class HttpSessions:
@@ -72,11 +74,15 @@ class HttpSessions:
         return session
 
     def end(self, session_id: bytes, now: float) -> None:
-        """End a session; what still waits in it will not be replied to."""
+        """End a session. What waits in it and has a stream may still be replied to there, as where
+        another instance of the server knew nothing of the session; the rest will not be."""
         session = self._live.pop(session_id, None)
-        if session is not None:
+        if session is None:
+            return
+        session.is_over = True
+        if not session.streams:
             session.exchange.abandon(Outcome.CLIENT_GONE, now)
-            self._recorder.session_ended(now - session.started)
+        self._recorder.session_ended(now - session.started)
 
     def expire(self, now: float) -> Iterator[None]:
         """End what is overdue, and the sessions that were not used for the idle timeout.

@@ -857,18 +857,65 @@ async def test_two_requests_of_an_unknown_session_leave_nothing_waiting() -> Non
     assert setup.telemetry.value("mcp_sessions") == 1
 
 
+@pytest.mark.parametrize("how", ["DELETE", "404"])
 @on_fake_time
-async def test_the_end_of_a_session_ends_what_waits_in_it() -> None:
+async def test_what_has_a_stream_may_be_replied_to_after_the_end_of_its_session(how: str) -> None:
     setup = Setup()
     await setup.open()
     client = await setup.post(request(1), SESSION)
     setup.say(http(b"id: 1\ndata: \n\n", STREAM, length=False))
-    await setup.get(SESSION, method=b"DELETE")
-    setup.say(http(status=b"200 OK"))
-    assert setup.outcomes == {"ok": 1, "client_gone": 1}
+    counts = await _end_session(setup, how)
+    assert setup.telemetry.outcomes() == counts
     setup.say(chunk(event(result(1))) + END, 0)
     assert client.events == [result(1)]
-    assert setup.outcomes == {"ok": 1, "client_gone": 1}
+    assert setup.outcomes == {**counts, "ok": 2}
+
+
+@pytest.mark.parametrize("end", ["stream ends", "server is lost", "client leaves"])
+@pytest.mark.parametrize("how", ["DELETE", "404"])
+@on_fake_time
+async def test_what_is_not_replied_to_after_the_end_of_its_session_blames_nobody(
+    how: str, end: str
+) -> None:
+    setup = Setup()
+    await setup.open()
+    client = await setup.post(request(1), SESSION)
+    setup.say(http(b"id: 1\ndata: \n\n", STREAM, length=False))
+    counts = await _end_session(setup, how)
+    if end == "client leaves":
+        client.lose(None)
+    elif end == "server is lost":
+        setup.connections[0].lose(ConnectionResetError())
+    else:
+        setup.say(END, 0)
+    await settle()
+    assert setup.outcomes == {**counts, "client_gone": 1}
+    assert setup.telemetry.events.losses == []
+
+
+@on_fake_time
+async def test_what_has_no_stream_ends_with_the_last_one_of_its_session() -> None:
+    setup = Setup()
+    await setup.open()
+    for number in (1, 2):
+        await setup.post(request(number), SESSION)
+        setup.say(http(b"id: 1\ndata: \n\n", STREAM, length=False))
+    setup.say(END)
+    counts = await _end_session(setup, "DELETE")
+    assert setup.telemetry.in_flight == 2, "the other stream may bring both replies"
+    setup.say(chunk(event(result(1))) + END, 0)
+    assert setup.outcomes == {**counts, "ok": 2, "client_gone": 1}
+
+
+async def _end_session(setup: Setup, how: str) -> dict[str, int]:
+    """How requests ended until then."""
+    if how == "DELETE":
+        await setup.get(SESSION, method=b"DELETE")
+        setup.say(http(status=b"200 OK"))
+        return {"ok": 1}
+    await setup.post(request(7), SESSION)
+    setup.say(http(error(7, -32001), status=b"404 Not Found"))
+    return {"ok": 1, "protocol_error": 1}
 
 
 @on_fake_time
