@@ -10,7 +10,7 @@ from time import time
 
 from exporter import __version__
 from exporter.config.model import Server
-from exporter.probe.replies import has_no_id, messages, replied_to
+from exporter.probe.replies import LONGEST, has_no_id, messages, replied_to
 from exporter.probe.target import ReachedError
 from exporter.probe.transcript import Transcript, describe_headers
 from exporter.protocol import sse
@@ -22,9 +22,8 @@ from exporter.transport.http.inflate import CODINGS, InflateError, Inflater
 from exporter.transport.http.pool import PendingRequest, Pool
 from exporter.transport.http.upstream_headers import configured
 
-MAX_BODY = 8 * 1024 * 1024
 MAX_EVENTS = 1000
-"""Bytes and events that are read of a reply until the message is found."""
+"""Events that are read of a reply until the message is found."""
 
 MAX_RETRY_AFTER = 300.0
 """Seconds; a server that asks to be left alone for longer is probed after these."""
@@ -158,7 +157,7 @@ class Reply:
         """Take the head."""
         self.status, self.reason, self.headers = head.status, head.reason, head.headers
         if (self.header(b"content-type") or b"").lower().startswith(_EVENTS):
-            self._events = sse.EventReader(MAX_BODY)
+            self._events = sse.EventReader(LONGEST)
         coding = (self.header(b"content-encoding") or b"").strip().lower()
         if coding in CODINGS:
             self._inflater = Inflater(coding)
@@ -177,18 +176,18 @@ class Reply:
         try:
             for piece in self._inflater.feed(data):
                 self._inflated += len(piece)
-                if self._inflated > MAX_BODY:
+                if self._inflated > LONGEST:
                     break
                 self._take_plain(piece)
         except InflateError as error:
             self.give_up(f"its body {error}")
-        if self._inflated > MAX_BODY:
-            self.give_up(f"its body has more than {MAX_BODY} bytes")
+        if self._inflated > LONGEST:
+            self.give_up(f"its body has more than {LONGEST} bytes")
 
     def _take_plain(self, data: bytes) -> None:
         if self._events is not None:
             self._take_events(self._events, data)
-        if len(self.unread) < (MAX_BODY if self._events is None else 2000):
+        if len(self.unread) < (LONGEST if self._events is None else 2000):
             self.unread += data
 
     def _take_events(self, events: sse.EventReader, data: bytes) -> None:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from exporter.probe.replies import LONG
 from exporter.protocol.spec import LEGACY, MODERN, PROTOCOL_VERSIONS
 
 
@@ -114,6 +115,8 @@ class _ErrorReply(msgspec.Struct):
 
 
 def _read(data: bytes, kind: type[Kind]) -> Kind:
+    if len(data) > LONG:
+        return kind()
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

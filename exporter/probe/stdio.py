@@ -14,6 +14,7 @@ from msgspec import UNSET
 from exporter.config.model import Server
 from exporter.probe.duplex import DuplexTarget
 from exporter.probe.identity import read_offer
+from exporter.probe.replies import LONGEST
 from exporter.probe.target import (
     DISCOVER_SHARE,
     INITIALIZED,
@@ -31,8 +32,6 @@ from exporter.transport.process.reaper import Reaper
 
 SILENCE = 120.0
 """Seconds that a child may send nothing though a reply is due: then it is replaced."""
-
-MAX_LINE = 16 * 1024 * 1024
 
 NOISE_A_SECOND = 8 * 1024 * 1024
 """Bytes a second that are read of what is no message; a child that writes more has to wait."""
@@ -114,7 +113,7 @@ class StdioTarget(DuplexTarget):
             self._processes,
             self._reaper,
             "probe",
-            MAX_LINE,
+            LONGEST,
             on_stderr=self._wrote_stderr,
         )
 

@@ -39,7 +39,7 @@ def read_tools(data: bytes) -> ToolPage | None:
     if data.count(b",") > MAX_COMMAS:
         return ToolPage({}, is_cut=True)
     try:
-        page = _reply.decode(readable(data)).result
+        page = _decoded(data).result
     except UNREADABLE:
         return None
     named = {_name_of(raw): raw for raw in page.tools[:MAX_TOOLS]}
@@ -64,6 +64,13 @@ class _NamedTool(Struct, frozen=True):
 _reply = msgspec.json.Decoder(_ToolsReply)
 _tool = msgspec.json.Decoder(_NamedTool)
 _text = msgspec.json.Decoder(str | None)
+
+
+def _decoded(data: bytes) -> _ToolsReply:
+    try:
+        return _reply.decode(data)
+    except UNREADABLE:
+        return _reply.decode(readable(data))
 
 
 def _name_of(definition: Raw) -> str:

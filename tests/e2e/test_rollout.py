@@ -110,7 +110,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 def test_restarts_cost_nobody_a_call_and_no_count(tmp_path: Path) -> None:
     with (
-        Pair(tmp_path, "1500ms") as pair,
+        Pair(tmp_path, "3s") as pair,
         Balancer(dict(pair.addresses)) as balancer,
         Scraper([web for _, web in pair.addresses]) as scraper,
     ):

@@ -6,7 +6,8 @@ import tracemalloc
 from collections.abc import Callable
 
 from exporter.config.model import Limits
-from exporter.probe import history, http_client, target, tool_inventory
+from exporter.probe import history, target, tool_inventory
+from exporter.probe.replies import LONGEST
 from exporter.protocol.jsonrpc import Message, Params
 from exporter.relay.http import sessions
 from exporter.relay.stdio import http_response, param_headers, session
@@ -42,7 +43,7 @@ def stores(limits: Limits) -> dict[str, int]:
         "remembered heads": server._KNOWN_HEADS * head.LONGEST,
         "replies that are being read": replies * limits.observed_bytes,
         "its tools, and listings under way": 2 * tool_inventory.MAX_KEPT,
-        "a probe and its reply": target.MAX_LISTING + http_client.MAX_BODY,
+        "a probe and its reply": target.MAX_LISTING + LONGEST,
         "sessions, each with an id": limits.sessions_per_server * RECORD,
         "its requests and the server's questions": (MOST_REQUESTS + MOST_QUESTIONS) * RECORD,
         "messages that no stream takes": children * session.MAX_QUEUED,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from exporter.probe.identity import Identity, read_discovery, read_initialization, read_offer
+from exporter.probe.replies import LONG
 from tests.support.fakes import encoded, result
 
 
@@ -53,6 +54,11 @@ def test_what_cannot_be_read_is_not_the_newer_era(data: bytes) -> None:
 @pytest.mark.parametrize("data", [b"", b"<html>", b"[]", b'{"result": 1}', b"\xff", b"[" * 9999])
 def test_what_cannot_be_read_says_nothing_of_who_it_is(data: bytes) -> None:
     assert read_initialization(data) == Identity("", "", "2025-11-25")
+
+
+def test_a_very_long_reply_says_nothing_of_who_it_is() -> None:
+    server = {"name": "a" * LONG, "version": "1"}
+    assert read_initialization(encoded(result(1, serverInfo=server))).version == ""
 
 
 @pytest.mark.parametrize(

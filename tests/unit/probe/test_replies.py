@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import UNSET
 
-from exporter.probe.replies import has_no_id, messages, replied_to
+from exporter.probe.replies import LONG, has_no_id, messages, replied_to
+from exporter.protocol import jsonrpc
 
 REPLY = b'{"jsonrpc":"2.0","id":1,"result":{}}'
 MARK = b"\xef\xbb\xbf"
@@ -57,3 +59,26 @@ def test_an_id_may_come_back_as_another_type(given: bytes, number: int | None) -
 def test_an_error_may_say_no_request(data: bytes, expected: bool) -> None:
     ((message, _),) = messages(data)
     assert has_no_id(message) is expected
+
+
+@pytest.mark.parametrize(
+    ("form", "is_error"),
+    [
+        (b'{"jsonrpc":"2.0","id":1,"result":{"x":"%b"}}', False),
+        (b'{"result":{"x":"%b"},"jsonrpc":"2.0","id":"1"}', False),
+        (b'{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"%b"}}', True),
+    ],
+)
+def test_of_a_long_reply_the_ends_are_read(
+    form: bytes, is_error: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(jsonrpc, "read")
+    data = form % (LONG * b"x")
+    ((message, part),) = messages(MARK + data)
+    assert (replied_to(message), message.error is not UNSET, part) == (1, is_error, data)
+    assert message.is_reply
+
+
+@pytest.mark.parametrize("form", [b"[%b]", b'{"method":"a","params":{"x":"%b"}}'])
+def test_what_is_long_and_no_reply_is_no_message(form: bytes) -> None:
+    assert list(messages(form % (LONG * b"x"))) == []

@@ -12,7 +12,8 @@ import pytest
 
 from exporter.config.model import ProbeSettings, Server
 from exporter.probe.identity import Identity
-from exporter.probe.stdio import MAX_LINE, NOISE_A_SECOND, SILENCE, StdioTarget
+from exporter.probe.replies import LONGEST
+from exporter.probe.stdio import NOISE_A_SECOND, SILENCE, StdioTarget
 from exporter.probe.target import Era, ProbeResult
 from exporter.probe.transcript import Transcript
 from exporter.protocol.failures import Fault, UpstreamError
@@ -102,7 +103,7 @@ class Probed:
         on_stderr: Callable[[bytes], None],
     ) -> Any:
         *_, use, max_line = others
-        assert (server.command, use, max_line) == ("serve", "probe", MAX_LINE)
+        assert (server.command, use, max_line) == ("serve", "probe", LONGEST)
         self.children.append(ScriptedChild(owner, use, self.script, on_stderr))
         return self.children[-1]
 
@@ -353,7 +354,7 @@ async def test_noise_is_shown_and_otherwise_ignored() -> None:
     assert "stderr: starting up" in probed.said
 
 
-@pytest.mark.parametrize("line", [b"x", b"x" * MAX_LINE])
+@pytest.mark.parametrize("line", [b"x", b"x" * LONGEST])
 def test_a_child_that_babbles_is_read_at_a_bounded_pace(line: bytes) -> None:
     @on_fake_time
     async def run() -> None:

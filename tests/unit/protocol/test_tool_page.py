@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.protocol import surrogates
+from exporter.protocol import surrogates, tool_page
 from exporter.protocol.tool_page import MAX_COMMAS, MAX_NAME, MAX_TOOLS, ToolPage, read_tools
 from tests.support.fakes import encoded, error, result
 
@@ -40,6 +40,13 @@ def test_in_very_many_emoji_no_half_is_sought(unit: bytes, monkeypatch: pytest.M
     page = read_tools(b'{"id":1,"result":{"tools":[%b,{"name":"b"}]}}' % described)
     assert page is not None
     assert list(page.tools) == ["a", "b"]
+
+
+def test_a_page_without_halves_is_gone_over_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_page, "readable", None)
+    page = read_tools(rb'{"id":1,"result":{"tools":[{"name":"a","title":"\ud83d\ude00"}]}}')
+    assert page is not None
+    assert list(page.tools) == ["a"]
 
 
 @pytest.mark.parametrize("reply", [result(1), error(1), result(1, tools=5), [], {}])
