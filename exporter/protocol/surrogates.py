@@ -34,10 +34,18 @@ _name = msgspec.json.Decoder(str)
 def readable(data: bytes | bytearray | memoryview) -> bytes:
     """Return a copy in which each half is a replacement character."""
     data = bytes(data)
-    if data.count(rb"\ud") > MOST_ESCAPES or data.count(rb"\uD") > MOST_ESCAPES:
+    escapes = possible_halves(data)
+    if not escapes:
+        return data  # to look for halves among other escapes takes long
+    if escapes > MOST_ESCAPES:
         return structure(data)
     copy, count = _HALF.subn(rb"\\ufffd", data, MOST_HALVES)
     return copy if count < MOST_HALVES else structure(data)
+
+
+def possible_halves(data: bytes) -> int:
+    """How many escapes may be half a character; of both spellings the more frequent one."""
+    return max(data.count(rb"\ud"), data.count(rb"\uD"))
 
 
 def structure(data: bytes) -> bytes:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from exporter.protocol.jsonrpc import UNREADABLE
-from exporter.protocol.surrogates import readable
+from exporter.protocol.surrogates import MOST_ESCAPES, possible_halves, readable
 
 MAX_TOOLS = 4000
 """Tools of one page that are read: beyond a thousand, no model can choose among them."""
@@ -39,9 +39,11 @@ def read_tools(data: bytes) -> ToolPage | None:
     if data.count(b",") > MAX_COMMAS:
         return ToolPage({}, is_cut=True)
     try:
-        page = _decoded(data).result
+        page = _decoded(data)
     except UNREADABLE:
         return None
+    if page is None:
+        return ToolPage({}, is_cut=True)
     named = {_name_of(raw): raw for raw in page.tools[:MAX_TOOLS]}
     tools = {name: bytes(raw) for name, raw in named.items() if 0 < len(name) <= MAX_NAME}
     cursor, is_sound = _cursor(page.next_cursor)
@@ -66,11 +68,16 @@ _tool = msgspec.json.Decoder(_NamedTool)
 _text = msgspec.json.Decoder(str | None)
 
 
-def _decoded(data: bytes) -> _ToolsReply:
+def _decoded(data: bytes) -> _ToolsResult | None:
+    """Return what a page holds; ``None`` where halves of characters may be all over it."""
     try:
-        return _reply.decode(data)
+        return _reply.decode(data).result
+    except msgspec.ValidationError:
+        raise  # it is no page, with halves or without
     except UNREADABLE:
-        return _reply.decode(readable(data))
+        if possible_halves(data) > MOST_ESCAPES:
+            return None
+        return _reply.decode(readable(data)).result
 
 
 def _name_of(definition: Raw) -> str:
