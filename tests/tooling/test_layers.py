@@ -125,7 +125,6 @@ TESTED_ELSEWHERE = {
     "protocol.failures": "unit/transport/http/test_pool.py",
     "telemetry.call": "unit/telemetry/test_exchange.py",
     "telemetry.spans.metrics": "unit/telemetry/spans/test_sender.py",
-    "protocol.surrogates": "unit/protocol/test_jsonrpc.py",
     "transport.http.inflate": "unit/relay/http/test_reply_reader.py",
 }
 """Modules without a test of their own, and the test that needs them."""
