@@ -100,7 +100,7 @@ class Relay:
         self._response.watcher = self
         upstream.relays.add(self)
         if self._session is not None:
-            self._session.streams += 1
+            self._enter(self._session)
         self._upstream_request = upstream.pool.send(payload, self)
         now = self._upstream_request.sent or monotonic()
         self._inside = now - request.received
@@ -323,7 +323,7 @@ class Relay:
         session = self._session
         if session is None or not self._shares_exchange:
             return True
-        return session.is_over and not session.streams
+        return session.is_over and not session.asked
 
     def _read_error_reply(self, data: bytes, now: float) -> None:
         if self._status in (401, 403):
@@ -414,7 +414,11 @@ class Relay:
             session_id, self._exchange, initialize, now
         )
         if self._session is not None:
-            self._session.streams += 1
+            self._enter(self._session)
+
+    def _enter(self, session: HttpSession) -> None:
+        session.streams += 1
+        session.asked += bool(self._pending)
 
     def _end_session(self, now: float) -> None:
         session_id = self._named_session()
@@ -435,6 +439,7 @@ class Relay:
                 self._exchange.unwatch(token, self)
         if self._session is not None:
             self._session.streams -= 1
+            self._session.asked -= bool(self._pending)
             self._session.last_used = monotonic()
         if not self._exchange.is_idle and self._is_last:
             self._observer.abandon(self._exchange, Outcome.CLIENT_GONE, monotonic())

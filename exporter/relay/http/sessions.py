@@ -24,7 +24,7 @@ _LOOKS = 32
 class HttpSession:
     """One session: its exchange, and when it was last used."""
 
-    __slots__ = ("exchange", "is_over", "last_used", "placed", "started", "streams")
+    __slots__ = ("asked", "exchange", "is_over", "last_used", "placed", "started", "streams")
 
     def __init__(self, exchange: Exchange, now: float) -> None:
         self.exchange = exchange
@@ -32,7 +32,9 @@ class HttpSession:
         self.last_used = now
         self.placed = now
         self.streams = 0
-        """Requests that have their HTTP reply still to come, or half of it."""
+        """HTTP requests that have their reply still to come, or half of it."""
+        self.asked = 0
+        """Those of them that brought a request, whose reply is due there."""
         self.is_over = False
 
 
@@ -74,13 +76,13 @@ class HttpSessions:
         return session
 
     def end(self, session_id: bytes, now: float) -> None:
-        """End a session. What waits in it and has a stream may still be replied to there, as where
+        """End a session. What was asked and has its stream may still be replied to there, as where
         another instance of the server knew nothing of the session; the rest will not be."""
         session = self._live.pop(session_id, None)
         if session is None:
             return
         session.is_over = True
-        if not session.streams:
+        if not session.asked:
             session.exchange.abandon(Outcome.CLIENT_GONE, now)
         self._recorder.session_ended(now - session.started)
 

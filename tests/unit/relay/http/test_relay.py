@@ -907,6 +907,18 @@ async def test_what_has_no_stream_ends_with_the_last_one_of_its_session() -> Non
     assert setup.outcomes == {**counts, "ok": 2, "client_gone": 1}
 
 
+@on_fake_time
+async def test_a_standing_stream_keeps_nothing_of_a_session_that_is_over() -> None:
+    setup = Setup()
+    await setup.open()
+    await setup.post(request(1), SESSION)
+    setup.say(http(b"id: 1\ndata: \n\n", STREAM, length=False) + END)
+    await setup.get(SESSION)
+    setup.say(http(b"id: 2\ndata: \n\n", STREAM, length=False))
+    counts = await _end_session(setup, "DELETE")
+    assert setup.outcomes == {**counts, "client_gone": 1}
+
+
 async def _end_session(setup: Setup, how: str) -> dict[str, int]:
     """How requests ended until then."""
     if how == "DELETE":
