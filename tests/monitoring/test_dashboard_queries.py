@@ -204,10 +204,15 @@ class Stack:
         found = self.answers(query, {**self.everything(), "job": job}, self.looked_at)
         return {str(sorted(series.labels.items())): series.last for series in found}
 
+    def scrape(self) -> str:
+        """What the exporter says now."""
+        return requests.get(f"http://{self.instance}/metrics", timeout=10).text
+
     def exposed(self) -> dict[str, set[str]]:
         """The labels of every metric in the scrape, those with an empty value too."""
-        text = requests.get(f"http://{self.instance}/metrics", timeout=10).text
-        text = text.replace("# EOF\n", "") + generate_latest(self.discovery.registry).decode()
+        text = (
+            self.scrape().replace("# EOF\n", "") + generate_latest(self.discovery.registry).decode()
+        )
         found: dict[str, set[str]] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
@@ -216,8 +221,7 @@ class Stack:
 
     def listed(self) -> list[str]:
         """The servers whose tools are known."""
-        text = requests.get(f"http://{self.instance}/metrics", timeout=10).text
-        return [line for line in text.splitlines() if line.startswith("mcp_server_tools{")]
+        return [line for line in self.scrape().splitlines() if line.startswith("mcp_server_tools{")]
 
     def is_scraped_since(self, moment: float) -> None:
         """Wait until every target is: on a busy machine scrapes are late, or fail."""
@@ -408,8 +412,7 @@ def test_the_table_has_its_columns(trouble: Stack, uid: str, number: int) -> Non
 def test_the_scrape_and_the_documentation_name_the_same(trouble: Stack) -> None:
     documented = {name: set(labels) for name, _, labels, _ in metric_docs.documented()}
     scraped: dict[str, set[str]] = {}
-    text = requests.get(f"http://{trouble.instance}/metrics", timeout=10).text
-    for family in text_string_to_metric_families(text):
+    for family in text_string_to_metric_families(trouble.scrape()):
         name = family.name + ("_total" if family.type == "counter" else "")
         if name.startswith("mcp_"):
             scraped[name] = {label for sample in family.samples for label in sample.labels}

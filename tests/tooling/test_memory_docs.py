@@ -34,6 +34,8 @@ def stores(limits: Limits) -> dict[str, int]:
     """What each row of the table comes to."""
     children = limits.children_per_server
     waiting = limits.requests_per_server + limits.streams_per_server
+    # One that is over stays for as long as what was asked in it has its stream.
+    sessions = limits.sessions_per_server + limits.requests_per_server
     replies = limits.requests_total + limits.streams_total
     return {
         "requests that are on their way": limits.connections
@@ -44,7 +46,7 @@ def stores(limits: Limits) -> dict[str, int]:
         "replies that are being read": replies * limits.observed_bytes,
         "its tools, and listings under way": 2 * tool_inventory.MAX_KEPT,
         "a probe and its reply": target.MAX_LISTING + LONGEST,
-        "sessions, each with an id": limits.sessions_per_server * RECORD,
+        "sessions, each with an id": sessions * RECORD,
         "its requests and the server's questions": (MOST_REQUESTS + MOST_QUESTIONS) * RECORD,
         "messages that no stream takes": children * session.MAX_QUEUED,
         "events that 2026-07-28 clients do not read": waiting * http_response.MAX_UNREAD,

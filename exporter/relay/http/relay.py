@@ -305,12 +305,9 @@ class Relay:
 
     @property
     def _is_in_session(self) -> bool:
-        return self._shares_exchange and not self._is_over
-
-    @property
-    def _shares_exchange(self) -> bool:
         # Not where another request made the session known to the exporter in the meantime.
-        return self._session is not None and self._session.exchange is self._exchange
+        session = self._session
+        return session is not None and session.exchange is self._exchange and not session.is_over
 
     @property
     def _is_over(self) -> bool:
@@ -321,7 +318,7 @@ class Relay:
     def _is_last(self) -> bool:
         """Whether nothing else brings what its exchange still waits for."""
         session = self._session
-        if session is None or not self._shares_exchange:
+        if session is None or session.exchange is not self._exchange:
             return True
         return session.is_over and not session.asked
 

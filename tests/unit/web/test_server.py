@@ -238,6 +238,19 @@ async def test_a_scrape_does_not_wait_for_a_loop_that_hangs() -> None:
 
 
 @on_fake_time
+async def test_for_a_scraper_that_has_left_nothing_is_rendered() -> None:
+    site = Site()
+    site.exporter.turned = Future()
+    site.ask("/metrics")
+    await settle()
+    site.client.lose(None)
+    await settle()
+    site.exporter.registry.collect = lambda: pytest.fail("rendered")  # type: ignore[method-assign]
+    site.exporter.turned.set_result(None)
+    await settle()
+
+
+@on_fake_time
 async def test_a_scrape_that_cannot_be_rendered_is_told(caplog: pytest.LogCaptureFixture) -> None:
     site = Site()
     site.exporter.registry.collect = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]

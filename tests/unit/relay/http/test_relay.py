@@ -894,6 +894,17 @@ async def test_what_is_not_replied_to_after_the_end_of_its_session_blames_nobody
 
 
 @on_fake_time
+async def test_each_404_of_a_session_that_is_lost_counts_as_the_first_one() -> None:
+    setup = Setup()
+    await setup.open()
+    for number in (1, 2):
+        await setup.post(request(number), SESSION)
+    for number in (0, 1):
+        setup.say(http(status=b"404 Not Found"), number)
+    assert setup.outcomes == {"ok": 1, "upstream_error": 2}
+
+
+@on_fake_time
 async def test_what_has_no_stream_ends_with_the_last_one_of_its_session() -> None:
     setup = Setup()
     await setup.open()
