@@ -15,7 +15,7 @@ _PATTERN = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 _IN_TEXT = re.compile(_PATTERN)
 _IN_BYTES = re.compile(_PATTERN.encode())
 _LIKE_ONE = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_PARENT = slice(36, 52)
+_FLAGS = {f"{flags:02x}": flags for flags in range(0x100)}
 _ODD = frozenset("13579bdf")
 
 
@@ -45,7 +45,7 @@ def trace_id(traceparent: str) -> str:
 
 def parent_id(traceparent: str) -> str:
     """The 16 digits of the span that is the parent."""
-    return traceparent[_PARENT]
+    return traceparent[36:52]
 
 
 def is_sampled(traceparent: str) -> bool:
@@ -53,14 +53,14 @@ def is_sampled(traceparent: str) -> bool:
     return traceparent[-1] in _ODD
 
 
-def flags(traceparent: str) -> int:
-    """The flags of version 00."""
-    return int(traceparent[53:55], 16)
+def parts(traceparent: str) -> tuple[str, str, int]:
+    """The trace, the parent, and the flags of version 00."""
+    return traceparent[3:35], traceparent[36:52], _FLAGS[traceparent[53:55]]
 
 
 def with_parent(traceparent: str, span_id: str) -> str:
     """The same context with another parent; version, trace and flags stay."""
-    return traceparent[: _PARENT.start] + span_id + traceparent[_PARENT.stop :]
+    return traceparent[:36] + span_id + traceparent[52:]
 
 
 def exchange(body: bytes, context: str, other: str) -> tuple[bytes, int]:
@@ -69,13 +69,9 @@ def exchange(body: bytes, context: str, other: str) -> tuple[bytes, int]:
     Also how often it stands there as it is written, of which no more than two are counted. One
     that does not stand there exactly once, but escaped, or in an argument too, is left alone.
     """
-    text = context.encode()
-    at = body.find(text)
-    if at < 0:
-        return body, 0
-    if body.find(text, at + 1) >= 0:
-        return body, 2
-    return b"".join((body[:at], other.encode(), body[at + LENGTH :])), 1
+    pieces = body.split(context.encode(), 2)
+    times = len(pieces) - 1
+    return other.encode().join(pieces) if times == 1 else body, times
 
 
 def exchange_all(body: bytes, others: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:

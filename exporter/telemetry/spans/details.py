@@ -84,14 +84,19 @@ class TraceDetails(Struct, frozen=True, gc=False):
 def notes_of(message: Message, context: str | None, header: str | None) -> TraceNotes:
     """What is noted of a request whose ``context`` counts; ``header`` is that of HTTP."""
     params = message.params
-    meta = None if params is None else params.meta
-    source = _source(None if meta is None else meta.traceparent, context, header)
+    if params is None:
+        return TraceNotes(_source(None, context, header))
+    prompt = fit(params.name) if message.method == GET_PROMPT else None
+    meta = params.meta
+    if meta is None:
+        return TraceNotes(_source(None, context, header), prompt=prompt)
+    source = _source(meta.traceparent, context, header)
     return TraceNotes(
         source,
         header if source == "both" and header != context else None,
-        fit(params.name) if params is not None and message.method == GET_PROMPT else None,
-        fit(message.protocol_version),
-        state_of(meta.tracestate) if meta is not None and source in IN_MESSAGE else None,
+        prompt,
+        None if meta.protocol_version is None else fit(meta.protocol_version),
+        None if meta.tracestate is None or source not in IN_MESSAGE else state_of(meta.tracestate),
     )
 
 
@@ -118,4 +123,4 @@ def shown_id(request_id: object) -> str | None:
     """A request's id as a text, where it is short and printable."""
     if isinstance(request_id, str):
         return fit(request_id)
-    return str(request_id) if isinstance(request_id, int | float) else None
+    return str(request_id) if isinstance(request_id, (int, float)) else None

@@ -60,11 +60,11 @@ class Joiner:
         if tracer is None:
             return
         asked = [each for each in pendings if each.method not in UNTRACED]
-        if len(asked) > 1:
+        if len(asked) != 1:
             self._exchange_batch(request, asked, tracer)
-        elif asked and _is_in_message(asked[0]):
+        elif _is_in_message(asked[0]):
             self._exchange_message(request, asked[0], tracer)
-        elif asked:
+        else:
             self._exchange_header(request, asked[0], tracer)
 
     def tell(self, request: TracedRequest, message: Message, pending: Pending) -> str | None:

@@ -28,7 +28,7 @@ from exporter.telemetry.spans.tracer import (
     SpanRecord,
     SpanSeries,
 )
-from exporter.telemetry.spans.wire import AttributeField, delimited
+from exporter.telemetry.spans.wire import AttributeField, delimited, varint
 
 SCOPE = "mcp-exporter"
 
@@ -69,16 +69,35 @@ _RESOURCE_SPANS, _SCOPE_SPANS = b"\n", b"\x12"
 _SCOPE, _SPAN, _LINK, _STATE = b"\n", b"\x12", b"j", b"\x1a"
 """Tags of messages and texts within messages: the number of the field times eight, plus two."""
 
-_CHILD = Layout("<2s16s2s8s2s8sBQBQ2sI").pack
-_ROOT = Layout("<2s16s2s8sBQBQ2sI").pack
-"""The fields of a fixed length, each behind its tag: trace, span, parent, start, end, flags."""
-_TRACE_ID, _SPAN_ID, _PARENT_ID = b"\n\x10", b"\x12\x08", b'"\x08'
+_TRACE_ID, _SPAN_ID, _PARENT_ID = "0a10", "1208", "2208"
+"""Tags and lengths of the ids, in hexadecimal as these are."""
+
 _START, _END, _FLAGS = 0x39, 0x41, b"\x85\x01"
+_fixed = Layout("<BQBQ2sI").pack
+"""Start, end and flags, each behind its tag."""
 
 _ATTRIBUTE = b"J"
 _REQUEST_ID = AttributeField(_ATTRIBUTE, REQUEST_ID)
 _RESPONSE_SIZE = AttributeField(_ATTRIBUTE, RESPONSE_SIZE)
 _SESSION = AttributeField(_ATTRIBUTE, SESSION)
+
+
+class _Templates:
+    """What all spans of one series say: the exporter's as a server, and as a client of ``peer``."""
+
+    __slots__ = ("_asked", "_peer", "_series", "own")
+
+    def __init__(self, series: SpanSeries) -> None:
+        self._series = series
+        self._peer: Peer | None = None
+        self._asked = b""
+        self.own: bytes = _template(series, None).SerializeToString()
+
+    def asked(self, peer: Peer) -> bytes:
+        """The one as a client; a series has one server, whose address seldom changes."""
+        if peer != self._peer:
+            self._peer, self._asked = peer, _template(self._series, peer).SerializeToString()
+        return self._asked
 
 
 class OtlpEncoder:
@@ -91,50 +110,45 @@ class OtlpEncoder:
         self._start: bytes = start.SerializeToString()
         scope = InstrumentationScope(name=SCOPE, version=version)
         self._scope = delimited(_SCOPE, scope.SerializeToString())
-        self._templates: dict[tuple[SpanSeries, Peer | None], bytes] = {}
+        self._templates: dict[SpanSeries, _Templates] = {}
 
     def __call__(self, records: Sequence[SpanRecord], offset: float) -> bytes:
         """The records as one message; ``offset`` makes wall time of monotonic time."""
         # Whole nanoseconds: as seconds, wall time is exact to 240 of them alone.
         shift = int(offset * 1e9)
-        spans: list[bytes] = []
+        spans = [self._scope]
         for record in records:
             self._write(record, shift, spans)
-        scope_spans = delimited(_SCOPE_SPANS, self._scope + b"".join(spans))
-        return delimited(_RESOURCE_SPANS, self._start + scope_spans)
+        return delimited(_RESOURCE_SPANS, self._start + delimited(_SCOPE_SPANS, b"".join(spans)))
 
     def _write(self, record: SpanRecord, shift: int, spans: list[bytes]) -> None:
+        # Each kept request passes here: the parts of a span are joined once, with all others.
+        templates = self._templates.get(record.series) or self._new(record.series)
+        trace, own, join = record.trace_id, record.span_id, record.join
+        parent = _PARENT_ID + record.parent_id if record.parent_id else ""
         start = int(record.start * 1e9) + shift
         end = start + int(record.seconds * 1e9)
-        trace_id, span_id = bytes.fromhex(record.trace_id), bytes.fromhex(record.span_id)
-        times = (_START, start, _END, end, _FLAGS, record.flags)
-        if record.parent_id:
-            parent_id = bytes.fromhex(record.parent_id)
-            own = _CHILD(_TRACE_ID, trace_id, _SPAN_ID, span_id, _PARENT_ID, parent_id, *times)
-        else:
-            own = _ROOT(_TRACE_ID, trace_id, _SPAN_ID, span_id, *times)
-        said = _said(record)
-        template = self._template(record.series, None)
-        links = map(_link, record.links) if record.links else ()
-        spans.append(delimited(_SPAN, b"".join((template, own, said, *links))))
-        join = record.join
+        template, said = templates.own, _said(record)
+        ids = bytes.fromhex(f"{_TRACE_ID}{trace}{_SPAN_ID}{own}{parent}")
+        fixed = _fixed(_START, start, _END, end, _FLAGS, record.flags)
+        links = b"".join(map(_link, record.links)) if record.links else b""
+        size = len(template) + len(ids) + len(fixed) + len(said) + len(links)
+        spans += (_SPAN, varint(size), template, ids, fixed, said, links)
         if join is None:
             return
         start = min(int(join.departed * 1e9) + shift, end)
-        times = (_START, start, _END, end, _FLAGS, NO_REMOTE_PARENT | record.flags & 0xFF)
-        asked = bytes.fromhex(trace_context.parent_id(join.context))
-        own = _CHILD(_TRACE_ID, trace_id, _SPAN_ID, asked, _PARENT_ID, span_id, *times)
-        template = self._template(record.series, join.peer)
-        spans.append(delimited(_SPAN, b"".join((template, own, said))))
+        flags = NO_REMOTE_PARENT | record.flags & 0xFF
+        template, asked = templates.asked(join.peer), trace_context.parent_id(join.context)
+        ids = bytes.fromhex(f"{_TRACE_ID}{trace}{_SPAN_ID}{asked}{_PARENT_ID}{own}")
+        fixed = _fixed(_START, start, _END, end, _FLAGS, flags)
+        size = len(template) + len(ids) + len(fixed) + len(said)
+        spans += (_SPAN, varint(size), template, ids, fixed, said)
 
-    def _template(self, series: SpanSeries, peer: Peer | None) -> bytes:
-        template = self._templates.get((series, peer))
-        if template is None:
-            if len(self._templates) >= MOST_SERIES:
-                self._templates.clear()
-            template = _template(series, peer).SerializeToString()
-            self._templates[series, peer] = template
-        return template
+    def _new(self, series: SpanSeries) -> _Templates:
+        if len(self._templates) >= MOST_SERIES:
+            self._templates.clear()
+        self._templates[series] = templates = _Templates(series)
+        return templates
 
 
 def rejected(body: bytes) -> int:
@@ -161,10 +175,11 @@ def _said(record: SpanRecord) -> bytes:
 
 
 def _link(context: str) -> bytes:
+    trace_id, span_id, flags = trace_context.parts(context)
     link = Span.Link(
-        trace_id=bytes.fromhex(trace_context.trace_id(context)),
-        span_id=bytes.fromhex(trace_context.parent_id(context)),
-        flags=REMOTE_PARENT | trace_context.flags(context),
+        trace_id=bytes.fromhex(trace_id),
+        span_id=bytes.fromhex(span_id),
+        flags=REMOTE_PARENT | flags,
     )
     return delimited(_LINK, link.SerializeToString())
 

@@ -6,7 +6,7 @@ costs more than the work. Here nothing is known of the library that writes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from random import Random
 from time import monotonic, time
@@ -24,6 +24,8 @@ from exporter.telemetry.spans.metrics import SpanMetrics
 BATCH = 32
 """Spans that are encoded at once: two calls' worth of time."""
 
+IDS_A_PAGE = 128
+
 REMOTE_PARENT = 0x300
 NO_REMOTE_PARENT = 0x100
 _SAMPLED = 0x01
@@ -31,7 +33,7 @@ _RANDOM = 0x02
 """Flags of a span: those of W3C Trace Context, and whether its parent is elsewhere."""
 
 
-class SpanSeries(Struct, frozen=True, gc=False):
+class SpanSeries(Struct, frozen=True, gc=False, cache_hash=True):
     """What the spans of one kind have in common: they are written from one template."""
 
     server: str
@@ -64,7 +66,7 @@ class SpanRecord(Struct, frozen=True, gc=False):
     seconds: float
     request_id: str | None
     size: int | None
-    links: Sequence[str]
+    links: tuple[str, ...]
     """Trace contexts of other spans that it has to do with."""
     session: str | None = None
     state: str | None = None
@@ -101,16 +103,19 @@ class Tracer:
         self._settings = settings
         self.propagates = settings.propagate
         """Whether servers that say nothing of it are told of the spans here."""
+        self._context = settings.context
         self._is_parent = settings.context == "parent"
         self._encode = encode
         self._queue = queue
         self._metrics = metrics
+        self._recorded = metrics.recorded
         self._contexts = metrics.contexts
         self._no_context = metrics.contexts["none"]
         self._always = settings.always
         self._slowest = settings.slower_than or inf
         self._share = settings.sample
         self._random = random or Random()  # noqa: S311 - ids, no secrets
+        self._ids = _ids(self._random)
         self._records: list[SpanRecord] = []
         self._waiting = 0
         self._second = 0.0
@@ -123,17 +128,14 @@ class Tracer:
         """
         if not self._is_parent:
             return None
-        is_begun = context is None
-        if context is not None and not trace_context.is_sampled(context):
-            return None
-        ids = self._new_trace()  # two spans' are drawn at once
-        own, asked = ids[:16], ids[16:]
         if context is None:
             flags = _RANDOM | (_SAMPLED if self._is_in_sample() else 0)
-            context = f"00-{self._new_trace()}-{asked}-{flags:02x}"
+            told = f"00-{self._new_trace()}-{next(self._ids)}-{flags:02x}"
+        elif trace_context.is_sampled(context):
+            told = trace_context.with_parent(context, next(self._ids))
         else:
-            context = trace_context.with_parent(context, asked)
-        return Join(context, own, monotonic(), peer, is_begun)
+            return None
+        return Join(told, next(self._ids), monotonic(), peer, context is None)
 
     def keeps(
         self,
@@ -171,14 +173,11 @@ class Tracer:
         details = call.details
         if details is None:
             return None
-        join = details.notes.join
-        count = 1 if join is None else 2
-        self._metrics.recorded.inc(count)
+        count = 1 if details.notes.join is None else 2
+        self._recorded.value += count
         if not self._has_room(details.started + call.seconds, count):
             return None
-        context = None if self._settings.context == "ignore" else call.traceparent
-        series = _series(server, method, tool, client, call, details)
-        record = self._record(series, call, details, context)
+        record = self._record(_series(server, method, tool, client, call, details), call, details)
         self._records.append(record)
         self._waiting += count
         if self._waiting >= BATCH:
@@ -203,12 +202,8 @@ class Tracer:
     def _is_in_sample(self) -> bool:
         return self._share >= 1 or self._random.random() < self._share
 
-    # All zeros would be no id; that comes less than once in 10**19.
     def _new_trace(self) -> str:
-        return self._random.getrandbits(128).to_bytes(16).hex()
-
-    def _new_span(self) -> str:
-        return self._random.getrandbits(64).to_bytes(8).hex()
+        return next(self._ids) + next(self._ids)
 
     def _has_room(self, now: float, count: int) -> bool:
         most = self._settings.per_second
@@ -223,26 +218,25 @@ class Tracer:
             return False
         return True
 
-    def _record(
-        self, series: SpanSeries, call: Call, details: TraceDetails, context: str | None
-    ) -> SpanRecord:
+    def _record(self, series: SpanSeries, call: Call, details: TraceDetails) -> SpanRecord:
         notes = details.notes
         join = notes.join
-        links = [notes.link] if notes.link is not None and context is not None else []
+        links: tuple[str, ...] = ()
+        context = None if self._context == "ignore" else call.traceparent
+        if context is not None and notes.link is not None:
+            links = (notes.link,)
         if context is not None and self._is_parent:
-            trace_id = trace_context.trace_id(context)
-            parent_id = trace_context.parent_id(context)
-            flags = REMOTE_PARENT | trace_context.flags(context)
+            trace_id, parent_id, flags = trace_context.parts(context)
+            flags |= REMOTE_PARENT
         else:
             told = join.context if join is not None and join.is_begun else None
             trace_id = self._new_trace() if told is None else trace_context.trace_id(told)
-            parent_id = ""
-            flags = NO_REMOTE_PARENT | _SAMPLED | _RANDOM
-            links = links if context is None else [context, *links]
+            parent_id, flags = "", NO_REMOTE_PARENT | _SAMPLED | _RANDOM
+            links = links if context is None else (context, *links)
         return SpanRecord(
             series,
             trace_id,
-            self._new_span() if join is None else join.span_id,
+            next(self._ids) if join is None else join.span_id,
             parent_id,
             flags,
             details.started,
@@ -254,6 +248,17 @@ class Tracer:
             notes.state if parent_id else None,
             join,
         )
+
+
+def _ids(random: Random) -> Iterator[str]:
+    """Ids of spans. A page of them is drawn at once, for each draw takes as long as all the rest.
+
+    All zeros would be no id; that comes less than once in 10**19.
+    """
+    while True:
+        page = random.randbytes(IDS_A_PAGE * 8).hex()
+        for at in range(0, len(page), 16):
+            yield page[at : at + 16]
 
 
 def _series(

@@ -10,16 +10,22 @@ _VALUE, _STRING, _INT = b"\x12", b"\n", b"\x18"
 """Tags within an attribute: its value, and the value's kinds."""
 
 
-_SHORT = [bytes((number,)) for number in range(0x80)]
-_SHORT += [bytes((number & 0x7F | 0x80, number >> 7)) for number in range(0x80, 0x400)]
+_LAST = [bytes((digit,)) for digit in range(0x80)]
+_DIGITS = [bytes((digit | 0x80,)) for digit in range(0x80)]
+"""The digits of a number in base 128: the last one that is written, and those before it."""
+
+_SHORT = _LAST + [_DIGITS[number & 0x7F] + _LAST[number >> 7] for number in range(0x80, 0x400)]
 """Numbers as most lengths are."""
+
+_LONGEST = 10
+"""Digits of 64 bits."""
 
 
 def varint(number: int) -> bytes:
     """A number, not negative, in as many bytes as it needs."""
     if number < len(_SHORT):
         return _SHORT[number]
-    return bytes((number & 0x7F | 0x80,)) + varint(number >> 7)
+    return _DIGITS[number & 0x7F] + varint(number >> 7)
 
 
 def delimited(tag: bytes, data: bytes) -> bytes:
@@ -38,21 +44,20 @@ class AttributeField:
         self._key = delimited(b"\n", name.encode())
         room = range(0x80 - len(self._key) - 4)
         self._texts = [self._before(_STRING + varint(size), size) for size in room]
-        self._numbers = [self._before(_INT, size) for size in range(3)]
+        self._numbers = [self._before(_INT, size) for size in range(_LONGEST + 1)]
 
     def text(self, text: str) -> bytes:
         """The attribute with a text."""
         data = text.encode()
-        if len(data) < len(self._texts):
+        try:
             return self._texts[len(data)] + data
-        return delimited(self._tag, self._key + delimited(_VALUE, delimited(_STRING, data)))
+        except IndexError:
+            return delimited(self._tag, self._key + delimited(_VALUE, delimited(_STRING, data)))
 
     def number(self, number: int) -> bytes:
-        """The attribute with a number, which is not negative."""
+        """The attribute with a number of at most 64 bits, which is not negative."""
         data = varint(number)
-        if len(data) < len(self._numbers):
-            return self._numbers[len(data)] + data
-        return delimited(self._tag, self._key + delimited(_VALUE, _INT + data))
+        return self._numbers[len(data)] + data
 
     def _before(self, kind: bytes, size: int) -> bytes:
         """All that stands before a value of so many bytes."""

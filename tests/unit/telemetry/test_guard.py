@@ -63,6 +63,8 @@ class Broken:
         self.touched += 1
         raise BrokenError(str(args))
 
+    __next__ = __call__
+
 
 Break = Callable[[Telemetry, Broken, pytest.MonkeyPatch], None]
 
@@ -126,7 +128,7 @@ def _faults() -> Iterator[tuple[str, Break]]:
         "clients",
         lambda telemetry, broken, patch: patch.setattr(telemetry.metrics.clients, "label", broken),
     )
-    for name in ("keeps", "record", "_records", "_queue", "_random"):
+    for name in ("keeps", "record", "_records", "_queue", "_ids"):
         yield f"tracer.{name}", tracer(name)
     yield "tracer.join", tracer("join", propagate=True)
     yield (

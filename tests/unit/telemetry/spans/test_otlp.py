@@ -25,7 +25,7 @@ THEIRS = "fedcba9876543210"
 SERIES = SpanSeries(
     *("files", "tools/call", "act", True, None, "ok", None, "2026-07-28", "inspector", False)
 )
-RECORD = SpanRecord(SERIES, TRACE, OURS, PARENT, 0x301, 10.0, 0.25, "7", 120, [])
+RECORD = SpanRecord(SERIES, TRACE, OURS, PARENT, 0x301, 10.0, 0.25, "7", 120, ())
 
 
 def read(*slices: bytes) -> list[Span]:
@@ -74,7 +74,7 @@ def test_a_span_says_all_that_is_known() -> None:
 
 def test_what_is_not_known_is_not_said() -> None:
     bare = SpanSeries("files", "_other", None, False, None, "ok", None, None, None, True)
-    span = written(SpanRecord(bare, TRACE, OURS, "", 0x103, 0.0, 0.0, None, None, []))
+    span = written(SpanRecord(bare, TRACE, OURS, "", 0x103, 0.0, 0.0, None, None, ()))
     assert span.name == "_other"
     assert span.parent_span_id == b""
     assert attributes(span) == {
@@ -129,7 +129,7 @@ def test_every_outcome_has_its_status(
 
 
 def test_links_name_the_other_span() -> None:
-    (link,) = written(replace(RECORD, links=[f"00-{TRACE[::-1]}-{PARENT}-01"])).links
+    (link,) = written(replace(RECORD, links=(f"00-{TRACE[::-1]}-{PARENT}-01",))).links
     assert (link.trace_id.hex(), link.span_id.hex()) == (TRACE[::-1], PARENT)
     assert link.flags == 0x301
 
@@ -189,7 +189,7 @@ def asked(record: SpanRecord, peer: Peer, departed: float = 10.1) -> tuple[Span,
 
 def test_the_span_of_what_is_asked_is_below_and_ends_with_that_of_the_request() -> None:
     other = f"00-{TRACE[::-1]}-{PARENT}-01"
-    first, second = asked(replace(RECORD, session="5", state="a=1", links=[other]), Peer())
+    first, second = asked(replace(RECORD, session="5", state="a=1", links=(other,)), Peer())
     assert (second.trace_id, second.span_id.hex()) == (first.trace_id, THEIRS)
     assert (second.parent_span_id, second.flags) == (first.span_id, 0x101)
     assert second.start_time_unix_nano == 1_010_100_000_000

@@ -96,14 +96,14 @@ def test_a_span_is_the_child_of_the_context_of_its_request() -> None:
     assert exemplar == f"{TRACE}-{record.span_id}"
     assert (record.start, record.seconds, record.size) == (100.0, 0.5, 10)
     assert record.series.tool == "act"
-    assert record.links == []
+    assert record.links == ()
 
 
 def test_without_a_context_a_trace_begins() -> None:
     setup = Setup()
     assert setup.finish() is not None
     record = setup.record
-    assert (record.parent_id, record.flags, record.links) == ("", 0x103, [])
+    assert (record.parent_id, record.flags, record.links) == ("", 0x103, ())
     assert len(bytes.fromhex(record.trace_id)) == 16
     assert len(bytes.fromhex(record.span_id)) == 8
 
@@ -196,7 +196,7 @@ def test_in_mode_link_a_trace_of_our_own_is_linked_to_the_client_s() -> None:
     setup.finish(UNSAMPLED)
     record = setup.record
     assert record.trace_id != TRACE
-    assert (record.parent_id, record.links) == ("", [UNSAMPLED])
+    assert (record.parent_id, record.links) == ("", (UNSAMPLED,))
 
 
 def test_in_mode_ignore_the_client_s_trace_is_not_named() -> None:
@@ -204,13 +204,13 @@ def test_in_mode_ignore_the_client_s_trace_is_not_named() -> None:
     setup.finish(CONTEXT, link=UNSAMPLED)
     record = setup.record
     assert record.trace_id != TRACE
-    assert (record.parent_id, record.links) == ("", [])
+    assert (record.parent_id, record.links) == ("", ())
 
 
 def test_another_context_of_the_http_request_is_linked() -> None:
     setup = Setup()
     setup.finish(CONTEXT, link=UNSAMPLED, source="both")
-    assert setup.record.links == [UNSAMPLED]
+    assert setup.record.links == (UNSAMPLED,)
 
 
 def test_no_more_spans_a_second_than_allowed_are_kept() -> None:
