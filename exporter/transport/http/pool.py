@@ -20,6 +20,7 @@ from exporter.protocol.failures import Fault, UpstreamError
 from exporter.transport.http.connector import Connector
 from exporter.transport.http.head import BODYLESS, HeadCache, Headers, ReplyHead, head_of
 from exporter.transport.http.keepalive import keep_alive
+from exporter.transport.http.opening import told_of_its_end
 from exporter.transport.turn import Turn
 
 log = logging.getLogger(__name__)
@@ -407,9 +408,11 @@ class Pool:
         return None
 
     async def _open(self, payload: bytes, consumer: Consumer, pending: PendingRequest) -> None:
+        connection = UpstreamConnection(self)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                connection = await self._connector.connect(lambda: UpstreamConnection(self))
+                with told_of_its_end(connection):
+                    await self._connector.connect(lambda: connection)
         except (OSError, TimeoutError) as error:
             lost = UpstreamError(f"cannot be reached: {_reason(error)}")
             self.turn.take(partial(_refuse, consumer, pending, lost))

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 
 from exporter.transport.http.keepalive import keep_alive
+from exporter.transport.http.opening import told_of_its_end
 
 log = logging.getLogger(__name__)
 
@@ -119,10 +120,12 @@ class ListeningSockets:
     async def _hand_over(self, connection: socket.socket) -> None:
         tls = self.tls
         timeout = None if tls is None else _HANDSHAKE_TIMEOUT
+        protocol = self._factory()
         try:
-            await self._loop.connect_accepted_socket(
-                self._factory, connection, ssl=tls, ssl_handshake_timeout=timeout
-            )
+            with told_of_its_end(protocol):
+                await self._loop.connect_accepted_socket(
+                    lambda: protocol, connection, ssl=tls, ssl_handshake_timeout=timeout
+                )
         except OSError as error:  # what was wrong with a handshake, or its end by time
             log.debug("no handshake", extra={"reason": str(error)})
             connection.close()

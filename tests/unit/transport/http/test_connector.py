@@ -18,6 +18,7 @@ from exporter.transport.http.connector import Address, Connector, ProxyError, pr
 from exporter.transport.http.pool import Pool
 from exporter.transport.http.tls import ServerTls
 from tests.support.certificates import Authority
+from tests.support.fakes import settle
 from tests.unit.transport.http.test_pool import Reader
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -104,6 +105,40 @@ async def test_no_connection_to_a_server_takes_what_is_kept_for_the_scrape_liste
         with pytest.raises(OSError, match="Too many open files"):
             await race([(socket.AF_INET, ("127.0.0.1", port))])
     server.close()
+
+
+@on_both_loops
+async def test_of_a_connection_that_is_given_up_as_it_opens_nothing_is_kept(folder: Path) -> None:
+    del folder
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    class Leaving(Connector):
+        async def connect(self, factory: Callable[[], Any]) -> Any:
+            protocol = factory()
+            made = protocol.connection_made
+
+            def leave(transport: asyncio.BaseTransport) -> None:
+                made(transport)
+                pending.abort()
+
+            with patch.object(protocol, "connection_made", leave):
+                return await super().connect(lambda: protocol)
+
+    server, port = await listen(talk)
+    pools = []
+    for host in ("127.0.0.1", "localhost"):
+        url = f"http://{host}:{port}/mcp"
+        pools.append(Pool(url, asyncio.get_running_loop(), Leaving(url)))
+        pending = pools[-1].send(b"GET / HTTP/1.1\r\n\r\n", Reader())
+        assert pending.task is not None
+        await asyncio.wait([pending.task])
+        assert pending.task.cancelled()
+    server.close()
+    await settle()  # some loops close a connection in the next turn
+    assert [len(pool.live) for pool in pools] == [0, 0]
 
 
 async def ask(url: str, way: Connector) -> Reader:

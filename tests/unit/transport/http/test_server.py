@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from exporter.transport.http import server, sockets
 from exporter.transport.http.parser import ListenerLimits
@@ -85,6 +86,34 @@ def test_a_slow_reader_holds_the_server_back_and_gets_everything() -> None:
         assert app.paces == [True, False]
 
     over_a_socket(app, talk)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_the_end_waits_for_nobody_who_was_cut_on_arrival(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    class Ending(Scribe):
+        """Has its listener end with the first connection."""
+
+        listener: HttpServer
+        end: asyncio.Task[None]
+
+        def admits(self, transport: asyncio.BaseTransport) -> bool:
+            self.end = asyncio.create_task(self.listener.drain(60))
+            return super().admits(transport)
+
+    async def run() -> None:
+        app = Ending()
+        app.listener = HttpServer(app, asyncio.get_running_loop())
+        reader, writer = await asyncio.open_connection(*await app.listener.open("127.0.0.1", 0))
+        assert await reader.read() == b""
+        writer.close()
+        async with asyncio.timeout(30):
+            await app.end
+        assert not app.listener.connections
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run())
 
 
 def test_an_address_that_is_taken_is_an_error() -> None:
