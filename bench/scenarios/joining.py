@@ -6,15 +6,13 @@ told of the exporter's span, than with tracing off. Both spans are encoded, and 
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
-from statistics import median
 from time import thread_time
 from typing import cast
 
 from bench.load.messages import FIRST_ID, Talk
-from bench.scenarios.recording import CALLS, ROUNDS, one
+from bench.scenarios.recording import CALLS, more_with_tracing, one
 from bench.scenarios.recording_spans import Nowhere
 from bench.servers.answers import answer
 from exporter.config.model import TracingSettings
@@ -47,7 +45,7 @@ def main() -> None:
 
 
 def more(talk: Talk, header: str | None) -> float:
-    """Seconds of processor time more a call with tracing: the median of the turns.
+    """Seconds of processor time more a call with tracing.
 
     Raises ``ValueError`` where a call was not joined: that would cost less.
     """
@@ -64,12 +62,11 @@ def more(talk: Talk, header: str | None) -> float:
         metrics.tracing.tracer = tracer if traced else None
         return relay(observer, body, header)
 
-    spent(traced=True)
+    spent(True)
     joined = metrics.spans.joins["joined"].value
     if joined != CALLS:
         raise ValueError(f"{joined:g} of {CALLS} calls were joined")
-    gc.collect()
-    return median(spent(traced=True) - spent(traced=False) for _ in range(ROUNDS))
+    return more_with_tracing(spent)
 
 
 def call(talk: Talk) -> bytes:

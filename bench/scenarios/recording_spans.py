@@ -1,18 +1,16 @@
 """What a span costs the thread that relays: ``python -m bench.scenarios.recording_spans``.
 
 Says as JSON how many seconds of processor time a call takes more with tracing on than with it off,
-each kind of call beside itself, in turns. A span that is kept is encoded too, and thrown away.
+each kind of call beside itself. A span that is kept is encoded too, and thrown away.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
-from statistics import median
 
 from bench.load.messages import FIRST_ID, Talk
-from bench.scenarios.recording import ROUNDS, one, record
+from bench.scenarios.recording import more_with_tracing, one, record
 from bench.servers.answers import answer
 from exporter.config.model import TracingSettings
 from exporter.telemetry.exchange import Exchange
@@ -45,7 +43,7 @@ def main() -> None:
 
 
 def more(talk: Talk, settings: TracingSettings) -> float:
-    """Seconds of processor time more a call with tracing: the median of the turns."""
+    """Seconds of processor time more a call with tracing."""
     metrics = Metrics.throwaway()
     recorder = ServerRecorder(metrics, "bench", "http")
     recorder.listed(dict.fromkeys(talk.names, b"{}"))
@@ -59,9 +57,8 @@ def more(talk: Talk, settings: TracingSettings) -> float:
         metrics.tracing.tracer = tracer if traced else None
         return record(exchange, recorder, one(call), one(result), len(call), len(result))
 
-    spent(traced=True)
-    gc.collect()
-    return median(spent(traced=True) - spent(traced=False) for _ in range(ROUNDS))
+    spent(True)
+    return more_with_tracing(spent)
 
 
 if __name__ == "__main__":
