@@ -18,7 +18,7 @@ from exporter.protocol import trace_context
 from exporter.protocol.jsonrpc import Id, Message
 from exporter.protocol.label_values import Outcome
 from exporter.protocol.spec import CALL_TOOL, INITIALIZE, UNTIMED
-from exporter.telemetry.call import Call, Tracing
+from exporter.telemetry.call import Call, SpanTracer, Tracing
 from exporter.telemetry.spans.details import (
     GET_PROMPT,
     TraceDetails,
@@ -325,7 +325,7 @@ class Exchange:
             (self._requests if to_server else self._questions).pop(pending.key, None)
         else:
             self._unlink(pending)
-        is_traced = to_server and self._recorder.tracing.tracer is not None
+        tracer = self._recorder.tracing.tracer if to_server else None
         call = Call(
             pending.method,
             outcome,
@@ -336,25 +336,24 @@ class Exchange:
             size,
             pending.traceparent,
             self._client,
-            self._details(pending, outcome, seconds) if is_traced else None,
+            None if tracer is None else self._details(tracer, pending, outcome, seconds),
         )
         self._recorder.finished(call)
 
-    def _details(self, pending: Pending, outcome: Outcome, seconds: float) -> TraceDetails | None:
+    def _details(
+        self, tracer: SpanTracer, pending: Pending, outcome: Outcome, seconds: float
+    ) -> TraceDetails | None:
         """What a span says of a request, where it is to leave one."""
-        recorder, notes = self._recorder, pending.notes
-        tracer = recorder.tracing.tracer
+        notes = pending.notes
         try:  # what fails here must not keep the request from being counted
-            if tracer is None or not tracer.keeps(
-                pending.method, outcome, seconds, pending.traceparent, notes
-            ):
+            if not tracer.keeps(pending.method, outcome, seconds, pending.traceparent, notes):
                 return None
             notes = notes or TraceNotes()
             version = notes.version or self._version
             request_id = pending.key if notes.request_id is UNSET else notes.request_id
             return TraceDetails(pending.started, shown_id(request_id), version, self.session, notes)
         except Exception:  # noqa: BLE001
-            recorder.failed("tracing")
+            self._recorder.failed("tracing")
             return None
 
     def _unlink(self, pending: Pending) -> None:
