@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from time import monotonic
+from traceback import clear_frames
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -41,23 +42,28 @@ class HttpCollector:
 
     def post(self, body: bytes, timeout: float) -> CollectorReply:
         """Send one request, within ``timeout`` seconds. Raises ``CollectorLostError``."""
-        until = self._clock() + timeout
         try:
-            if self._pool is None:  # here, for what is wrong with a proxy is the collector's loss
-                self._pool = _pool(self._proxy, self._url)
-            response = self._pool.request(
-                "POST",
-                self._url,
-                body=gzipped(body) if self._is_compressed else body,
-                headers=self._headers,
-                timeout=urllib3.Timeout(total=timeout),
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-            return self._reply(response, until)
+            return self._post(body, timeout)
         except (HTTPError, OSError, ValueError) as error:  # the last: of a proxy
-            raise CollectorLostError(self._redact(_reason(error))) from None
+            reason = _reason(error)
+            _let_go(error)
+        raise CollectorLostError(self._redact(reason))
+
+    def _post(self, body: bytes, timeout: float) -> CollectorReply:
+        until = self._clock() + timeout
+        if self._pool is None:  # here, for what is wrong with a proxy is the collector's loss
+            self._pool = _pool(self._proxy, self._url)
+        response = self._pool.request(
+            "POST",
+            self._url,
+            body=gzipped(body) if self._is_compressed else body,
+            headers=self._headers,
+            timeout=urllib3.Timeout(total=timeout),
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+        )
+        return self._reply(response, until)
 
     def _reply(self, response: urllib3.BaseHTTPResponse, until: float) -> CollectorReply:
         text = self._text(response, until)
@@ -103,6 +109,17 @@ def _headers(settings: TracingSettings, agent: str) -> Mapping[str, str]:
 
 def _seconds(text: str) -> float | None:
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames that an error came through.
+
+    Some hold the error that holds them, and all of them the body, until somebody looks for such
+    cycles, which is seldom here: a collector that is lost would cost megabytes.
+    """
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _reason(error: Exception) -> str:
