@@ -53,7 +53,7 @@ pytest = { $(PYTHON) -m pytest -m "$(1)" $(2) $(PYTEST) || [ $$? -eq 5 ]; }
 rules: monitoring ## Configurations, rules and their tests (promtool, amtool)
 	@status=0; \
 	$(TOOLS)/promtool check config prometheus/prometheus.yml || status=1; \
-	$(TOOLS)/promtool check rules $$(ls prometheus/rules/*.yml | grep -v '[.]test[.]yml$$') || status=1; \
+	$(TOOLS)/promtool check rules --lint=all --lint-fatal $$(ls prometheus/rules/*.yml | grep -v '[.]test[.]yml$$') || status=1; \
 	$(TOOLS)/promtool test rules prometheus/rules/*.test.yml || status=1; \
 	$(TOOLS)/amtool check-config prometheus/alertmanager.yml || status=1; \
 	exit $$status
