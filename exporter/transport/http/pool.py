@@ -81,6 +81,7 @@ class PendingRequest:
         self.done = True
         if self.task is not None:
             self.task.cancel()
+            self.task = None  # it goes on to hold the request, as does what it was cancelled with
         if self.connection is not None:
             self.connection.abort()
 

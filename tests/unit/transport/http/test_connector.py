@@ -133,9 +133,10 @@ async def test_of_a_connection_that_is_given_up_as_it_opens_nothing_is_kept(fold
         url = f"http://{host}:{port}/mcp"
         pools.append(Pool(url, asyncio.get_running_loop(), Leaving(url)))
         pending = pools[-1].send(b"GET / HTTP/1.1\r\n\r\n", Reader())
-        assert pending.task is not None
-        await asyncio.wait([pending.task])
-        assert pending.task.cancelled()
+        task = pending.task
+        assert task is not None
+        await asyncio.wait([task])
+        assert task.cancelled()
     server.close()
     await settle()  # some loops close a connection in the next turn
     assert [len(pool.live) for pool in pools] == [0, 0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.protocol.failures import Fault, UpstreamError
+from exporter.transport.http.connector import Connector
 from exporter.transport.http.head import Headers, ReplyHead
 from exporter.transport.http.pool import KEEP_IDLE, MAX_HEAD, PendingRequest, Pool
 from tests.support.fakes import FullTurn, Network, on_fake_time, settle, virtual_loop
@@ -707,6 +710,29 @@ async def test_a_failure_of_our_own_is_not_said_to_be_the_servers(
     setup.connections[-1].lose(AttributeError("our own"))  # as loops do with what a callback raises
     await settle()
     assert "the exporter itself failed" in str(other.error)
+
+
+@on_fake_time
+async def test_what_is_given_up_while_its_connection_opens_is_let_go() -> None:
+    class Never(Connector):
+        async def connect(self, factory: Callable[[], Any]) -> Any:
+            factory()
+            await asyncio.get_running_loop().create_future()
+
+    pool = Pool("http://x/mcp", asyncio.get_running_loop(), Never("http://x/mcp"))
+    payload = bytes(1000)
+    gc.disable()
+    try:
+        holders = sys.getrefcount(payload)
+        pending = pool.send(payload, Reader())
+        await settle()
+        assert sys.getrefcount(payload) > holders
+        pending.abort()
+        del pending
+        await settle()
+        assert sys.getrefcount(payload) == holders
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
