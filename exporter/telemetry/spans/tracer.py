@@ -103,7 +103,6 @@ class Tracer:
         self._settings = settings
         self.propagates = settings.propagate
         """Whether servers that say nothing of it are told of the spans here."""
-        self._context = settings.context
         self._is_parent = settings.context == "parent"
         self._encode = encode
         self._queue = queue
@@ -222,7 +221,7 @@ class Tracer:
         notes = details.notes
         join = notes.join
         links: tuple[str, ...] = ()
-        context = None if self._context == "ignore" else call.traceparent
+        context = None if self._settings.context == "ignore" else call.traceparent
         if context is not None and notes.link is not None:
             links = (notes.link,)
         if context is not None and self._is_parent:

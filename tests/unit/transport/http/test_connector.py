@@ -46,6 +46,12 @@ async def listen(talk: Talk, tls: ssl.SSLContext | None = None) -> tuple[asyncio
     return server, server.sockets[0].getsockname()[1]
 
 
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say nothing until the client has gone."""
+    await reader.read()
+    writer.close()
+
+
 def dead() -> Address:
     """An address that says nothing: its queue is full."""
     full = socket.create_server(("127.0.0.1", 0), backlog=0)
@@ -69,12 +75,7 @@ def refusing() -> Address:
 @on_both_loops
 async def test_an_address_that_is_dead_or_refuses_costs_a_moment(folder: Path) -> None:
     del folder
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server, port = await listen(talk)
+    server, port = await listen(silent)
     alive: Address = (socket.AF_INET, ("127.0.0.1", port))
     for bad in (dead(), refusing()):
         connection = await race([bad, alive], head_start=0.05)
@@ -92,12 +93,7 @@ async def test_no_connection_to_a_server_takes_what_is_kept_for_the_scrape_liste
     folder: Path,
 ) -> None:
     del folder
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server, port = await listen(talk)
+    server, port = await listen(silent)
     with patch("exporter.transport.descriptors.first_reserved", return_value=0):
         for host in ("127.0.0.1", "localhost"):
             with pytest.raises(OSError, match="Too many open files"):
@@ -111,10 +107,6 @@ async def test_no_connection_to_a_server_takes_what_is_kept_for_the_scrape_liste
 async def test_of_a_connection_that_is_given_up_as_it_opens_nothing_is_kept(folder: Path) -> None:
     del folder
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
     class Leaving(Connector):
         async def connect(self, factory: Callable[[], Any]) -> Any:
             protocol = factory()
@@ -127,7 +119,7 @@ async def test_of_a_connection_that_is_given_up_as_it_opens_nothing_is_kept(fold
             with patch.object(protocol, "connection_made", leave):
                 return await super().connect(lambda: protocol)
 
-    server, port = await listen(talk)
+    server, port = await listen(silent)
     pools = []
     for host in ("127.0.0.1", "localhost"):
         url = f"http://{host}:{port}/mcp"
